@@ -1,0 +1,206 @@
+//! What userspace tells the programs before they are loaded. Both structs live
+//! in `.rodata`, which is frozen before load: the verifier takes every field for
+//! a known constant and removes the branches that it rules out.
+
+/// An [`Offsets`] field of this value: the running kernel has no such field.
+pub const ABSENT: u32 = u32::MAX;
+
+/// The highest CPU number plus one that the programs can sum over.
+pub const MAX_CPUS: usize = 512;
+
+/// How many CPUs [`SumScheme::Touched`] remembers per image before it sums over all.
+pub const TOUCHED_CPUS: usize = 32;
+
+macro_rules! offsets {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// Byte offsets of kernel struct fields on the running kernel, from its BTF.
+        ///
+        /// A field named `mm_owner` is `mm_struct.owner`. [`ABSENT`] marks what this
+        /// kernel does not have.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(C)]
+        pub struct Offsets {
+            $($(#[$doc])* pub $name: u32,)*
+        }
+
+        impl Offsets {
+            /// Nothing is known.
+            pub const UNKNOWN: Self = Self { $($name: ABSENT,)* };
+
+            /// The fields with their names, in declaration order.
+            #[must_use]
+            pub fn named(&self) -> [(&'static str, u32); Self::COUNT] {
+                [$((stringify!($name), self.$name),)*]
+            }
+
+            /// How many fields there are.
+            pub const COUNT: usize = [$(stringify!($name),)*].len();
+        }
+    };
+}
+
+offsets! {
+    /// `mm_struct.rss_stat`.
+    mm_rss_stat,
+    /// `mm_struct.mm_users`, the number of users of the address space.
+    mm_users,
+    /// `mm_struct.owner` (`CONFIG_MEMCG`).
+    mm_owner,
+    /// `mm_struct.total_vm` in pages.
+    mm_total_vm,
+    /// `mm_struct.hiwater_vm` in pages.
+    mm_hiwater_vm,
+    /// `mm_struct.hiwater_rss` in pages.
+    mm_hiwater_rss,
+    /// `mm_struct.data_vm` in pages.
+    mm_data_vm,
+    /// `mm_struct.stack_vm` in pages.
+    mm_stack_vm,
+    /// `mm_struct.exec_vm` in pages.
+    mm_exec_vm,
+    /// `mm_struct.locked_vm` in pages.
+    mm_locked_vm,
+    /// `mm_struct.pgtables_bytes` in bytes.
+    mm_pgtables_bytes,
+    /// `mm_struct.start_brk`.
+    mm_start_brk,
+    /// `mm_struct.brk`.
+    mm_brk,
+    /// `mm_struct.start_code`.
+    mm_start_code,
+    /// `mm_struct.end_code`.
+    mm_end_code,
+    /// `mm_struct.arg_start`.
+    mm_arg_start,
+    /// `mm_struct.arg_end`.
+    mm_arg_end,
+    /// `percpu_counter.lock`, within one element of `rss_stat`.
+    counter_lock,
+    /// `percpu_counter.count`, within one element of `rss_stat`.
+    counter_count,
+    /// `percpu_counter.counters`, within one element of `rss_stat`.
+    counter_counters,
+    /// Size of one element of `rss_stat`.
+    counter_stride,
+    /// `task_struct.mm`.
+    task_mm,
+    /// `task_struct.pid` (the thread's id).
+    task_pid,
+    /// `task_struct.tgid` (the process's id).
+    task_tgid,
+    /// `task_struct.group_leader`.
+    task_group_leader,
+    /// `task_struct.signal`.
+    task_signal,
+    /// `task_struct.start_boottime` (`real_start_time` before 5.5).
+    task_start_boottime,
+    /// `task_struct.comm`.
+    task_comm,
+    /// `task_struct.min_flt`.
+    task_min_flt,
+    /// `task_struct.maj_flt`.
+    task_maj_flt,
+    /// `task_struct.utime` in nanoseconds.
+    task_utime,
+    /// `task_struct.stime` in nanoseconds.
+    task_stime,
+    /// `task_struct.exit_code`.
+    task_exit_code,
+    /// `task_struct.thread_pid`.
+    task_thread_pid,
+    /// `signal_struct.live`, threads that have not begun to exit.
+    signal_live,
+    /// `signal_struct.nr_threads`.
+    signal_nr_threads,
+    /// `signal_struct.min_flt`, of threads that are gone.
+    signal_min_flt,
+    /// `signal_struct.maj_flt`, of threads that are gone.
+    signal_maj_flt,
+    /// `signal_struct.maxrss` in pages.
+    signal_maxrss,
+    /// `signal_struct.flags`.
+    signal_flags,
+    /// `signal_struct.group_exit_code`.
+    signal_group_exit_code,
+    /// `pid.level`, depth of the innermost PID namespace.
+    pid_level,
+    /// `pid.numbers`, one `upid` per namespace level.
+    pid_numbers,
+    /// Size of `upid`.
+    upid_stride,
+    /// `upid.nr`.
+    upid_nr,
+    /// `linux_binprm.filename`.
+    bprm_filename,
+    /// `bpf_array.pptrs`, where a per-CPU array map keeps its per-CPU pointers.
+    array_pptrs,
+}
+
+/// How `mm_struct.rss_stat` is laid out (KERNEL facts: `percpu_counter` since 6.2,
+/// commit f1a7941243c1; one allocation for the four since 6.6, commit 14ef95be6f55).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum CounterLayout {
+    /// `struct percpu_counter[4]`: a shared count plus one share per CPU.
+    PerCpu = 1,
+    /// `atomic_long_t count[4]` (up to 6.1), plus silent per-task caches.
+    Atomic = 2,
+    /// Unknown to us: take the `size` that the classic tracepoint computes.
+    Classic = 3,
+}
+
+/// How the per-CPU shares are summed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum SumScheme {
+    /// Scheme A: every possible CPU, at every event.
+    AllCpus = 1,
+    /// Scheme B: the CPUs on which events of the image were seen; all of them
+    /// at exec, at the end of the image and once more than [`TOUCHED_CPUS`] were seen.
+    Touched = 2,
+}
+
+/// Everything else that is decided at start-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Config {
+    /// A [`CounterLayout`].
+    pub layout: u32,
+    /// A [`SumScheme`].
+    pub scheme: u32,
+    /// Highest possible CPU number plus one, at most [`MAX_CPUS`].
+    pub cpus: u32,
+    /// log2 of the page size.
+    pub page_shift: u32,
+    /// The name by which a process asks to become the root of tree 0 with
+    /// `prctl(PR_SET_NAME)`; see the `register` program.
+    pub root_name: [u8; crate::COMM_LEN],
+    /// Number of bits in the map of tracked tgids, a power of two.
+    pub tgid_bits: u32,
+    /// Keep to one tree even if maps could hold more; reserved, 0.
+    pub reserved: u32,
+}
+
+impl Config {
+    /// What the object file holds until userspace overrides it: no layout, so that
+    /// an unconfigured object accounts for nothing.
+    pub const UNSET: Self = Self {
+        layout: 0,
+        scheme: SumScheme::AllCpus as u32,
+        cpus: 0,
+        page_shift: 12,
+        root_name: [0; crate::COMM_LEN],
+        tgid_bits: 1 << 22,
+        reserved: 0,
+    };
+}
+
+const _: () = assert!(size_of::<Offsets>() == 4 * Offsets::COUNT);
+const _: () = assert!(size_of::<Config>() == 40);
+
+#[cfg(feature = "user")]
+// SAFETY: `repr(C)`, only `u32` fields, hence no padding and any bytes are valid.
+unsafe impl aya::Pod for Offsets {}
+#[cfg(feature = "user")]
+// SAFETY: `repr(C)`, `u32` fields and a byte array that ends on a multiple of four.
+unsafe impl aya::Pod for Config {}

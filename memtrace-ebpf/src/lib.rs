@@ -1,0 +1,58 @@
+//! The ABI between memtrace's BPF programs and its userspace: every type and
+//! constant that crosses the kernel boundary, defined once.
+//!
+//! * [`Offsets`] and [`Config`]: read-only data that userspace sets before load.
+//! * [`Image`], [`Process`], [`Tree`]: map values, the exact state kept in the kernel.
+//! * [`event`]: records of the ring buffer. They only tell the story (who was
+//!   born, what was executed, what ended); peaks never depend on them.
+//! * [`Stat`]: one counter for every way in which a program can lose something.
+//!
+//! All types are `#[repr(C)]` without padding, so that they can be read as
+//! plain bytes on either side; sizes are pinned by compile-time assertions.
+//! Amounts of memory are in pages of the running kernel, times in nanoseconds
+//! of `CLOCK_BOOTTIME`, unless a name says otherwise.
+#![no_std]
+
+mod config;
+pub mod event;
+mod image;
+mod process;
+mod stat;
+mod tree;
+
+pub use config::{ABSENT, Config, CounterLayout, MAX_CPUS, Offsets, SumScheme, TOUCHED_CPUS};
+pub use image::{Image, ImageKind, ImageState, Integral, VM_FIELDS, VmField};
+pub use process::{Process, ProcessFlags};
+pub use stat::Stat;
+pub use tree::{Control, Tree};
+
+/// `NR_MM_COUNTERS` of the kernel (include/linux/mm_types_task.h).
+pub const MEMBERS: usize = 4;
+
+/// One of the four counters in `mm_struct.rss_stat`, numbered as in the kernel
+/// (include/linux/mm_types_task.h, unchanged from 5.10 to 7.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Member {
+    /// `MM_FILEPAGES`: resident pages of file mappings.
+    File = 0,
+    /// `MM_ANONPAGES`: resident anonymous pages.
+    Anon = 1,
+    /// `MM_SWAPENTS`: anonymous pages that were swapped out. Not resident.
+    Swap = 2,
+    /// `MM_SHMEMPAGES`: resident pages of shared memory (tmpfs, memfd, SysV, shared anonymous).
+    Shmem = 3,
+}
+
+/// A value for each [`Member`], in pages.
+pub type Pages = [i64; MEMBERS];
+
+/// Resident set size: everything but swap, as `get_mm_rss()` defines it.
+#[must_use]
+#[inline(always)]
+pub const fn rss(pages: &Pages) -> i64 {
+    pages[Member::File as usize] + pages[Member::Anon as usize] + pages[Member::Shmem as usize]
+}
+
+/// Length of `task_struct.comm`, `TASK_COMM_LEN`.
+pub const COMM_LEN: usize = 16;

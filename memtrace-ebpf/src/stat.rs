@@ -1,0 +1,52 @@
+//! Counters of everything that a program saw or could lose.
+
+macro_rules! stats {
+    ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
+        /// Index into the per-CPU statistics map.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u32)]
+        pub enum Stat {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Stat {
+            /// All of them, in index order.
+            pub const ALL: [Self; [$($text,)*].len()] = [$(Self::$name,)*];
+
+            /// What it counts, in words.
+            #[must_use]
+            pub const fn text(self) -> &'static str {
+                match self {
+                    $(Self::$name => $text,)*
+                }
+            }
+        }
+    };
+}
+
+stats! {
+    /// Counter updates booked to an image.
+    Events = "counter updates booked",
+    /// Records that found the ring buffer full.
+    RingFull = "records lost, ring buffer full",
+    /// Images that found the image map full.
+    ImagesFull = "images lost, image map full",
+    /// Processes that found the process map full.
+    ProcessesFull = "processes lost, process map full",
+    /// A map update or deletion that failed for another reason (`-EBUSY`).
+    MapBusy = "map updates refused by the kernel",
+    /// A read of kernel memory that failed.
+    ReadFailed = "reads of kernel memory that failed",
+    /// A counter value below 0, taken for 0 (a sum read while shares moved).
+    Negative = "sums below zero, taken for zero",
+    /// A sum that was read again because a CPU's share moved meanwhile.
+    Torn = "sums read again",
+    /// An image of a tracked process that was found by a later event than its first.
+    Healed = "images found late",
+    /// A process that was found by a later event than its creation.
+    ProcessHealed = "processes found late",
+    /// Images that ended with counters that were not 0.
+    Residual = "images that ended with a residual",
+    /// An update that was not ordered by the tree's lock.
+    Unlocked = "updates without the tree's lock",
+}

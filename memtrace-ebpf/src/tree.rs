@@ -1,0 +1,86 @@
+//! A tree: a root process and everything it or its descendants create.
+
+use crate::{Integral, MEMBERS, Pages};
+
+/// Totals of one tree; an array map's value.
+///
+/// Updates are ordered by [`Tree::lock`], so that peak, breakdown and footprint
+/// belong to one and the same moment.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Tree {
+    /// 1 while a program updates the tree.
+    pub lock: u64,
+    /// How often a program gave up waiting for the lock and went on without it.
+    pub unlocked: u64,
+    /// Sum of its images, by member.
+    pub cur: Pages,
+    /// Sum of RSS.
+    pub rss: i64,
+    /// Peak of [`Tree::rss`].
+    pub peak_rss: i64,
+    /// When that was.
+    pub peak_rss_at: u64,
+    /// How many times a new peak was reached; see [`Image::seq`](crate::Image::seq).
+    pub peak_seq: u64,
+    /// Peak of the sum of each member.
+    pub peak: Pages,
+    /// Peak of RSS + swap.
+    pub peak_rss_swap: i64,
+    /// Time integral of each member's sum.
+    pub integral: [Integral; MEMBERS],
+    /// Until when each member is integrated.
+    pub integral_at: [u64; MEMBERS],
+    /// Pages counted in more than one image because of fork: upper bound.
+    pub shared: i64,
+    /// By how much [`Tree::shared`] may be too high.
+    pub uncertain: i64,
+    /// Peak of the footprint's low bound, `rss - shared`.
+    pub peak_footprint_low: i64,
+    /// When that was.
+    pub peak_footprint_low_at: u64,
+    /// Peak of the footprint's high bound, `rss - shared + min(shared, uncertain)`.
+    pub peak_footprint_high: i64,
+    /// When that was.
+    pub peak_footprint_high_at: u64,
+    /// Time integral of the footprint's low bound.
+    pub footprint_low_integral: Integral,
+    /// Until when it is integrated.
+    pub footprint_low_integral_at: u64,
+    /// When its first image became active.
+    pub started_at: u64,
+    /// Counter updates of its images.
+    pub events: u64,
+    /// Images born in it.
+    pub images: u64,
+    /// Processes born in it, the root included.
+    pub processes: u64,
+    /// Processes alive.
+    pub live: i64,
+    /// Counter updates that found the record of family relations inconsistent.
+    pub family_lost: u64,
+}
+
+/// The one value of the control map.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Control {
+    /// Last image id given out.
+    pub last_image: u64,
+    /// tgid, in the initial PID namespace, of the process that registered as root; 0 before.
+    pub root_tgid: u32,
+    /// 1 once the per-CPU offsets are known.
+    pub offsets_ready: u32,
+    /// `this_cpu` offset of every CPU, for per-CPU pointers of the kernel.
+    pub cpu_offset: [u64; crate::MAX_CPUS],
+}
+
+const _: () = assert!(size_of::<Tree>().is_multiple_of(8));
+const _: () = assert!(size_of::<Control>() == 16 + 8 * crate::MAX_CPUS);
+
+#[cfg(feature = "user")]
+// SAFETY: `repr(C)`, only 64-bit words.
+unsafe impl aya::Pod for Tree {}
+#[cfg(feature = "user")]
+// SAFETY: `repr(C)`, one u64, two u32, then u64s: no padding.
+unsafe impl aya::Pod for Control {}
