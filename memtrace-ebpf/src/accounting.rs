@@ -1,0 +1,355 @@
+//! Booking a counter's value to its image and to the image's tree.
+//!
+//! Values are absolute: what is booked is the difference to what was booked
+//! before, so the tree is the sum of its images at any time and a missed event is
+//! healed by the next one. Everything here runs under the tree's lock.
+
+use memtrace_ebpf::{Image, ImageState, MEMBERS, Member, Pages, Tree, VmField, rss};
+
+use crate::{
+    family,
+    kernel::{Typed, offset},
+};
+
+/// What one event says about an image.
+pub(crate) struct Update {
+    pub(crate) member: u32,
+    pub(crate) value: i64,
+    pub(crate) at: u64,
+    /// `mm_users == 0`: the image is being torn down.
+    pub(crate) ending: bool,
+}
+
+#[inline(always)]
+fn slot<T>(array: *mut [T; MEMBERS], member: u32) -> *mut T {
+    // SAFETY: masked to the array's length of four.
+    unsafe { array.cast::<T>().add((member & 3) as usize) }
+}
+
+/// Remembers what the image holds now, if its tree has peaked since the image's
+/// last change: that is what it held at that peak.
+///
+/// # Safety
+///
+/// Both must point at map values.
+#[inline(always)]
+pub(crate) unsafe fn keep_for_peak(image: *mut Image, tree: *mut Tree) {
+    // SAFETY: the caller vouches for the pointers.
+    unsafe {
+        if (*image).seq != (*tree).peak_seq {
+            (*image).at_peak = if (*image).state == ImageState::Execing as u32 {
+                [0; MEMBERS]
+            } else {
+                (*image).cur
+            };
+            (*image).at_peak_shared = (*image).shared;
+            (*image).seq = (*tree).peak_seq;
+        }
+    }
+}
+
+/// Books one update. Call under the tree's lock.
+///
+/// # Safety
+///
+/// `image` and `tree` must point at map values.
+#[inline(always)]
+pub(crate) unsafe fn book(image: *mut Image, tree: *mut Tree, update: &Update) {
+    let member = update.member;
+    // SAFETY: the caller vouches for the pointers.
+    unsafe {
+        keep_for_peak(image, tree);
+        let cur = slot(&raw mut (*image).cur, member);
+        let delta = update.value - *cur;
+        integrate(image, member, *cur, update.at);
+        let swapped_before = (*image).cur[Member::Swap as usize];
+        *cur = update.value;
+        (*image).events += 1;
+
+        let peak = slot(&raw mut (*image).peak, member);
+        if update.value > *peak {
+            *peak = update.value;
+        }
+        let now = rss(&(*image).cur);
+        if now > (*image).peak_rss {
+            (*image).peak_rss = now;
+            (*image).peak_rss_at = update.at;
+            (*image).own_peak = (*image).cur;
+        }
+        peak_with_swap(image, member, delta, now, swapped_before);
+
+        if (*image).state != ImageState::Execing as u32 {
+            add_to_tree(tree, member, delta, update.at);
+            if member != Member::Swap as u32 && delta != 0 {
+                tell_family(image, delta, now, update.ending);
+            }
+            note_peaks(tree, update.at);
+        }
+    }
+}
+
+/// Most images have no relatives, and never come here.
+#[inline(always)]
+unsafe fn tell_family(image: *mut Image, delta: i64, now: i64, ending: bool) {
+    // SAFETY: `image` is a map value, see `book`.
+    unsafe {
+        if (*image).state == ImageState::Forking as u32 || family::has_relatives(image) {
+            family::family_resident_changed((*image).mm, delta, now, ending.into());
+        }
+    }
+}
+
+/// Books all four values at once, where an image's counters are read outside of
+/// its own updates. Call under the tree's lock.
+///
+/// # Safety
+///
+/// `image` and `tree` must point at map values.
+#[inline(always)]
+pub(crate) unsafe fn settle(image: *mut Image, tree: *mut Tree, values: &Pages, at: u64) {
+    // SAFETY: the caller vouches for the pointers; indices are below four.
+    unsafe {
+        keep_for_peak(image, tree);
+        let counted = (*image).state != ImageState::Execing as u32;
+        let before = rss(&(*image).cur);
+        for member in 0..MEMBERS as u32 {
+            let value = *values.as_ptr().add(member as usize);
+            let cur = slot(&raw mut (*image).cur, member);
+            let delta = value - *cur;
+            integrate(image, member, *cur, at);
+            *cur = value;
+            let peak = slot(&raw mut (*image).peak, member);
+            if value > *peak {
+                *peak = value;
+            }
+            if counted {
+                add_to_tree(tree, member, delta, at);
+            }
+        }
+        let now = rss(&(*image).cur);
+        if now > (*image).peak_rss {
+            (*image).peak_rss = now;
+            (*image).peak_rss_at = at;
+            (*image).own_peak = (*image).cur;
+        }
+        let with_swap = now + (*image).cur[Member::Swap as usize];
+        if with_swap > (*image).peak_rss_swap {
+            (*image).peak_rss_swap = with_swap;
+        }
+        if counted {
+            if now != before {
+                tell_family(image, now - before, now, true);
+            }
+            note_peaks(tree, at);
+        }
+    }
+}
+
+/// Counts an image that was being built in its tree from now on.
+///
+/// # Safety
+///
+/// As for [`book`].
+#[inline(always)]
+pub(crate) unsafe fn enter_tree(image: *mut Image, tree: *mut Tree, at: u64) {
+    // SAFETY: the caller vouches for the pointers.
+    unsafe {
+        keep_for_peak(image, tree);
+        (*image).state = ImageState::Active as u32;
+        if (*tree).started_at == 0 {
+            (*tree).started_at = at;
+        }
+        for member in 0..MEMBERS as u32 {
+            let value = *slot(&raw mut (*image).cur, member);
+            add_to_tree(tree, member, value, at);
+        }
+        note_peaks(tree, at);
+    }
+}
+
+/// The peak of RSS + swap. `do_swap_page()` counts a page as resident before it
+/// uncounts its swap entry, so an increase of anon while something is swapped is
+/// only held as a candidate until the next update shows that it was no swap-in.
+#[inline(always)]
+unsafe fn peak_with_swap(image: *mut Image, member: u32, delta: i64, now: i64, swapped: i64) {
+    // SAFETY: `image` is a map value, see `book`.
+    unsafe {
+        let held = (*image).held_rss_swap;
+        (*image).held_rss_swap = 0;
+        let swapped_in = member == Member::Swap as u32 && delta < 0;
+        if held > (*image).peak_rss_swap && !swapped_in {
+            (*image).peak_rss_swap = held;
+        }
+        let sum = now + (*image).cur[Member::Swap as usize];
+        if sum > (*image).peak_rss_swap {
+            if member == Member::Anon as u32 && delta > 0 && swapped > 0 {
+                (*image).held_rss_swap = sum;
+            } else {
+                (*image).peak_rss_swap = sum;
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn integrate(image: *mut Image, member: u32, value: i64, at: u64) {
+    // SAFETY: `image` is a map value, see `book`.
+    unsafe {
+        let until = slot(&raw mut (*image).integral_at, member);
+        if at > *until {
+            (*slot(&raw mut (*image).integral, member)).add(value, at - *until);
+            *until = at;
+        }
+    }
+}
+
+/// Completes the image's averages up to `at`.
+///
+/// # Safety
+///
+/// `image` must point at a map value.
+#[inline(always)]
+pub(crate) unsafe fn integrate_all(image: *mut Image, at: u64) {
+    for member in 0..MEMBERS as u32 {
+        // SAFETY: the caller vouches for the pointer.
+        unsafe { integrate(image, member, *slot(&raw mut (*image).cur, member), at) };
+    }
+}
+
+#[inline(always)]
+unsafe fn add_to_tree(tree: *mut Tree, member: u32, delta: i64, at: u64) {
+    // SAFETY: `tree` is a map value, see `book`.
+    unsafe {
+        let cur = slot(&raw mut (*tree).cur, member);
+        let until = slot(&raw mut (*tree).integral_at, member);
+        if at > *until {
+            if *until != 0 {
+                (*slot(&raw mut (*tree).integral, member)).add(*cur, at - *until);
+            }
+            *until = at;
+        }
+        integrate_footprint(tree, at);
+        // Another program may be here too, if one of the two gave up the lock.
+        crate::atomic::fetch_add(cur.cast::<u64>(), delta as u64);
+        if member != Member::Swap as u32 {
+            crate::atomic::fetch_add((&raw mut (*tree).rss).cast::<u64>(), delta as u64);
+        }
+        (*tree).events += 1;
+    }
+}
+
+#[inline(always)]
+unsafe fn integrate_footprint(tree: *mut Tree, at: u64) {
+    // SAFETY: `tree` is a map value, see `book`.
+    unsafe {
+        let until = (*tree).footprint_low_integral_at;
+        if at > until {
+            if until != 0 {
+                (*tree)
+                    .footprint_low_integral
+                    .add((*tree).rss - (*tree).shared, at - until);
+            }
+            (*tree).footprint_low_integral_at = at;
+        }
+    }
+}
+
+/// Raises the tree's peaks to its present values.
+///
+/// # Safety
+///
+/// `tree` must point at a map value.
+#[inline(always)]
+pub(crate) unsafe fn note_peaks(tree: *mut Tree, at: u64) {
+    // SAFETY: the caller vouches for the pointer.
+    unsafe {
+        let resident = (*tree).rss;
+        if resident > (*tree).peak_rss {
+            (*tree).peak_rss = resident;
+            (*tree).peak_rss_at = at;
+            (*tree).peak_seq += 1;
+        }
+        for member in 0..MEMBERS as u32 {
+            let value = *slot(&raw mut (*tree).cur, member);
+            let peak = slot(&raw mut (*tree).peak, member);
+            if value > *peak {
+                *peak = value;
+            }
+        }
+        let with_swap = resident + (*tree).cur[Member::Swap as usize];
+        if with_swap > (*tree).peak_rss_swap {
+            (*tree).peak_rss_swap = with_swap;
+        }
+        note_footprint(tree, at);
+    }
+}
+
+/// Raises the peaks of the footprint's bounds to their present values.
+///
+/// # Safety
+///
+/// `tree` must point at a map value.
+#[inline(always)]
+pub(crate) unsafe fn note_footprint(tree: *mut Tree, at: u64) {
+    // SAFETY: the caller vouches for the pointer.
+    unsafe {
+        let shared = (*tree).shared;
+        let low = (*tree).rss - shared;
+        if low > (*tree).peak_footprint_low {
+            (*tree).peak_footprint_low = low;
+            (*tree).peak_footprint_low_at = at;
+        }
+        let uncertain = (*tree).uncertain;
+        let high = low + if uncertain < shared { uncertain } else { shared };
+        if high > (*tree).peak_footprint_high {
+            (*tree).peak_footprint_high = high;
+            (*tree).peak_footprint_high_at = at;
+        }
+    }
+}
+
+/// Raises the peaks of the image's virtual sizes.
+///
+/// The fields are read at every update: page-table, stack and data growth precede
+/// the update of the fault that needed them. Sizes that grow and shrink without a
+/// fault in between are seen only in `hiwater_vm`, which the kernel keeps exactly.
+///
+/// # Safety
+///
+/// `image` must point at a map value.
+#[inline(always)]
+pub(crate) unsafe fn note_sizes(image: *mut Image, mm: Typed) {
+    // SAFETY: fields of the read-only data; `image` as the caller vouches.
+    unsafe {
+        let total: u64 = mm.load(offset!(mm_total_vm));
+        let hiwater: u64 = mm.load(offset!(mm_hiwater_vm));
+        (*image).total_vm = total;
+        let high = if hiwater > total { hiwater } else { total };
+        if high > (*image).hiwater_vm {
+            (*image).hiwater_vm = high;
+        }
+        raise(image, VmField::Data, mm.load(offset!(mm_data_vm)));
+        raise(image, VmField::Stack, mm.load(offset!(mm_stack_vm)));
+        raise(image, VmField::Exec, mm.load(offset!(mm_exec_vm)));
+        raise(image, VmField::PageTables, mm.load(offset!(mm_pgtables_bytes)));
+        raise(image, VmField::Locked, mm.load(offset!(mm_locked_vm)));
+        let start: u64 = mm.load(offset!(mm_start_brk));
+        let end: u64 = mm.load(offset!(mm_brk));
+        if end > start && start != 0 {
+            raise(image, VmField::Heap, end - start);
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn raise(image: *mut Image, field: VmField, value: u64) {
+    // SAFETY: `field` is below the array's length; `image` is a map value.
+    unsafe {
+        let peak = (&raw mut (*image).vm_peak)
+            .cast::<u64>()
+            .add(field as usize);
+        if value > *peak {
+            *peak = value;
+        }
+    }
+}

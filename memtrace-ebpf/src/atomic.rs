@@ -1,0 +1,46 @@
+//! Atomics on map values.
+//!
+//! `SeqCst` only: rustc 1.96 with LLVM 22.1.8 compiles a relaxed fetch-add whose
+//! result is used into `lock *(u64 *)(r6 + 0x0) += r1`, without the fetch, and takes
+//! the operand for the result. Sequentially consistent ones become
+//! `atomic_fetch_add`, which is right. The kernel has them since 5.12.
+
+use core::intrinsics::{self, AtomicOrdering};
+
+/// Adds `value` and returns the value before.
+///
+/// # Safety
+///
+/// `at` must point into a map value, 8-byte aligned.
+#[inline(always)]
+pub(crate) unsafe fn fetch_add(at: *mut u64, value: u64) -> u64 {
+    // SAFETY: the caller vouches for the pointer.
+    unsafe { intrinsics::atomic_xadd::<u64, u64, { AtomicOrdering::SeqCst }>(at, value) }
+}
+
+/// Stores `value` and returns the value before.
+///
+/// # Safety
+///
+/// As for [`fetch_add`].
+#[inline(always)]
+pub(crate) unsafe fn swap(at: *mut u64, value: u64) -> u64 {
+    // SAFETY: the caller vouches for the pointer.
+    unsafe { intrinsics::atomic_xchg::<u64, { AtomicOrdering::SeqCst }>(at, value) }
+}
+
+/// Stores `new` if the value is `old`; true if it was.
+///
+/// # Safety
+///
+/// As for [`fetch_add`].
+#[inline(always)]
+pub(crate) unsafe fn replace(at: *mut u64, old: u64, new: u64) -> bool {
+    // SAFETY: the caller vouches for the pointer.
+    let (_, replaced) = unsafe {
+        intrinsics::atomic_cxchg::<u64, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(
+            at, old, new,
+        )
+    };
+    replaced
+}

@@ -1,0 +1,432 @@
+//! Which images still share pages because of fork.
+//!
+//! A fork copies every page-table entry, so the sum of RSS doubles although no
+//! page was allocated. The images of a family are put into an order, and a page
+//! counts for the first image that has it. [`Image::shared`] of an image is an
+//! upper bound of its pages that an earlier one has too; `uncertain` is by how much
+//! that bound may be too high, because pages that were freed or written to since
+//! the fork may have been shared ones. Hence for a tree
+//!
+//! ```text
+//! rss - shared  <=  footprint  <=  rss - shared + min(shared, uncertain)
+//! ```
+//!
+//! An image's fork images (its heirs) form a list, oldest first. The oldest heir of
+//! a family's first image can share no more than that one holds; what the first
+//! frees below that passes to its oldest heir, and when it ends, its oldest heir
+//! becomes the first. The heirs of any other image pass to the one it shared with.
+//! Everything here runs under the tree's lock.
+//!
+//! The entry points take addresses instead of pointers, so that the verifier
+//! checks each of them once (see `state::wait_for_lock`). Only images that have
+//! relatives pay for the second look-up.
+
+use memtrace_ebpf::{Image, ImageState, Tree, rss};
+
+use crate::{
+    accounting::{keep_for_peak, note_footprint},
+    kernel::{Typed, offset, probe},
+    state::{current_tgid, image as find, tree},
+};
+
+/// Stands for "all of it": added to `uncertain` when nothing is known about writes.
+const UNKNOWN: i64 = 1 << 40;
+
+/// How many heirs are told that the image they share with has ended.
+const MAX_HEIRS: u32 = 64;
+
+/// Does the image share pages with another one?
+///
+/// # Safety
+///
+/// `image` must point at a map value.
+#[inline(always)]
+pub(crate) unsafe fn has_relatives(image: *mut Image) -> bool {
+    // SAFETY: the caller vouches for the pointer.
+    unsafe { (*image).sharer != 0 || (*image).heir != 0 }
+}
+
+/// The image of `mm` and its tree.
+#[inline(always)]
+fn both(mm: u64) -> Option<(*mut Image, *mut Tree)> {
+    let image = find(mm)?;
+    // SAFETY: a map value.
+    let tree = tree(unsafe { (*image).tree })?;
+    Some((image, tree))
+}
+
+/// The RSS of the image of `mm` changed by `delta` to `now`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn family_resident_changed(mm: u64, delta: i64, now: i64, ending: u64) -> u64 {
+    if let Some((image, tree)) = both(mm) {
+        // SAFETY: map values.
+        unsafe { resident_changed(image, tree, delta, now, ending != 0) };
+    }
+    0
+}
+
+/// # Safety
+///
+/// Both must point at map values.
+#[inline(always)]
+unsafe fn resident_changed(
+    image: *mut Image,
+    tree: *mut Tree,
+    delta: i64,
+    now: i64,
+    ending: bool,
+) {
+    // SAFETY: the caller vouches for the pointers.
+    unsafe {
+        if (*image).state == ImageState::Forking as u32 {
+            // dup_mmap() is copying page-table entries: each page is shared.
+            set_shared(image, tree, now);
+            return;
+        }
+        if delta >= 0 || !has_relatives(image) {
+            return;
+        }
+        let mut doubt = 0;
+        let shared = (*image).shared;
+        if shared > 0 {
+            let left = if shared < now { shared } else { now };
+            set_shared(image, tree, left);
+            doubt = -delta - (shared - left);
+        }
+        if ending && (*image).sharer != 0 {
+            // `legacy` says what its end leaves open.
+            return;
+        }
+        if (*image).heir != 0 {
+            let unpassed = -delta - limit_heir(image, tree, now);
+            if unpassed > doubt {
+                doubt = unpassed;
+            }
+        }
+        add_doubt(image, tree, doubt);
+    }
+}
+
+/// The oldest heir of a family's first image shares no more than that one holds.
+/// Returns by how much its share fell.
+#[inline(always)]
+unsafe fn limit_heir(image: *mut Image, tree: *mut Tree, now: i64) -> i64 {
+    // SAFETY: `image` and `tree` are map values, see the callers.
+    unsafe {
+        if (*image).sharer != 0 {
+            return 0;
+        }
+        let Some(heir) = find((*image).heir) else {
+            return 0;
+        };
+        let over = (*heir).shared - now;
+        if over <= 0 {
+            return 0;
+        }
+        keep_for_peak(heir, tree);
+        set_shared(heir, tree, now);
+        over
+    }
+}
+
+#[inline(always)]
+unsafe fn set_shared(image: *mut Image, tree: *mut Tree, shared: i64) {
+    // SAFETY: map values, see the callers.
+    unsafe {
+        (*tree).shared += shared - (*image).shared;
+        (*image).shared = shared;
+        cap_doubt(image, tree);
+    }
+}
+
+#[inline(always)]
+unsafe fn add_doubt(image: *mut Image, tree: *mut Tree, pages: i64) {
+    if pages <= 0 {
+        return;
+    }
+    // SAFETY: map values, see the callers.
+    unsafe {
+        (*image).uncertain += pages;
+        (*tree).uncertain += pages;
+        cap_doubt(image, tree);
+    }
+}
+
+/// The doubts of an image without heirs and siblings concern only what it shares itself.
+#[inline(always)]
+unsafe fn cap_doubt(image: *mut Image, tree: *mut Tree) {
+    // SAFETY: map values, see the callers.
+    unsafe {
+        let over = (*image).uncertain - (*image).shared;
+        let alone = (*image).heir == 0 && (*image).older == 0 && (*image).younger == 0;
+        if alone && over > 0 {
+            (*image).uncertain -= over;
+            (*tree).uncertain -= over;
+        }
+    }
+}
+
+/// Page faults of the task's process, with those that took place since the task
+/// began, or `None` if it has several threads, whose counts cannot be added here.
+#[inline(always)]
+fn faults_of(task: Typed) -> Option<u64> {
+    // SAFETY: fields of the read-only data.
+    unsafe {
+        let signal = task.follow(offset!(task_signal));
+        let threads: i32 = signal.load(offset!(signal_nr_threads));
+        if threads > 1 {
+            return None;
+        }
+        let own: u64 = task.load::<u64>(offset!(task_min_flt)) + task.load::<u64>(offset!(task_maj_flt));
+        let gone: u64 =
+            signal.load::<u64>(offset!(signal_min_flt)) + signal.load::<u64>(offset!(signal_maj_flt));
+        Some(own + gone)
+    }
+}
+
+/// The same for the owner of an mm that is known by address only.
+#[inline(always)]
+fn faults_of_owner(mm: u64) -> Option<u64> {
+    // SAFETY: fields of the read-only data.
+    unsafe {
+        let owner: u64 = probe(mm, offset!(mm_owner))?;
+        let signal: u64 = probe(owner, offset!(task_signal))?;
+        let threads: i32 = probe(signal, offset!(signal_nr_threads))?;
+        if threads > 1 {
+            return None;
+        }
+        let own: u64 = probe::<u64>(owner, offset!(task_min_flt))?
+            + probe::<u64>(owner, offset!(task_maj_flt))?;
+        let gone: u64 = probe::<u64>(signal, offset!(signal_min_flt))?
+            + probe::<u64>(signal, offset!(signal_maj_flt))?;
+        Some(own + gone)
+    }
+}
+
+/// Takes the faults of the owner since the last look for copies on write, except
+/// those that changed a counter and so brought a page of their own.
+#[inline(always)]
+unsafe fn note_faults(image: *mut Image, tree: *mut Tree, faults: Option<u64>) {
+    // SAFETY: map values, see the callers.
+    unsafe {
+        let Some(faults) = faults else {
+            if (*image).uncertain < UNKNOWN {
+                add_doubt(image, tree, UNKNOWN);
+            }
+            return;
+        };
+        let since = faults.wrapping_sub((*image).faults_seen);
+        if since == 0 || since > i64::MAX as u64 {
+            return;
+        }
+        // The fault that the last increase came from is counted by now.
+        let accounted = (*image).fault_pending;
+        (*image).fault_pending = 0;
+        (*image).faults_seen = faults;
+        add_doubt(image, tree, since as i64 - accounted as i64);
+    }
+}
+
+/// Before an update of an image with relatives: learns of the pages that its owner
+/// wrote to since the last one. `increases` says that the update adds pages.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn family_before_update(mm: u64, increases: u64, at: u64) -> u64 {
+    let Some((image, tree)) = both(mm) else {
+        return 0;
+    };
+    // SAFETY: map values.
+    unsafe {
+        if (*image).state != ImageState::Active as u32 || current_tgid() != (*image).tgid {
+            return 0;
+        }
+        note_faults(image, tree, faults_of(Typed::current()));
+        if increases != 0 {
+            (*image).fault_pending = 1;
+        }
+        note_footprint(tree, at);
+    }
+    0
+}
+
+/// Before the image is torn down: learns of the pages that the relatives wrote to
+/// while both were whole.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn family_before_end(mm: u64, at: u64) -> u64 {
+    let Some((image, tree)) = both(mm) else {
+        return 0;
+    };
+    // SAFETY: map values.
+    unsafe {
+        if let Some(sharer) = find((*image).sharer) {
+            note_faults(sharer, tree, faults_of_owner((*image).sharer));
+        }
+        if let Some(heir) = find((*image).heir) {
+            note_faults(heir, tree, faults_of_owner((*image).heir));
+        }
+        (*image).legacy = rss(&(*image).cur) - (*image).shared + (*image).uncertain;
+        note_footprint(tree, at);
+    }
+    0
+}
+
+/// A fork completed: the image of `mm` shares all its pages with that of `parent`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn family_join(mm: u64, parent: u64) -> u64 {
+    let (Some((image, tree)), Some(parent)) = (both(mm), find(parent)) else {
+        return 0;
+    };
+    // SAFETY: map values.
+    unsafe {
+        let now = rss(&(*image).cur);
+        (*image).inherited = now;
+        set_shared(image, tree, now);
+        (*image).sharer = (*parent).mm;
+        (*image).faults_seen = 0;
+        (*image).fault_pending = 0;
+        if !has_relatives(parent) {
+            match faults_of(Typed::current()) {
+                Some(faults) => (*parent).faults_seen = faults,
+                None => (*parent).faults_seen = 0,
+            }
+            (*parent).fault_pending = 0;
+        }
+        let youngest = (*parent).last_heir;
+        (*image).older = youngest;
+        if youngest == 0 {
+            (*parent).heir = (*image).mm;
+        } else if let Some(youngest) = find(youngest) {
+            (*youngest).younger = (*image).mm;
+        } else {
+            (*tree).family_lost += 1;
+        }
+        (*parent).last_heir = (*image).mm;
+    }
+    0
+}
+
+/// The image of `mm` ended: its heirs take its place.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn family_leave(mm: u64) -> u64 {
+    let Some((image, tree)) = both(mm) else {
+        return 0;
+    };
+    // SAFETY: map values.
+    unsafe {
+        unlink(image, tree);
+        bequeath(image, tree);
+        (*tree).shared -= (*image).shared;
+        (*tree).uncertain -= (*image).uncertain;
+        (*image).shared = 0;
+        (*image).uncertain = 0;
+    }
+    0
+}
+
+/// Takes the image out of the list of the one it shares with.
+#[inline(always)]
+unsafe fn unlink(image: *mut Image, tree: *mut Tree) {
+    // SAFETY: map values, see `family_leave`.
+    unsafe {
+        let (sharer, older, younger) = ((*image).sharer, (*image).older, (*image).younger);
+        if sharer == 0 {
+            return;
+        }
+        let Some(sharer) = find(sharer) else {
+            (*tree).family_lost += 1;
+            return;
+        };
+        match find(older) {
+            Some(older) => (*older).younger = younger,
+            None => (*sharer).heir = younger,
+        }
+        match find(younger) {
+            Some(younger) => (*younger).older = older,
+            None => (*sharer).last_heir = older,
+        }
+        if (*sharer).heir == 0 {
+            cap_doubt(sharer, tree);
+        } else {
+            limit_heir(sharer, tree, rss(&(*sharer).cur));
+        }
+    }
+}
+
+/// Gives the image's heirs to the one it shared with, or else to the oldest of them.
+#[inline(always)]
+unsafe fn bequeath(image: *mut Image, tree: *mut Tree) {
+    // SAFETY: map values, see `family_leave`.
+    unsafe {
+        let first = (*image).heir;
+        if first == 0 {
+            return;
+        }
+        let Some(heir) = find(first) else {
+            (*tree).family_lost += 1;
+            return;
+        };
+        let last = (*image).last_heir;
+        let successor = (*image).sharer;
+        if let Some(sharer) = find(successor) {
+            // They share with its sharer too. What they shared with the image
+            // alone now belongs to one of them.
+            tell(first, successor, tree);
+            append(sharer, first, last);
+            add_doubt(sharer, tree, (*image).legacy);
+            return;
+        }
+        // The oldest heir is now the first of the family: all its pages count.
+        let rest = (*heir).younger;
+        keep_for_peak(heir, tree);
+        set_shared(heir, tree, 0);
+        (*heir).sharer = 0;
+        (*heir).older = 0;
+        (*heir).younger = 0;
+        if let Some(head) = find(rest) {
+            (*head).older = 0;
+            tell(rest, first, tree);
+            append(heir, rest, last);
+            limit_heir(heir, tree, rss(&(*heir).cur));
+        }
+    }
+}
+
+/// Tells a list of heirs, from `first` on, whom they share with now.
+#[inline(always)]
+unsafe fn tell(first: u64, sharer: u64, tree: *mut Tree) {
+    // SAFETY: map values, see `family_leave`.
+    unsafe {
+        let mut next = first;
+        for _ in 0..MAX_HEIRS {
+            let Some(heir) = find(next) else { return };
+            (*heir).sharer = sharer;
+            next = (*heir).younger;
+        }
+        if next != 0 {
+            // Too many to tell: nothing is certain about this tree's sharing any more.
+            (*tree).family_lost += 1;
+            (*tree).uncertain += UNKNOWN;
+        }
+    }
+}
+
+/// Appends a list of heirs, `first` to `last`, to those of `image`.
+#[inline(always)]
+unsafe fn append(image: *mut Image, first: u64, last: u64) {
+    // SAFETY: map values, see `family_leave`.
+    unsafe {
+        let tail = (*image).last_heir;
+        match (find(tail), find(first)) {
+            (Some(tail_image), Some(first_image)) => {
+                (*tail_image).younger = first;
+                (*first_image).older = tail;
+            }
+            _ => (*image).heir = first,
+        }
+        (*image).last_heir = last;
+    }
+}

@@ -1,0 +1,489 @@
+//! Birth and end of images and processes.
+
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
+use memtrace_ebpf::{
+    COMM_LEN, Image, ImageKind, ImageState, MEMBERS, Process, ProcessFlags, Stat, event,
+};
+
+use crate::{
+    accounting::{self, Update},
+    counters, family,
+    kernel::{Typed, config, offset, probe},
+    state,
+};
+
+/// Finds out whether an unknown mm belongs to a tracked process, and if so makes
+/// its image. `None` for everything else: most events of an untracked system end
+/// at the first test.
+#[inline(always)]
+pub(crate) fn adopt(mm: Typed) -> Option<*mut Image> {
+    let tgid = state::current_tgid();
+    if !state::is_tracked(tgid) {
+        return None;
+    }
+    // SAFETY: fields of the read-only data.
+    let (users, at_owner, at_mm) = unsafe {
+        (
+            mm.load::<i32>(offset!(mm_users)),
+            offset!(mm_owner),
+            offset!(task_mm),
+        )
+    };
+    if users == 0 {
+        return None;
+    }
+    let current = Typed::current();
+    if current.load::<u64>(at_mm) == mm.address() {
+        // In use by a tracked process: its birth was missed, or this is the
+        // root's image from before its exec, which is memtrace's own.
+        let process = state::process(tgid)?;
+        // SAFETY: `process` is a map value.
+        if unsafe { (*process).flags } & ProcessFlags::PRE_EXEC != 0 {
+            return None;
+        }
+        state::count(Stat::Healed);
+        return create(mm, tgid, ImageKind::Found, ImageState::Active);
+    }
+    if at_owner == memtrace_ebpf::ABSENT {
+        // Without an owner a new image cannot be told from one that this process
+        // only reclaims; it is taken in when its fork or exec completes.
+        return None;
+    }
+    // mm_init_owner() (kernel/fork.c) sets the owner before the first page.
+    let owner = mm.follow(at_owner);
+    if owner.address() == current.address() {
+        return create(mm, tgid, ImageKind::Exec, ImageState::Execing);
+    }
+    // A fork child under construction: dup_task_struct() copied the creator's
+    // tgid, and copy_mm() sets the child's mm only when it is complete.
+    // SAFETY: fields of the read-only data.
+    let owner_tgid = unsafe { owner.load::<u32>(offset!(task_tgid)) };
+    if owner.load::<u64>(at_mm) == 0 && owner_tgid == tgid {
+        return create(mm, tgid, ImageKind::Fork, ImageState::Forking);
+    }
+    None
+}
+
+/// Makes the image of `mm`, with nothing counted in it yet.
+#[inline(always)]
+pub(crate) fn create(mm: Typed, tgid: u32, kind: ImageKind, stage: ImageState) -> Option<*mut Image> {
+    let image = state::insert_image(mm.address())?;
+    let tree = state::tree(0)?;
+    let parent = match kind {
+        ImageKind::Fork => {
+            // SAFETY: a field of the read-only data.
+            let parent = Typed::current().load::<u64>(unsafe { offset!(task_mm) });
+            // SAFETY: a map value.
+            state::image(parent).map_or(0, |parent| unsafe { (*parent).id })
+        }
+        _ => 0,
+    };
+    let now = state::now();
+    // SAFETY: map values.
+    unsafe {
+        (*image).id = state::next_image_id();
+        (*image).mm = mm.address();
+        (*image).parent = parent;
+        (*image).tgid = tgid;
+        (*image).kind = kind as u32;
+        (*image).born_at = now;
+        (*image).integral_at = [now; MEMBERS];
+        (*image).seq = (*tree).peak_seq;
+        (*image).state = stage as u32;
+        crate::atomic::fetch_add(&raw mut (*tree).images, 1);
+        if (*tree).started_at == 0 && stage as u32 == ImageState::Active as u32 {
+            (*tree).started_at = now;
+        }
+    }
+    Some(image)
+}
+
+/// Books the present value of one member.
+#[inline(always)]
+pub(crate) fn update(mm: Typed, member: u32, image: *mut Image) {
+    // SAFETY: a field of the read-only data.
+    let users = mm.load::<i32>(unsafe { offset!(mm_users) });
+    let ending = users == 0;
+    let at = state::now();
+    // SAFETY: map values, under the lock of the image's tree.
+    unsafe {
+        let Some(tree) = state::tree((*image).tree) else {
+            return;
+        };
+        let held = state::lock(tree);
+        counters::touch(image);
+        let value = counters::sum(mm, member, image, false);
+        if !ending {
+            accounting::note_sizes(image, mm);
+            if family::has_relatives(image) {
+                let before = (&raw const (*image).cur)
+                    .cast::<i64>()
+                    .add((member & 3) as usize);
+                let grows = value > *before;
+                family::family_before_update((*image).mm, grows.into(), at);
+            }
+            activate(mm, image, tree, at);
+        } else if (*image).end_reason == 0 {
+            begin_end(mm, image, at);
+        }
+        accounting::book(
+            image,
+            tree,
+            &Update {
+                member,
+                value,
+                at,
+                ending,
+            },
+        );
+        let ended = ending && is_empty(image);
+        if ended {
+            finish_image((*image).mm, at, event_reason::ALL_ZERO);
+        }
+        state::unlock(tree, held);
+        if ended {
+            state::remove_image(mm.address());
+        }
+    }
+}
+
+/// Are all counters 0?
+#[inline(always)]
+unsafe fn is_empty(image: *mut Image) -> bool {
+    // SAFETY: a map value, see the caller.
+    unsafe {
+        let cur = &(*image).cur;
+        cur[0] | cur[1] | cur[2] | cur[3] == 0
+    }
+}
+
+/// [`Image::end_reason`].
+pub(crate) mod event_reason {
+    pub(crate) const ALL_ZERO: u64 = 1;
+    pub(crate) const EXIT_MMAP: u64 = 2;
+    /// The end has begun; never sent.
+    pub(crate) const BEGUN: u32 = 4;
+}
+
+/// A new program's image counts from its first update as the task's own
+/// (`exec_mmap()` has switched to it), a copied one from its first page.
+#[inline(always)]
+unsafe fn activate(mm: Typed, image: *mut Image, tree: *mut memtrace_ebpf::Tree, at: u64) {
+    // SAFETY: map values, see the caller.
+    unsafe {
+        if (*image).state != ImageState::Execing as u32 {
+            return;
+        }
+        if Typed::current().load::<u64>(offset!(task_mm)) == mm.address() {
+            accounting::enter_tree(image, tree, at);
+        }
+    }
+}
+
+/// The first update after the last user left: everything is still as it was in
+/// life but for the pages of this update.
+#[inline(always)]
+unsafe fn begin_end(mm: Typed, image: *mut Image, at: u64) {
+    // SAFETY: map values, see the caller.
+    unsafe {
+        (*image).end_reason = event_reason::BEGUN;
+        accounting::note_sizes(image, mm);
+        note_text(mm, image);
+        note_hiwater(mm, image);
+        if family::has_relatives(image) {
+            family::family_before_update((*image).mm, 0, at);
+            family::family_before_end((*image).mm, at);
+        }
+    }
+}
+
+/// What the kernel takes for the image's peak RSS: `get_mm_hiwater_rss()`, with
+/// `get_mm_rss()` reading the shared counts only.
+///
+/// # Safety
+///
+/// `image` must point at a map value.
+#[inline(always)]
+pub(crate) unsafe fn note_hiwater(mm: Typed, image: *mut Image) {
+    // SAFETY: `image` as the caller vouches; fields of the read-only data.
+    unsafe {
+        let base = offset!(mm_rss_stat) + offset!(counter_count);
+        let stride = offset!(counter_stride);
+        let mut now = 0_i64;
+        let file: i64 = mm.load(base);
+        let anon: i64 = mm.load(base + stride);
+        let shmem: i64 = mm.load(base + 3 * stride);
+        if file > 0 {
+            now += file;
+        }
+        if anon > 0 {
+            now += anon;
+        }
+        if shmem > 0 {
+            now += shmem;
+        }
+        let kept: u64 = mm.load(offset!(mm_hiwater_rss));
+        let high = if kept > now as u64 { kept } else { now as u64 };
+        if high > (*image).hiwater_rss {
+            (*image).hiwater_rss = high;
+        }
+    }
+}
+
+/// # Safety
+///
+/// `image` must point at a map value.
+#[inline(always)]
+unsafe fn note_text(mm: Typed, image: *mut Image) {
+    // SAFETY: `image` as the caller vouches; fields of the read-only data.
+    unsafe {
+        let start: u64 = mm.load(offset!(mm_start_code));
+        let end: u64 = mm.load(offset!(mm_end_code));
+        let page = 1_u64 << config!(page_shift);
+        if end > start {
+            (*image).text_bytes = ((end + page - 1) & !(page - 1)) - (start & !(page - 1));
+        }
+    }
+}
+
+/// Ends the image of `mm`: its totals are final. The caller removes it from the
+/// map. Call under the tree's lock.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn finish_image(mm: u64, at: u64, reason: u64) -> u64 {
+    let Some(image) = state::image(mm) else {
+        return 0;
+    };
+    // SAFETY: a map value.
+    unsafe {
+        accounting::integrate_all(image, at);
+        if (*image).held_rss_swap > (*image).peak_rss_swap {
+            (*image).peak_rss_swap = (*image).held_rss_swap;
+        }
+        if family::has_relatives(image) {
+            family::family_leave(mm);
+        }
+        let mut residual = 0;
+        for member in 0..MEMBERS {
+            residual += *(&raw const (*image).cur).cast::<i64>().add(member);
+        }
+        (*image).residual = residual;
+        if residual != 0 {
+            state::count(Stat::Residual);
+        }
+        (*image).end_reason = reason as u32;
+        (*image).header.kind = event::IMAGE_END;
+        (*image).header.tree = (*image).tree;
+        (*image).header.at = at;
+        state::send(&*image);
+    }
+    0
+}
+
+/// The process's id in its own PID namespace.
+#[inline(always)]
+fn namespace_tgid(task: Typed) -> u32 {
+    // SAFETY: fields of the read-only data.
+    unsafe {
+        let pid: u64 = task.load(offset!(task_thread_pid));
+        let level: u32 = probe(pid, offset!(pid_level)).unwrap_or(0);
+        let at = u64::from(offset!(pid_numbers)) + u64::from(level & 31) * u64::from(offset!(upid_stride));
+        probe::<u32>(pid + at, offset!(upid_nr)).unwrap_or(0)
+    }
+}
+
+/// `comm` of a task.
+#[inline(always)]
+pub(crate) fn comm(task: Typed) -> [u8; COMM_LEN] {
+    let mut comm = [0_u8; COMM_LEN];
+    // SAFETY: the helper checks the source; the destination has the given length.
+    unsafe {
+        bpf_probe_read_kernel(
+            (&raw mut comm).cast(),
+            COMM_LEN as u32,
+            (task.address() + u64::from(offset!(task_comm))) as *const _,
+        );
+    }
+    comm
+}
+
+/// A process was created by the current one. Called from two hooks; the second call does nothing.
+#[inline(always)]
+pub(crate) fn process_created(child: Typed, first_hook: bool) {
+    let creator = state::current_tgid();
+    if !state::is_tracked(creator) {
+        return;
+    }
+    // SAFETY: fields of the read-only data.
+    let (pid, tgid, mm, own_mm) = unsafe {
+        (
+            child.load::<u32>(offset!(task_pid)),
+            child.load::<u32>(offset!(task_tgid)),
+            child.follow(offset!(task_mm)),
+            Typed::current().load::<u64>(offset!(task_mm)),
+        )
+    };
+    if pid != tgid {
+        if first_hook && let Some(process) = state::process(tgid) {
+            // SAFETY: a map value; threads may be created on several CPUs.
+            unsafe { crate::atomic::fetch_add((&raw mut (*process).threads).cast(), 1) };
+        }
+        return;
+    }
+    // SAFETY: a field of the read-only data.
+    let started_at = unsafe { child.load::<u64>(offset!(task_start_boottime)) };
+    if let Some(known) = state::process(tgid) {
+        // SAFETY: a map value.
+        if unsafe { (*known).started_at } == started_at {
+            return;
+        }
+    }
+    if !first_hook {
+        state::count(Stat::ProcessHealed);
+    }
+    let shares = mm.address() == own_mm;
+    let mut flags = 0;
+    let mut image_id = 0;
+    let mut inherited = 0;
+    let Some(tree) = state::tree(0) else { return };
+    if shares {
+        flags = ProcessFlags::SHARES_IMAGE;
+        if let Some(image) = state::image(mm.address()) {
+            // SAFETY: a map value.
+            image_id = unsafe { (*image).id };
+        }
+    } else if mm.address() != 0 {
+        let known = state::image(mm.address());
+        let late = known.is_none();
+        let image = match known {
+            Some(image) => Some(image),
+            None => {
+                state::count(Stat::Healed);
+                create(mm, tgid, ImageKind::Fork, ImageState::Forking)
+            }
+        };
+        if let Some(image) = image {
+            // SAFETY: map values, under the tree's lock.
+            unsafe {
+                let held = state::lock(tree);
+                accounting::keep_for_peak(image, tree);
+                if late {
+                    let values = counters::sums(mm, image);
+                    accounting::settle(image, tree, &values, state::now());
+                }
+                (*image).tgid = tgid;
+                (*image).state = ImageState::Active as u32;
+                if let Some(parent) = state::image(own_mm) {
+                    family::family_join((*image).mm, (*parent).mm);
+                }
+                state::unlock(tree, held);
+                image_id = (*image).id;
+                inherited = (*image).inherited;
+            }
+        }
+    }
+    let ns_tgid = namespace_tgid(child);
+    let process = Process {
+        image: image_id,
+        mm: mm.address(),
+        started_at,
+        tgid,
+        ns_tgid,
+        creator,
+        tree: 0,
+        flags,
+        reserved: 0,
+        threads: 1,
+        exits: 0,
+        utime: 0,
+        stime: 0,
+        min_flt: 0,
+        maj_flt: 0,
+    };
+    if state::insert_process(tgid, &process) {
+        state::set_tracked(tgid, true);
+    }
+    // SAFETY: a map value.
+    unsafe {
+        crate::atomic::fetch_add(&raw mut (*tree).processes, 1);
+        crate::atomic::fetch_add((&raw mut (*tree).live).cast(), 1);
+    }
+    state::send(&event::Fork {
+        header: event::Header {
+            kind: event::FORK,
+            tree: 0,
+            at: state::now(),
+        },
+        tgid,
+        ns_tgid,
+        creator,
+        flags,
+        image: image_id,
+        started_at,
+        inherited,
+        comm: comm(child),
+    });
+}
+
+/// The current process asks to be the root; its image is memtrace's own.
+#[inline(always)]
+pub(crate) fn root_registered(task: Typed) {
+    // SAFETY: fields of the read-only data.
+    let (tgid, mm, started_at) = unsafe {
+        (
+            task.load::<u32>(offset!(task_tgid)),
+            task.load::<u64>(offset!(task_mm)),
+            task.load::<u64>(offset!(task_start_boottime)),
+        )
+    };
+    let (Some(control), Some(tree)) = (state::control(), state::tree(0)) else {
+        return;
+    };
+    // SAFETY: a map value.
+    if unsafe { (*control).root_tgid } != 0 {
+        return;
+    }
+    let ns_tgid = namespace_tgid(task);
+    let process = Process {
+        image: 0,
+        mm,
+        started_at,
+        tgid,
+        ns_tgid,
+        creator: 0,
+        tree: 0,
+        flags: ProcessFlags::PRE_EXEC,
+        reserved: 0,
+        threads: 1,
+        exits: 0,
+        utime: 0,
+        stime: 0,
+        min_flt: 0,
+        maj_flt: 0,
+    };
+    if !state::insert_process(tgid, &process) {
+        return;
+    }
+    state::set_tracked(tgid, true);
+    // SAFETY: map values.
+    unsafe {
+        (*control).root_tgid = tgid;
+        crate::atomic::fetch_add(&raw mut (*tree).processes, 1);
+        crate::atomic::fetch_add((&raw mut (*tree).live).cast(), 1);
+    }
+    state::send(&event::Fork {
+        header: event::Header {
+            kind: event::FORK,
+            tree: 0,
+            at: state::now(),
+        },
+        tgid,
+        ns_tgid,
+        creator: 0,
+        flags: ProcessFlags::PRE_EXEC,
+        image: 0,
+        started_at,
+        inherited: 0,
+        comm: comm(task),
+    });
+}

@@ -1,0 +1,35 @@
+//! memtrace's BPF programs.
+//!
+//! `kernel` reads kernel memory, `state` holds the maps, `atomic` wraps the
+//! atomics, `counters` sums the kernel's counters, `accounting` books a value to
+//! an image and its tree, `family` follows which fork images still share pages,
+//! `life` creates and ends images and processes, and `programs` has one file per
+//! hook family that ties an event of the kernel to those.
+#![no_std]
+#![no_main]
+#![feature(core_intrinsics)]
+#![expect(
+    internal_features,
+    reason = "core::sync::atomic has no fetching atomics for the BPF target"
+)]
+
+mod accounting;
+mod atomic;
+mod counters;
+mod family;
+mod kernel;
+mod life;
+mod programs;
+mod state;
+
+/// "Dual MIT/GPL": the kernel lets only GPL-compatible programs read its structs.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+/// Nothing here panics; should a panic ever become reachable, the endless loop
+/// makes the verifier refuse the program.
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}

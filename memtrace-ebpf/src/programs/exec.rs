@@ -1,0 +1,135 @@
+//! sched:sched_process_exec: at the end of `exec_binprm()` (fs/exec.c), in the
+//! context of the process, whose new image is complete.
+
+use aya_ebpf::{
+    helpers::generated::{bpf_probe_read_kernel_str, bpf_probe_read_user},
+    macros::btf_tracepoint,
+    programs::BtfTracePointContext,
+};
+use memtrace_ebpf::{
+    ImageKind, ImageState, ProcessFlags, Stat,
+    event::{self, ARGS_LEN, Exec, PATH_LEN},
+};
+
+use crate::{
+    accounting, counters,
+    kernel::{Typed, offset},
+    life, state,
+};
+
+/// Arguments: the task, its thread id before it became the leader, the `linux_binprm`.
+#[btf_tracepoint(function = "sched_process_exec")]
+pub(crate) fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
+    let task = Typed::new(ctx.arg::<*const u8>(0));
+    let old_tid = ctx.arg::<i32>(1) as u32;
+    let bprm = Typed::new(ctx.arg::<*const u8>(2));
+    let tgid = state::current_tgid();
+    if !state::is_tracked(tgid) {
+        return 0;
+    }
+    let Some(process) = state::process(tgid) else {
+        return 0;
+    };
+    // SAFETY: fields of the read-only data.
+    let mm = task.follow(unsafe { offset!(task_mm) });
+    let image = match state::image(mm.address()) {
+        Some(image) => Some(image),
+        None => {
+            state::count(Stat::Healed);
+            life::create(mm, tgid, ImageKind::Exec, ImageState::Execing)
+        }
+    };
+    let mut image_id = 0;
+    if let Some(image) = image {
+        // SAFETY: map values, under the tree's lock.
+        unsafe {
+            if let Some(tree) = state::tree((*image).tree) {
+                let held = state::lock(tree);
+                let at = state::now();
+                // Pages of a new program are counted while its arguments are
+                // copied, partly without a page-table lock (GUP), so that a CPU
+                // may have a share that no update told of.
+                let values = counters::sums(mm, image);
+                (*image).tgid = tgid;
+                if (*image).state == ImageState::Execing as u32 {
+                    accounting::enter_tree(image, tree, at);
+                }
+                accounting::settle(image, tree, &values, at);
+                state::unlock(tree, held);
+            }
+            image_id = (*image).id;
+        }
+    }
+    // SAFETY: a map value that only its own process's hooks change.
+    let old_image = unsafe {
+        let old = (*process).image;
+        (*process).image = image_id;
+        (*process).mm = mm.address();
+        (*process).flags &= !(ProcessFlags::PRE_EXEC | ProcessFlags::SHARES_IMAGE);
+        old
+    };
+    state::send_in_place::<Exec>(|record| {
+        // SAFETY: `record` is reserved ring memory of this type.
+        unsafe {
+            (*record).header = event::Header {
+                kind: event::EXEC,
+                tree: 0,
+                at: state::now(),
+            };
+            (*record).tgid = tgid;
+            (*record).old_tid = old_tid;
+            (*record).image = image_id;
+            (*record).old_image = old_image;
+            let signal = task.follow(offset!(task_signal));
+            (*record).maxrss = signal.load(offset!(signal_maxrss));
+            (*record).reserved = 0;
+            (*record).comm = life::comm(task);
+            read_path(record, bprm);
+            read_args(record, mm);
+        }
+    });
+    0
+}
+
+/// # Safety
+///
+/// `record` must be reserved ring memory.
+#[inline(always)]
+unsafe fn read_path(record: *mut Exec, bprm: Typed) {
+    // SAFETY: as the caller vouches; the helpers check their source.
+    unsafe {
+        let filename: u64 = bprm.load(offset!(bprm_filename));
+        let length = bpf_probe_read_kernel_str(
+            (&raw mut (*record).path).cast(),
+            PATH_LEN as u32,
+            filename as *const _,
+        );
+        (*record).path_len = if length > 0 { length as u32 } else { 0 };
+    }
+}
+
+/// The arguments lie on the new stack, written a moment ago by this very task.
+///
+/// # Safety
+///
+/// `record` must be reserved ring memory.
+#[inline(always)]
+unsafe fn read_args(record: *mut Exec, mm: Typed) {
+    // SAFETY: as the caller vouches; the helpers check their source.
+    unsafe {
+        let start: u64 = mm.load(offset!(mm_arg_start));
+        let end: u64 = mm.load(offset!(mm_arg_end));
+        let total = end.wrapping_sub(start);
+        (*record).args_total = total as u32;
+        let mut length = total;
+        if length > ARGS_LEN as u64 {
+            length = ARGS_LEN as u64;
+        }
+        let failed = bpf_probe_read_user(
+            (&raw mut (*record).args).cast(),
+            length as u32,
+            start as *const _,
+        );
+        (*record).args_len = if failed == 0 { length as u32 } else { 0 };
+    }
+}

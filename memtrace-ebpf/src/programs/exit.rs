@@ -1,0 +1,87 @@
+//! sched:sched_process_exit: once per thread, in its own context (`do_exit()`,
+//! kernel/exit.c). Up to 6.15 after `exit_mm()`, since 6.16 before it; nothing here
+//! depends on that, for memory ends with the image and not with the process.
+
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use memtrace_ebpf::{
+    ProcessFlags,
+    event::{self, Exit},
+};
+
+use crate::{
+    atomic,
+    kernel::{Typed, offset},
+    life, state,
+};
+
+/// `SIGNAL_GROUP_EXIT` (include/linux/sched/signal.h).
+const SIGNAL_GROUP_EXIT: u32 = 4;
+
+/// First argument: the exiting task.
+#[btf_tracepoint(function = "sched_process_exit")]
+pub(crate) fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
+    let task = Typed::new(ctx.arg::<*const u8>(0));
+    let tgid = state::current_tgid();
+    let Some(process) = state::process(tgid) else {
+        return 0;
+    };
+    // SAFETY: fields of the read-only data; `process` and what `tree` gives are map values.
+    unsafe {
+        atomic::fetch_add(&raw mut (*process).utime, task.load(offset!(task_utime)));
+        atomic::fetch_add(&raw mut (*process).stime, task.load(offset!(task_stime)));
+        atomic::fetch_add(&raw mut (*process).min_flt, task.load(offset!(task_min_flt)));
+        atomic::fetch_add(&raw mut (*process).maj_flt, task.load(offset!(task_maj_flt)));
+        atomic::fetch_add(&raw mut (*process).exits, 1);
+        let signal = task.follow(offset!(task_signal));
+        if signal.load::<i32>(offset!(signal_live)) != 0 {
+            return 0;
+        }
+        let mm: u64 = task.load(offset!(task_mm));
+        if mm != 0
+            && let Some(image) = state::image(mm)
+        {
+            life::note_hiwater(task.follow(offset!(task_mm)), image);
+        }
+        let before = (*process).flags;
+        (*process).flags = before | ProcessFlags::EXITED;
+        let again = before & ProcessFlags::EXITED != 0;
+        // wait_task_zombie() reports the group's code, or else the leader's.
+        let flags: u32 = signal.load(offset!(signal_flags));
+        let wait_status: u32 = if flags & SIGNAL_GROUP_EXIT != 0 {
+            signal.load(offset!(signal_group_exit_code))
+        } else {
+            task.follow(offset!(task_group_leader))
+                .load(offset!(task_exit_code))
+        };
+        state::send(&Exit {
+            header: event::Header {
+                kind: event::EXIT,
+                tree: (*process).tree,
+                at: state::now(),
+            },
+            tgid,
+            wait_status,
+            again: again.into(),
+            flags: before,
+            utime: (*process).utime,
+            stime: (*process).stime,
+            min_flt: (*process).min_flt,
+            maj_flt: (*process).maj_flt,
+            maxrss: signal.load(offset!(signal_maxrss)),
+            threads: (*process).threads as u32,
+            reserved: 0,
+        });
+        if !again {
+            state::set_tracked(tgid, false);
+            if let Some(tree) = state::tree((*process).tree) {
+                atomic::fetch_add((&raw mut (*tree).live).cast(), 1_u64.wrapping_neg());
+            }
+        }
+        // Of two last threads that both find nobody else alive, the other may
+        // still be on its way here with its own times.
+        if (*process).exits >= (*process).threads {
+            state::remove_process(tgid);
+        }
+    }
+    0
+}

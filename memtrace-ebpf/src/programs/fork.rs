@@ -1,0 +1,22 @@
+//! task:task_newtask and sched:sched_process_fork. Both run in the creator's
+//! context before the child's first instruction (`copy_process()` and
+//! `kernel_clone()`, kernel/fork.c). The first also sees io_uring workers; the second
+//! is a twin, in case the kernel skipped the first.
+
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+
+use crate::{kernel::Typed, life};
+
+/// Arguments: the new task, clone flags.
+#[btf_tracepoint(function = "task_newtask")]
+pub(crate) fn task_newtask(ctx: BtfTracePointContext) -> i32 {
+    life::process_created(Typed::new(ctx.arg::<*const u8>(0)), true);
+    0
+}
+
+/// Arguments: parent, child.
+#[btf_tracepoint(function = "sched_process_fork")]
+pub(crate) fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
+    life::process_created(Typed::new(ctx.arg::<*const u8>(1)), false);
+    0
+}

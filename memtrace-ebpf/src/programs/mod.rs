@@ -1,0 +1,8 @@
+//! One file per hook family.
+
+mod counters;
+mod exec;
+mod exit;
+mod fork;
+mod oom;
+mod setup;

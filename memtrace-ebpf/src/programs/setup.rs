@@ -1,0 +1,117 @@
+//! Programs that run before tracing: one finds the per-CPU offsets, one lets the
+//! stopped command's process register itself as the root of the tree.
+
+use aya_ebpf::{
+    EbpfContext,
+    helpers::{bpf_probe_read_kernel, bpf_probe_read_kernel_buf, generated::bpf_map_lookup_percpu_elem},
+    macros::{btf_tracepoint, raw_tracepoint},
+    programs::{BtfTracePointContext, RawTracePointContext},
+};
+use memtrace_ebpf::{COMM_LEN, MAX_CPUS};
+
+use crate::{
+    kernel::{Typed, config, offset},
+    life, state,
+};
+
+/// Run once with `BPF_PROG_TEST_RUN`: fills `Control::cpu_offset`.
+///
+/// The address of a per-CPU variable on a CPU is its offset in the per-CPU area plus
+/// that CPU's `__per_cpu_offset`, a symbol that only kernels with all of kallsyms
+/// reveal. A map tells the same: `pptrs[0]` of a per-CPU array holds the variable's
+/// per-CPU pointer, and `bpf_map_lookup_percpu_elem()` its address on each CPU.
+#[raw_tracepoint(tracepoint = "sys_enter")]
+pub(crate) fn find_cpu_offsets(ctx: RawTracePointContext) -> i32 {
+    let _ = ctx.as_ptr();
+    let Some(control) = state::control() else {
+        return 1;
+    };
+    let map = core::ptr::from_ref(state::offset_probe());
+    let Some(map_address) = as_number(map.cast()) else {
+        return 2;
+    };
+    // SAFETY: fields of the read-only data; the helper checks the address.
+    let pointer = unsafe {
+        let at = map_address + u64::from(offset!(array_pptrs));
+        match bpf_probe_read_kernel(at as *const u64) {
+            Ok(pointer) => pointer,
+            Err(_) => return 3,
+        }
+    };
+    // SAFETY: a field of the read-only data.
+    let cpus = unsafe { config!(cpus) };
+    let key = 0_u32;
+    for cpu in 0..MAX_CPUS {
+        if cpu >= cpus as usize {
+            break;
+        }
+        // SAFETY: the map and the key outlive the call.
+        let value = unsafe {
+            bpf_map_lookup_percpu_elem(
+                map.cast_mut().cast(),
+                (&raw const key).cast(),
+                cpu as u32,
+            )
+        };
+        if value.is_null() {
+            continue;
+        }
+        let Some(address) = as_number(value.cast()) else {
+            return 4;
+        };
+        // SAFETY: `cpu` is below the array's length; `control` is a map value.
+        unsafe {
+            *(&raw mut (*control).cpu_offset).cast::<u64>().add(cpu) =
+                address.wrapping_sub(pointer);
+        }
+    }
+    // SAFETY: a map value.
+    unsafe { (*control).offsets_ready = 1 };
+    0
+}
+
+/// The pointer as a number. The verifier does not let a pointer be stored in a map
+/// or computed with freely; read back from the stack it has no type any more.
+#[inline(always)]
+fn as_number(pointer: *const u8) -> Option<u64> {
+    let mut spilled = pointer;
+    let mut number = 0_u64;
+    // SAFETY: both are on this program's stack.
+    unsafe {
+        core::ptr::write_volatile(&raw mut spilled, pointer);
+        aya_ebpf::helpers::generated::bpf_probe_read_kernel(
+            (&raw mut number).cast(),
+            8,
+            (&raw const spilled).cast(),
+        );
+    }
+    if number == 0 { None } else { Some(number) }
+}
+
+/// task:task_rename, attached only until the root has registered: a process that
+/// takes the name that userspace chose at random is the root. So no process id has
+/// to cross PID namespaces.
+#[btf_tracepoint(function = "task_rename")]
+pub(crate) fn register(ctx: BtfTracePointContext) -> i32 {
+    let task = Typed::new(ctx.arg::<*const u8>(0));
+    let name = ctx.arg::<*const u8>(1);
+    let mut new = [0_u8; COMM_LEN];
+    // SAFETY: the helper checks its source; fields of the read-only data.
+    unsafe {
+        if bpf_probe_read_kernel_buf(name, &mut new).is_err() {
+            return 0;
+        }
+        let wanted = config!(root_name);
+        for at in 0..COMM_LEN {
+            let byte = *wanted.as_ptr().add(at);
+            if *new.as_ptr().add(at) != byte {
+                return 0;
+            }
+            if byte == 0 {
+                break; // prctl() leaves what follows the name undefined
+            }
+        }
+    }
+    life::root_registered(task);
+    0
+}

@@ -1,0 +1,256 @@
+//! The maps, and the tree's lock.
+
+use aya_ebpf::{
+    btf_maps::{Array, HashMap, PerCpuArray, RingBuf},
+    helpers::{bpf_get_current_pid_tgid, generated::bpf_ktime_get_boot_ns},
+    macros::btf_map,
+};
+use memtrace_ebpf::{Control, Image, Process, Stat, Tree};
+
+use crate::atomic;
+
+/// Images by the address of their `mm_struct`. Userspace sets the size.
+#[btf_map]
+static IMAGES: HashMap<u64, Image, 16384> = HashMap::new();
+
+/// Live processes by tgid.
+#[btf_map]
+static PROCESSES: HashMap<u32, Process, 32768> = HashMap::new();
+
+/// One bit per tgid: is it in [`PROCESSES`]? The one test that everything
+/// untracked has to pay.
+#[btf_map]
+static TRACKED: Array<u64, 65536> = Array::new();
+
+#[btf_map]
+static TREES: Array<Tree, 1> = Array::new();
+
+#[btf_map]
+static CONTROL: Array<Control, 1> = Array::new();
+
+#[btf_map]
+static STATS: PerCpuArray<u64, { Stat::ALL.len() }> = PerCpuArray::new();
+
+/// Records for userspace. Userspace sets the size.
+#[btf_map]
+static EVENTS: RingBuf<u64, 8388608> = RingBuf::new();
+
+/// A per-CPU value whose addresses reveal the per-CPU offsets.
+#[btf_map]
+static OFFSET_PROBE: PerCpuArray<u64, 1> = PerCpuArray::new();
+
+/// An image with nothing in it: too large for the stack, and a map can only be
+/// filled from memory.
+#[btf_map]
+static BLANK: Array<Image, 1> = Array::new();
+
+#[inline(always)]
+pub(crate) fn now() -> u64 {
+    // SAFETY: the helper has no preconditions.
+    unsafe { bpf_ktime_get_boot_ns() }
+}
+
+#[inline(always)]
+pub(crate) fn current_tgid() -> u32 {
+    (bpf_get_current_pid_tgid() >> 32) as u32
+}
+
+/// Counts `stat` on this CPU.
+#[inline(always)]
+pub(crate) fn count(stat: Stat) {
+    if let Some(value) = STATS.get_ptr_mut(stat as u32) {
+        // SAFETY: this CPU's own slot; a program that interrupts this one between
+        // load and store could lose a count only on kernels whose tracepoints can
+        // be preempted, where it is added again by the recursion-miss counters.
+        unsafe { *value += 1 };
+    }
+}
+
+#[inline(always)]
+pub(crate) fn image(mm: u64) -> Option<*mut Image> {
+    IMAGES.get_ptr_mut(mm)
+}
+
+/// Puts a blank image for `mm` into the map.
+#[inline(always)]
+pub(crate) fn insert_image(mm: u64) -> Option<*mut Image> {
+    const BPF_NOEXIST: u64 = 1;
+    const E2BIG: i32 = -7;
+    const EEXIST: i32 = -17;
+    let blank = BLANK.get(0)?;
+    match IMAGES.insert(mm, blank, BPF_NOEXIST) {
+        Ok(()) | Err(EEXIST) => image(mm),
+        Err(E2BIG) => {
+            count(Stat::ImagesFull);
+            None
+        }
+        Err(_) => {
+            count(Stat::MapBusy);
+            None
+        }
+    }
+}
+
+#[inline(always)]
+pub(crate) fn remove_image(mm: u64) {
+    if IMAGES.remove(mm).is_err() {
+        count(Stat::MapBusy);
+    }
+}
+
+#[inline(always)]
+pub(crate) fn process(tgid: u32) -> Option<*mut Process> {
+    PROCESSES.get_ptr_mut(tgid)
+}
+
+#[inline(always)]
+pub(crate) fn insert_process(tgid: u32, process: &Process) -> bool {
+    const BPF_ANY: u64 = 0;
+    const E2BIG: i32 = -7;
+    match PROCESSES.insert(tgid, process, BPF_ANY) {
+        Ok(()) => true,
+        Err(E2BIG) => {
+            count(Stat::ProcessesFull);
+            false
+        }
+        Err(_) => {
+            count(Stat::MapBusy);
+            false
+        }
+    }
+}
+
+#[inline(always)]
+pub(crate) fn remove_process(tgid: u32) {
+    if PROCESSES.remove(tgid).is_err() {
+        count(Stat::MapBusy);
+    }
+}
+
+/// Is this process followed?
+#[inline(always)]
+pub(crate) fn is_tracked(tgid: u32) -> bool {
+    match TRACKED.get(tgid >> 6) {
+        Some(word) => word & (1 << (tgid & 63)) != 0,
+        None => false,
+    }
+}
+
+#[inline(always)]
+pub(crate) fn set_tracked(tgid: u32, tracked: bool) {
+    let Some(word) = TRACKED.get_ptr_mut(tgid >> 6) else {
+        return;
+    };
+    let bit = 1_u64 << (tgid & 63);
+    // Added or subtracted rather than or-ed, because only xadd has an old-kernel
+    // encoding; the bit's own process is the only one that changes it.
+    // SAFETY: `word` points at a map value.
+    unsafe {
+        let set = core::ptr::read_volatile(word) & bit != 0;
+        if tracked && !set {
+            atomic::fetch_add(word, bit);
+        } else if !tracked && set {
+            atomic::fetch_add(word, bit.wrapping_neg());
+        }
+    }
+}
+
+#[inline(always)]
+pub(crate) fn tree(index: u32) -> Option<*mut Tree> {
+    TREES.get_ptr_mut(index)
+}
+
+#[inline(always)]
+pub(crate) fn control() -> Option<*mut Control> {
+    CONTROL.get_ptr_mut(0)
+}
+
+#[inline(always)]
+pub(crate) fn offset_probe() -> &'static PerCpuArray<u64, 1> {
+    &OFFSET_PROBE
+}
+
+/// Sends `record`, counting it if the ring is full.
+#[inline(always)]
+pub(crate) fn send<T>(record: &T) {
+    if EVENTS.output_untyped::<T>(record, 0).is_err() {
+        count(Stat::RingFull);
+    }
+}
+
+/// Builds a record in place, for those too large for the stack.
+#[inline(always)]
+pub(crate) fn send_in_place<T: 'static>(fill: impl FnOnce(*mut T)) {
+    match EVENTS.reserve_untyped::<T>(0) {
+        Some(mut entry) => {
+            fill(entry.as_mut_ptr());
+            entry.submit(0);
+        }
+        None => count(Stat::RingFull),
+    }
+}
+
+/// A number no other image of this run has.
+#[inline(always)]
+pub(crate) fn next_image_id() -> u64 {
+    match control() {
+        // SAFETY: a field of a map value.
+        Some(control) => unsafe { atomic::fetch_add(&raw mut (*control).last_image, 1) + 1 },
+        None => 0,
+    }
+}
+
+/// How often to try for the lock. Every iteration costs the verifier a branch to
+/// remember, so they are few, and time passes between them.
+const LOCK_TRIES: u32 = 128;
+
+/// Reads of the clock between two tries: together about 50 microseconds, longer
+/// than any holder needs unless its virtual CPU is not running.
+const LOCK_PAUSE: u32 = 16;
+
+/// Takes the tree's lock, so that no other program changes the same tree; give the
+/// result to [`unlock`].
+///
+/// The lock makes peak, breakdown and footprint belong to one moment. It is held
+/// for one update only and never waited for without end: a program that gives up
+/// goes on without it. All totals stay right then; only the order of two updates
+/// is open, and the sum of the breakdown shows whether that mattered.
+#[inline(always)]
+pub(crate) fn lock(tree: *mut Tree) -> bool {
+    // SAFETY: `tree` points at a map value.
+    unsafe { atomic::replace(&raw mut (*tree).lock, 0, 1) || wait_for_lock(0) != 0 }
+}
+
+/// Returns the tree's lock, if it was held.
+#[inline(always)]
+pub(crate) fn unlock(tree: *mut Tree, held: bool) {
+    if held {
+        // SAFETY: `tree` points at a map value.
+        unsafe { atomic::swap(&raw mut (*tree).lock, 0) };
+    }
+}
+
+/// Waits for the lock of the tree at `index`; 1 if it was taken.
+///
+/// A function of its own with plain numbers as arguments, as are those of
+/// `family`: the verifier checks such functions once instead of along every path.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn wait_for_lock(index: u64) -> u64 {
+    let Some(tree) = tree(index as u32) else {
+        return 0;
+    };
+    for _ in 0..LOCK_TRIES {
+        for _ in 0..LOCK_PAUSE {
+            now();
+        }
+        // SAFETY: `tree` points at a map value.
+        if unsafe { atomic::replace(&raw mut (*tree).lock, 0, 1) } {
+            return 1;
+        }
+    }
+    count(Stat::Unlocked);
+    // SAFETY: `tree` points at a map value.
+    unsafe { atomic::fetch_add(&raw mut (*tree).unlocked, 1) };
+    0
+}
