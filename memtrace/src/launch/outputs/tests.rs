@@ -1,0 +1,195 @@
+//! Real files in a directory of their own; what needs root says so.
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::fs::{self, Permissions};
+use std::io::Write as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
+use std::path::{Path, PathBuf};
+
+use super::{IfExists, OutputError, Rights, caller_from, open_as_is, open_output, split};
+
+/// A directory that is removed at the end of the test.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new(name: &str, mode: u32) -> Self {
+        let path = std::env::temp_dir().join(format!("memtrace-{name}-{}", std::process::id()));
+        fs::create_dir(&path).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        Self(path)
+    }
+
+    fn file(&self, name: &str, contents: &str) -> PathBuf {
+        let path = self.0.join(name);
+        fs::write(&path, contents).unwrap();
+        path
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Whether this process is root; fails the test where none may be skipped.
+fn is_root() -> bool {
+    let root = nix::unistd::geteuid().is_root();
+    if !root {
+        let required = std::env::var_os("MEMTRACE_REQUIRE_ALL").is_some_and(|value| value == "1");
+        assert!(!required, "this test needs root");
+        eprintln!("skipped: needs root");
+    }
+    root
+}
+
+fn write(path: &Path, if_exists: IfExists, text: &str) -> Result<String, OutputError> {
+    let mut file = open_as_is(path, if_exists, None)?;
+    file.write_all(text.as_bytes()).unwrap();
+    Ok(fs::read_to_string(path).unwrap())
+}
+
+#[test]
+fn what_happens_to_contents() {
+    let directory = Directory::new("contents", 0o700);
+    let path = directory.file("f", "old");
+    assert_eq!(write(&path, IfExists::Append, "+new").unwrap(), "old+new");
+    let error = write(&path, IfExists::Refuse, "x").unwrap_err().to_string();
+    assert!(
+        error.contains("already exists") && error.contains("--force"),
+        "{error}"
+    );
+    assert_eq!(fs::read_to_string(&path).unwrap(), "old+new");
+    assert_eq!(write(&path, IfExists::Overwrite, "n").unwrap(), "n");
+
+    for (name, if_exists) in [
+        ("a", IfExists::Append),
+        ("r", IfExists::Refuse),
+        ("o", IfExists::Overwrite),
+    ] {
+        assert_eq!(write(&directory.0.join(name), if_exists, "n").unwrap(), "n");
+    }
+    let empty = directory.file("empty", "");
+    assert_eq!(write(&empty, IfExists::Refuse, "n").unwrap(), "n");
+    open_as_is(Path::new("/dev/null"), IfExists::Refuse, None).unwrap();
+}
+
+#[test]
+fn links_are_followed_only_in_private_directories() {
+    let private = Directory::new("private", 0o700);
+    let shared = Directory::new("shared", 0o1777);
+    let target = private.file("target", "old");
+    let missing = private.0.join("missing");
+    for (name, to) in [("link", &target), ("dangling", &missing)] {
+        symlink(to, private.0.join(name)).unwrap();
+        symlink(to, shared.0.join(name)).unwrap();
+        let error = write(&shared.0.join(name), IfExists::Overwrite, "x").unwrap_err();
+        assert!(matches!(error, OutputError::SharedLink(_)), "{error:?}");
+    }
+    assert!(!missing.exists());
+    assert_eq!(fs::read_to_string(&target).unwrap(), "old");
+    assert_eq!(
+        write(&private.0.join("link"), IfExists::Overwrite, "new").unwrap(),
+        "new"
+    );
+    assert_eq!(
+        write(&private.0.join("dangling"), IfExists::Refuse, "new").unwrap(),
+        "new"
+    );
+
+    let own = shared.file("own", "old");
+    assert_eq!(write(&own, IfExists::Overwrite, "new").unwrap(), "new");
+    fs::hard_link(&target, shared.0.join("second-name")).unwrap();
+    let error = write(&shared.0.join("second-name"), IfExists::Append, "x").unwrap_err();
+    assert!(matches!(error, OutputError::SharedFile(_)), "{error:?}");
+    assert_eq!(fs::read_to_string(&target).unwrap(), "new");
+}
+
+#[test]
+fn refusals_name_path_and_remedy() {
+    let directory = Directory::new("refusals", 0o700);
+    let absent = directory.0.join("no/f");
+    let error = open_output(&absent, IfExists::Overwrite).unwrap_err();
+    let shown = absent.display();
+    assert_eq!(
+        error.gnu_message(),
+        format!("{shown}: No such file or directory")
+    );
+    assert!(error.to_string().contains("(does its directory exist?)"));
+    let error = open_output(Path::new(""), IfExists::Overwrite).unwrap_err();
+    assert_eq!(error.gnu_message(), ": No such file or directory");
+    for path in ["/", "..", "x/", "."] {
+        let error = open_output(Path::new(path), IfExists::Overwrite).unwrap_err();
+        assert_eq!(error.gnu_message(), format!("{path}: Is a directory"));
+    }
+}
+
+#[test]
+fn paths_are_split_for_the_lookup() {
+    let parts = |path| {
+        let (directory, name) = split(Path::new(path)).unwrap();
+        (directory.to_str().unwrap(), name.to_str().unwrap())
+    };
+    assert_eq!(parts("f"), (".", "f"));
+    assert_eq!(parts("a/../f"), ("a/..", "f"));
+    assert_eq!(parts("/f"), ("/", "f"));
+}
+
+#[test]
+fn who_called_sudo() {
+    let caller = |uid: &str, gid: &str| caller_from(Some(uid.into()), Some(gid.into()));
+    let someone = caller("4000000001", "4000000002").unwrap();
+    assert_eq!(someone.uid.as_raw(), 4_000_000_001);
+    assert_eq!(someone.groups, [someone.gid]);
+    for (uid, gid) in [
+        ("0", "0"),
+        ("", "1"),
+        ("1", "x"),
+        ("-1", "1"),
+        ("4294967295", "1"),
+    ] {
+        assert!(caller(uid, gid).is_none(), "{uid} {gid}");
+    }
+    assert!(caller_from(Some("1".into()), None).is_none());
+}
+
+#[test]
+fn under_sudo_the_rights_and_the_owner_are_the_callers() {
+    if !is_root() {
+        return;
+    }
+    let directory = Directory::new("sudo", 0o755);
+    let (uid, gid) = (4_000_000_001, 4_000_000_002);
+    let caller = caller_from(Some(uid.to_string().into()), Some(gid.to_string().into())).unwrap();
+    let open = |path: &Path| {
+        let rights = Rights::take(&caller).unwrap();
+        let result = open_as_is(path, IfExists::Overwrite, Some(uid));
+        drop(rights);
+        result
+    };
+    // Root's directory: not for the caller.
+    let error = open(&directory.0.join("f")).unwrap_err().to_string();
+    assert!(
+        error.contains("Permission denied for user 4000000001"),
+        "{error}"
+    );
+    assert!(error.contains("sudo env -u SUDO_UID"), "{error}");
+    // Theirs: the file is theirs too.
+    chown(&directory.0, Some(uid), Some(gid)).unwrap();
+    open(&directory.0.join("f")).unwrap();
+    let metadata = fs::metadata(directory.0.join("f")).unwrap();
+    assert_eq!((metadata.uid(), metadata.gid()), (uid, gid));
+    // Root's file that only root may write.
+    let roots = directory.file("roots", "old");
+    assert!(open(&roots).is_err());
+    // Root's rights are back.
+    assert_eq!(fs::metadata(directory.file("again", "")).unwrap().uid(), 0);
+    // A shared directory, and a file of someone else that all may write.
+    let shared = Directory::new("sudo-shared", 0o1777);
+    let other = shared.file("other", "old");
+    chown(&other, Some(uid + 5), None).unwrap();
+    fs::set_permissions(&other, Permissions::from_mode(0o666)).unwrap();
+    let error = open(&other).unwrap_err();
+    assert!(matches!(error, OutputError::SharedFile(_)), "{error:?}");
+    assert_eq!(fs::read_to_string(&other).unwrap(), "old");
+}
