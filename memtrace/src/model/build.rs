@@ -1,0 +1,394 @@
+//! Puts the result together once everything is known, and checks it on the way.
+
+use std::collections::BTreeMap;
+
+use memtrace_ebpf::{MEMBERS, Pages, ProcessFlags, Tree, VmField};
+
+use super::{
+    certificate::{Findings, judge},
+    final_state::Final,
+    measured::{
+        Measured, amounts, average, averages, bytes, completed, completed_members, rss,
+        rss_integral, signed_bytes,
+    },
+    processes::{People, Place},
+    story::{Birth, Life, Lives, Story},
+    summary::{Footprint, Holder, ImageSummary, Origin, Outcome, Summary, TreeSummary, VmPeaks},
+};
+
+/// Boot time to time since the tree's start.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Clock {
+    pub(super) zero: u64,
+    pub(super) ended_at: u64,
+}
+
+impl Clock {
+    pub(super) const fn ns(&self, at: u64) -> u64 {
+        at.saturating_sub(self.zero)
+    }
+}
+
+pub(super) fn build(
+    story: Story,
+    ended: BTreeMap<u64, Measured>,
+    repeated: &[u64],
+    last: Final,
+) -> Summary {
+    let mut findings = Findings::default();
+    for id in repeated {
+        findings.gap("images that ended more than once", || format!("image {id}"));
+    }
+    let mut images = ended;
+    for image in &last.images {
+        images
+            .entry(image.id)
+            .or_insert_with(|| Measured::alive(image, last.ended_at));
+    }
+    let mut lives = story.lives();
+    let alive = check_processes(&mut lives, &last, &mut findings);
+    check_ids(&lives, &images, &mut findings);
+    check_images(&images, &last, &mut findings);
+    check_tree(&images, &last.tree, last.page_size, &mut findings);
+
+    let clock = Clock {
+        zero: zero(&last.tree, &lives, last.ended_at),
+        ended_at: last.ended_at,
+    };
+    let people = People::new(&lives, &images, alive, &mut findings);
+    let processes = people.summaries(clock, last.page_size);
+    let index: BTreeMap<u64, usize> = images.keys().copied().zip(0..).collect();
+    let summaries: Vec<ImageSummary> = images
+        .values()
+        .map(|image| {
+            let place = people.place(image.id);
+            image_summary(image, place, clock, last.tree.peak_seq, last.page_size)
+        })
+        .collect();
+    let at_peak = at_peak(&images, &index, &last, &mut findings);
+    let tree = tree_summary(&last, clock, at_peak, &summaries);
+    let certificate = judge(&last, &findings);
+    Summary {
+        outcome: last
+            .wait_status
+            .map(|s| Outcome::from_wait_status(s.cast_unsigned())),
+        command: last.command,
+        wall_ns: last.wall_ns,
+        user_ns: last.user_ns,
+        system_ns: last.system_ns,
+        kernel_maxrss: last.maxrss_bytes,
+        started_unix_ns: last.started_unix_ns,
+        page_size: last.page_size,
+        certificate,
+        tree,
+        processes,
+        images: summaries,
+    }
+}
+
+/// When the tree began; if no image was ever active, when its first process did.
+fn zero(tree: &Tree, lives: &Lives, ended_at: u64) -> u64 {
+    if tree.started_at > 0 {
+        return tree.started_at;
+    }
+    let starts = lives
+        .0
+        .values()
+        .map(|life| life.started_at)
+        .filter(|&at| at > 0);
+    starts.min().unwrap_or(ended_at)
+}
+
+/// Joins the processes of the map with those of the records. Gives the identities
+/// of those that live.
+fn check_processes(
+    lives: &mut Lives,
+    last: &Final,
+    findings: &mut Findings,
+) -> std::collections::BTreeSet<(u32, u64)> {
+    let born = lives.0.values().filter(|life| life.birth.is_some()).count();
+    let mut alive = std::collections::BTreeSet::new();
+    for process in &last.processes {
+        if process.flags & ProcessFlags::EXITED != 0 {
+            continue;
+        }
+        let identity = (process.tgid, process.started_at);
+        alive.insert(identity);
+        let life = lives.0.entry(identity).or_insert_with(|| {
+            findings.gap("processes alive without a record of their creation", || {
+                format!("pid {}", process.tgid)
+            });
+            Life {
+                pid: process.tgid,
+                started_at: process.started_at,
+                birth: Some(Birth {
+                    ns_tgid: process.ns_tgid,
+                    creator: process.creator,
+                    // What was shared or not is unknown; nothing is claimed.
+                    flags: process.flags | ProcessFlags::SHARES_IMAGE,
+                    image: 0,
+                    at: process.started_at,
+                    comm: Vec::new(),
+                }),
+                ..Life::default()
+            }
+        });
+        life.oom |= process.flags & ProcessFlags::OOM_KILLED != 0;
+    }
+    for (identity, life) in &lives.0 {
+        let pid = life.pid;
+        if life.birth.is_none() {
+            findings.gap("processes without a record of their creation", || {
+                format!("pid {pid}")
+            });
+        }
+        match &life.exit {
+            None if !alive.contains(identity) => {
+                findings.gap("processes without a record of their end", || {
+                    format!("pid {pid}")
+                });
+            }
+            Some(exit) if life.execs.iter().any(|exec| exec.at > exit.header.at) => {
+                findings.gap("processes that ran on after their end", || {
+                    format!("pid {pid}")
+                });
+            }
+            _ => {}
+        }
+    }
+    let counted = last.tree.processes;
+    if counted != born as u64 {
+        findings.gap("counts of processes that differ", || {
+            format!("{counted} were created, {born} were reported")
+        });
+    }
+    alive
+}
+
+/// Every image id that a record names must have ended or be alive.
+fn check_ids(lives: &Lives, images: &BTreeMap<u64, Measured>, findings: &mut Findings) {
+    let mut named = std::collections::BTreeSet::new();
+    for life in lives.0.values() {
+        let pid = life.pid;
+        if let Some(birth) = &life.birth {
+            named.insert(birth.image);
+            if birth.image == 0 && !birth.is_root() && !birth.comm.is_empty() {
+                findings.gap("processes whose memory was not tracked", || {
+                    format!("pid {pid}")
+                });
+            }
+        }
+        for exec in &life.execs {
+            named.extend([exec.image, exec.old_image]);
+            if exec.image == 0 {
+                findings.gap("programs whose memory was not tracked", || {
+                    format!("pid {pid}")
+                });
+            }
+        }
+    }
+    named.extend(images.values().map(|image| image.parent));
+    for id in named
+        .into_iter()
+        .filter(|id| *id != 0 && !images.contains_key(id))
+    {
+        findings.gap("images whose numbers are missing", || format!("image {id}"));
+    }
+}
+
+/// Checks every image by itself.
+fn check_images(images: &BTreeMap<u64, Measured>, last: &Final, findings: &mut Findings) {
+    for (id, image) in images {
+        if let Some(nonsense) = image.nonsense(last.tree.peak_seq) {
+            findings.gap("images with impossible numbers", || {
+                format!("image {id}: {nonsense}")
+            });
+        }
+        if !image.is_alive() && image.residual == 0 && image.cur != [0; MEMBERS] {
+            findings.gap("images that ended while they held memory", || {
+                format!("image {id}")
+            });
+        }
+        let own = rss(&image.own_peak)
+            .abs_diff(image.peak_rss)
+            .saturating_mul(last.page_size);
+        if image.counted() {
+            findings.own_peak_difference_bytes = findings.own_peak_difference_bytes.max(own);
+        }
+        let left = image.residual.unsigned_abs().saturating_mul(last.page_size);
+        findings.residual_bytes = findings.residual_bytes.saturating_add(left);
+    }
+    let (known, counted) = (images.len() as u64, last.tree.images);
+    if known != counted {
+        findings.gap("counts of images that differ", || {
+            format!("{counted} were born, {known} were reported")
+        });
+    }
+}
+
+/// Checks the tree's totals: in themselves and against the living images.
+fn check_tree(
+    images: &BTreeMap<u64, Measured>,
+    tree: &Tree,
+    page_size: u64,
+    findings: &mut Findings,
+) {
+    let mut left = tree.rss.abs_diff(rss(&tree.cur));
+    for member in 0..MEMBERS {
+        let sum = images
+            .values()
+            .filter(|image| image.is_alive() && image.counted())
+            .fold(0_i64, |sum, image| sum.saturating_add(image.cur[member]));
+        left = left.saturating_add(tree.cur[member].abs_diff(sum));
+    }
+    let left = left.saturating_mul(page_size);
+    findings.residual_bytes = findings.residual_bytes.saturating_add(left);
+
+    let wrong = if tree.cur.iter().chain(&tree.peak).any(|&n| n < 0) || tree.peak_footprint_low < 0
+    {
+        Some("a number is negative")
+    } else if tree.peak_rss < rss(&tree.cur)
+        || tree.peak_rss_swap < tree.peak_rss
+        || (0..MEMBERS).any(|m| tree.peak[m] < tree.cur[m])
+    {
+        Some("a peak is below a value that was reached")
+    } else if tree.peak_rss > rss(&tree.peak) {
+        Some("the peak is above the sum of its members' peaks")
+    } else if tree.peak_footprint_low > tree.peak_footprint_high
+        || tree.peak_footprint_high > tree.peak_rss
+    {
+        Some("the bounds of the footprint are out of order")
+    } else {
+        None
+    };
+    if let Some(wrong) = wrong {
+        findings.gap("totals of the tree that are impossible", || {
+            wrong.to_owned()
+        });
+    }
+}
+
+/// Who held what at the tree's peak, largest first.
+fn at_peak(
+    images: &BTreeMap<u64, Measured>,
+    index: &BTreeMap<u64, usize>,
+    last: &Final,
+    findings: &mut Findings,
+) -> Vec<Holder> {
+    let tree = &last.tree;
+    let mut sum: Pages = [0; MEMBERS];
+    let mut holders = Vec::new();
+    for image in images.values() {
+        let held = image.at_peak(tree.peak_seq);
+        for (sum, held) in sum.iter_mut().zip(held) {
+            *sum = sum.saturating_add(held);
+        }
+        let held = amounts(&held, last.page_size);
+        if let Some(&image) = index.get(&image.id).filter(|_| held.rss() > 0) {
+            holders.push(Holder { image, held });
+        }
+    }
+    holders.sort_by_key(|holder| (std::cmp::Reverse(holder.held.rss()), holder.image));
+    let difference = rss(&sum)
+        .abs_diff(tree.peak_rss)
+        .saturating_mul(last.page_size);
+    findings.breakdown_difference_bytes = difference;
+    if difference == 0 && (0..MEMBERS).any(|m| sum[m] > tree.peak[m]) {
+        findings.gap("totals of the tree that are impossible", || {
+            "a member's peak is below what was held at the peak".to_owned()
+        });
+    }
+    holders
+}
+
+fn tree_summary(
+    last: &Final,
+    clock: Clock,
+    at_peak: Vec<Holder>,
+    images: &[ImageSummary],
+) -> TreeSummary {
+    let (tree, page, until) = (&last.tree, last.page_size, last.ended_at);
+    let duration = clock.ns(until);
+    let integral = completed_members(&tree.integral, &tree.cur, &tree.integral_at, until);
+    let footprint_now = rss(&tree.cur).saturating_sub(tree.shared);
+    let footprint_integral = completed(
+        tree.footprint_low_integral,
+        footprint_now,
+        tree.footprint_low_integral_at,
+        until,
+    );
+    let ran = images.iter().enumerate().filter(|(_, image)| image.ran());
+    let biggest = ran.max_by_key(|(i, image)| (image.peak_rss, std::cmp::Reverse(*i)));
+    TreeSummary {
+        duration_ns: duration,
+        events: tree.events,
+        peak_rss: bytes(tree.peak_rss, page),
+        peak_at_ns: clock.ns(tree.peak_rss_at),
+        peak: amounts(&tree.peak, page),
+        peak_rss_swap: bytes(tree.peak_rss_swap, page),
+        average: averages(&integral, duration, page),
+        average_rss: average(rss_integral(&integral), duration, page),
+        footprint: Footprint {
+            low: bytes(tree.peak_footprint_low, page),
+            low_at_ns: clock.ns(tree.peak_footprint_low_at),
+            high: bytes(tree.peak_footprint_high, page),
+            high_at_ns: clock.ns(tree.peak_footprint_high_at),
+            average_low: average(footprint_integral, duration, page),
+        },
+        at_peak,
+        biggest: biggest.map(|(i, _)| i),
+    }
+}
+
+fn image_summary(
+    image: &Measured,
+    place: Place,
+    clock: Clock,
+    peak_seq: u64,
+    page: u64,
+) -> ImageSummary {
+    use memtrace_ebpf::ImageKind;
+    let lifetime = image.until.saturating_sub(image.born_at);
+    let pages = |field| image.vm(field).saturating_mul(page);
+    let exec = pages(VmField::Exec);
+    let text = image.text_bytes.min(exec);
+    ImageSummary {
+        id: image.id,
+        origin: match image.kind {
+            Some(ImageKind::Fork) => Origin::Fork,
+            Some(ImageKind::Exec) => Origin::Exec,
+            Some(ImageKind::Found) | None => Origin::Found,
+        },
+        fate: place.fate,
+        parent: Some(image.parent).filter(|&id| id != 0),
+        owner: place.owner,
+        pid: place.pid,
+        program: place.program,
+        start_ns: clock.ns(image.born_at),
+        end_ns: image.ended_at.map(|at| clock.ns(at)),
+        lifetime_ns: lifetime,
+        events: image.events,
+        peak_rss: bytes(image.peak_rss, page),
+        peak_at_ns: clock.ns(image.peak_rss_at),
+        peak: amounts(&image.peak, page),
+        own_peak: amounts(&image.own_peak, page),
+        peak_rss_swap: bytes(image.peak_rss_swap, page),
+        average: averages(&image.integral, lifetime, page),
+        average_rss: average(rss_integral(&image.integral), lifetime, page),
+        at_tree_peak: amounts(&image.at_peak(peak_seq), page),
+        inherited: bytes(image.inherited, page),
+        vm: VmPeaks {
+            size: image.hiwater_vm.saturating_mul(page),
+            data: pages(VmField::Data),
+            stack: pages(VmField::Stack),
+            exec,
+            text,
+            lib: exec - text,
+            heap: image.vm(VmField::Heap),
+            page_tables: image.vm(VmField::PageTables),
+            locked: pages(VmField::Locked),
+        },
+        kernel_hiwater_rss: image.hiwater_rss.saturating_mul(page),
+        residual: signed_bytes(image.residual, page),
+    }
+}

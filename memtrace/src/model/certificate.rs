@@ -1,0 +1,286 @@
+//! The certificate: how exact a result is, and why.
+//!
+//! Its rule: in doubt, not exact. Every way in which a number could be wrong
+//! without this module noticing is a defect of this module.
+
+use memtrace_ebpf::Stat;
+
+use super::final_state::{CrossChecks, Final, Stats};
+
+/// How exact a result is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Every number equals the sum that the kernel itself would have returned.
+    Exact,
+    /// Numbers may be wrong by up to this many bytes.
+    Within(u64),
+    /// Something is missing; there is no bound.
+    Incomplete,
+}
+
+impl Verdict {
+    /// `exact`, `within` or `incomplete`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Exact => "exact",
+            Self::Within(_) => "within",
+            Self::Incomplete => "incomplete",
+        }
+    }
+}
+
+/// Everything that was lost, by where.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lost {
+    /// Records that found the ring buffer full.
+    pub ring: u64,
+    /// Images and processes that found their map full.
+    pub maps_full: u64,
+    /// Runs of a program that the kernel skipped.
+    pub recursion: u64,
+    /// Map updates that the kernel refused.
+    pub map_busy: u64,
+    /// Reads of kernel memory that failed.
+    pub read_failed: u64,
+    /// Records that userspace dropped or could not decode.
+    pub undecodable: u64,
+}
+
+/// The statement, printed with every result, of how exact it is.
+#[derive(Clone, Debug)]
+pub struct Certificate {
+    /// The statement in one word.
+    pub verdict: Verdict,
+    /// Why it is not exact; empty if it is.
+    pub reasons: Vec<String>,
+    /// Facts that change no number.
+    pub remarks: Vec<String>,
+    /// The tier in use.
+    pub tier: String,
+    /// Counter updates booked.
+    pub events: u64,
+    /// What was lost.
+    pub lost: Lost,
+    /// Bytes left over where nothing must be left: counters of ended images, and
+    /// the tree's sums against those of its living images.
+    pub residual_bytes: u64,
+    /// Difference between the tree's peak and the sum of who held what, bytes.
+    pub breakdown_difference_bytes: u64,
+    /// Comparisons with `/proc`.
+    pub cross_checks: CrossChecks,
+    /// All statistics counters.
+    pub stats: Stats,
+}
+
+/// What the model found while it put the result together.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Findings {
+    /// Contradictions and gaps, each with how often and an example.
+    gaps: Vec<Gap>,
+    pub(super) breakdown_difference_bytes: u64,
+    /// Largest difference between an image's peak and its members at that moment.
+    pub(super) own_peak_difference_bytes: u64,
+    pub(super) residual_bytes: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Gap {
+    what: &'static str,
+    count: u64,
+    example: String,
+}
+
+impl Findings {
+    /// Notes that something does not fit. The same `what` is counted, and the
+    /// first example kept.
+    pub(super) fn gap(&mut self, what: &'static str, example: impl FnOnce() -> String) {
+        if let Some(gap) = self.gaps.iter_mut().find(|gap| gap.what == what) {
+            gap.count += 1;
+        } else {
+            self.gaps.push(Gap {
+                what,
+                count: 1,
+                example: example(),
+            });
+        }
+    }
+}
+
+/// Collects reasons and their weight.
+#[derive(Default)]
+struct Judge {
+    reasons: Vec<String>,
+    remarks: Vec<String>,
+    incomplete: bool,
+    within: u64,
+}
+
+impl Judge {
+    fn incomplete(&mut self, reason: String) {
+        self.incomplete = true;
+        self.reasons.push(reason);
+    }
+
+    /// A reason with a bound. Independent errors add up.
+    fn within(&mut self, bytes: u64, reason: String) {
+        self.within = self.within.saturating_add(bytes);
+        self.reasons.push(reason);
+    }
+
+    fn verdict(&self) -> Verdict {
+        if self.incomplete {
+            Verdict::Incomplete
+        } else if self.within > 0 {
+            Verdict::Within(self.within)
+        } else {
+            Verdict::Exact
+        }
+    }
+}
+
+/// What a counter of the kernel side means for the result.
+enum Meaning {
+    /// Numbers may be wrong without bound.
+    Loss,
+    /// Worth a line under `-v`.
+    Remark,
+    /// Says nothing about exactness, or is judged elsewhere.
+    Nothing,
+}
+
+const fn meaning(stat: Stat) -> Meaning {
+    match stat {
+        Stat::RingFull
+        | Stat::ImagesFull
+        | Stat::ProcessesFull
+        | Stat::MapBusy
+        | Stat::ReadFailed
+        // What was found late has no history before.
+        | Stat::Healed
+        | Stat::ProcessHealed => Meaning::Loss,
+        // Each is corrected by the next update of the same counter, which the
+        // change that was in flight delivers itself.
+        Stat::Negative | Stat::Torn | Stat::Unlocked => Meaning::Remark,
+        Stat::Events | Stat::Residual => Meaning::Nothing,
+    }
+}
+
+/// Gives the verdict.
+pub(super) fn judge(last: &Final, findings: &Findings) -> Certificate {
+    let stats = last.stats;
+    let lost = Lost {
+        ring: stats.get(Stat::RingFull),
+        maps_full: stats
+            .get(Stat::ImagesFull)
+            .saturating_add(stats.get(Stat::ProcessesFull)),
+        recursion: last
+            .missed
+            .iter()
+            .fold(0, |sum: u64, m| sum.saturating_add(m.count)),
+        map_busy: stats.get(Stat::MapBusy),
+        read_failed: stats.get(Stat::ReadFailed),
+        undecodable: last.undecodable,
+    };
+    let mut judge = Judge::default();
+    for (stat, count) in stats.iter().filter(|&(_, count)| count > 0) {
+        let text = stat.text();
+        match meaning(stat) {
+            Meaning::Loss => judge.incomplete(format!("{count} {text}")),
+            Meaning::Remark => judge.remarks.push(format!("{count} {text}")),
+            Meaning::Nothing => {}
+        }
+    }
+    for missed in last.missed.iter().filter(|missed| missed.count > 0) {
+        let (count, program) = (missed.count, &missed.program);
+        judge.incomplete(format!(
+            "the kernel skipped program {program} {count} times"
+        ));
+    }
+    if last.undecodable > 0 {
+        judge.incomplete(format!(
+            "{} records were lost in userspace",
+            last.undecodable
+        ));
+    }
+    for gap in &findings.gaps {
+        let Gap {
+            what,
+            count,
+            example,
+        } = gap;
+        judge.incomplete(format!("{what}: {count} ({example})"));
+    }
+    judge_differences(&mut judge, last, findings);
+    for limit in &last.limits {
+        match limit.bound_bytes {
+            None => judge.incomplete(limit.reason.clone()),
+            Some(0) => judge.remarks.push(limit.reason.clone()),
+            Some(bytes) => judge.within(bytes, format!("{} (up to {bytes} bytes)", limit.reason)),
+        }
+    }
+    Certificate {
+        verdict: judge.verdict(),
+        reasons: judge.reasons,
+        remarks: judge.remarks,
+        tier: last.tier.clone(),
+        events: last.tree.events,
+        lost,
+        residual_bytes: findings.residual_bytes,
+        breakdown_difference_bytes: findings.breakdown_difference_bytes,
+        cross_checks: last.cross_checks,
+        stats,
+    }
+}
+
+/// Sums that must agree and by how much they do not.
+fn judge_differences(judge: &mut Judge, last: &Final, findings: &Findings) {
+    let residual = findings.residual_bytes;
+    if residual > 0 {
+        judge.within(
+            residual,
+            format!("{residual} bytes are left over after all images ended"),
+        );
+    } else if last.stats.get(Stat::Residual) > 0 {
+        let count = last.stats.get(Stat::Residual);
+        judge.incomplete(format!(
+            "{count} images ended with a residual that no record shows"
+        ));
+    }
+    let breakdown = findings.breakdown_difference_bytes;
+    if breakdown > 0 {
+        judge.within(
+            breakdown,
+            format!("who held what at the peak differs from the peak by {breakdown} bytes"),
+        );
+    }
+    let own = findings.own_peak_difference_bytes;
+    if own > 0 {
+        judge.within(
+            own,
+            format!("an image's parts at its peak differ from it by {own} bytes"),
+        );
+    }
+    if last.tree.family_lost > 0 {
+        judge.incomplete(format!(
+            "{} counter updates found the record of shared pages inconsistent (footprint only)",
+            last.tree.family_lost
+        ));
+    }
+    if last.tree.unlocked > 0 && last.stats.get(Stat::Unlocked) == 0 {
+        judge
+            .remarks
+            .push(format!("{} {}", last.tree.unlocked, Stat::Unlocked.text()));
+    }
+    let CrossChecks {
+        count,
+        largest_difference_bytes: largest,
+        allowed_bytes,
+    } = last.cross_checks;
+    if largest > allowed_bytes {
+        judge.within(
+            largest,
+            format!("the largest difference in {count} comparisons with /proc was {largest} bytes"),
+        );
+    }
+}

@@ -1,0 +1,121 @@
+//! What remains to be read when tracing has ended: the second input of the model,
+//! after the events.
+
+use memtrace_ebpf::{Image, Process, Stat, Tree};
+
+/// Everything userspace reads once the programs are detached and the ring
+/// buffer is drained, plus what only the launcher knows.
+///
+/// Order of reading matters: detach, then drain the ring, then read the maps.
+/// Otherwise a process can be in a map while its record is still unread, and the
+/// certificate would call that incomplete.
+#[derive(Clone, Debug)]
+pub struct Final {
+    /// When tracing ended, `CLOCK_BOOTTIME` in nanoseconds: the end of every
+    /// lifetime and average that is still running.
+    pub ended_at: u64,
+    /// The tree's totals.
+    pub tree: Tree,
+    /// Images in the map: those still alive.
+    pub images: Vec<Image>,
+    /// Processes in the map: those still alive. Entries flagged
+    /// [`EXITED`](memtrace_ebpf::ProcessFlags::EXITED) are taken for ended.
+    pub processes: Vec<Process>,
+    /// Totals of the statistics counters over all CPUs.
+    pub stats: Stats,
+    /// `recursion_misses` of every program (`bpf_prog_info`), by program name.
+    pub missed: Vec<Missed>,
+    /// Records that were dropped in userspace or could not be decoded.
+    pub undecodable: u64,
+    /// Comparisons with `/proc` made during the run.
+    pub cross_checks: CrossChecks,
+    /// The tier in use, `A` for tracepoints only.
+    pub tier: String,
+    /// What this kernel or these options cannot give.
+    pub limits: Vec<Limit>,
+    /// Bytes per page.
+    pub page_size: u64,
+    /// The command and its arguments as given to memtrace.
+    pub command: Vec<Vec<u8>>,
+    /// The command's status as wait(2) encodes it; `None` while it runs.
+    pub wait_status: Option<i32>,
+    /// Wall-clock duration of the command.
+    pub wall_ns: u64,
+    /// CPU time in user mode of the command and its waited-for children (`ru_utime`).
+    pub user_ns: u64,
+    /// CPU time in kernel mode of the same (`ru_stime`).
+    pub system_ns: u64,
+    /// `ru_maxrss` as wait4(2) gave it, in bytes: shown for comparison only.
+    pub maxrss_bytes: Option<u64>,
+    /// Wall-clock time of the tree's start, nanoseconds since 1970.
+    pub started_unix_ns: Option<u64>,
+}
+
+/// How many kinds of statistics there are.
+const STATS: usize = Stat::ALL.len();
+
+/// Totals of the statistics counters, by [`Stat`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats([u64; STATS]);
+
+impl Stats {
+    /// The total of one counter.
+    #[must_use]
+    pub fn get(&self, stat: Stat) -> u64 {
+        self.0.get(stat as usize).copied().unwrap_or(0)
+    }
+
+    /// Sets the total of one counter.
+    pub fn set(&mut self, stat: Stat, total: u64) {
+        if let Some(slot) = self.0.get_mut(stat as usize) {
+            *slot = total;
+        }
+    }
+
+    /// All counters with their totals.
+    pub fn iter(&self) -> impl Iterator<Item = (Stat, u64)> + '_ {
+        Stat::ALL.into_iter().map(|stat| (stat, self.get(stat)))
+    }
+}
+
+impl FromIterator<(Stat, u64)> for Stats {
+    fn from_iter<I: IntoIterator<Item = (Stat, u64)>>(totals: I) -> Self {
+        let mut stats = Self::default();
+        for (stat, total) in totals {
+            stats.set(stat, total);
+        }
+        stats
+    }
+}
+
+/// How often the kernel skipped a program because it was already running on
+/// that CPU.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missed {
+    /// The program's name.
+    pub program: String,
+    /// Its `recursion_misses`.
+    pub count: u64,
+}
+
+/// Comparisons of our values with those in `/proc/PID/status`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CrossChecks {
+    /// How many were made.
+    pub count: u64,
+    /// The largest difference found, bytes.
+    pub largest_difference_bytes: u64,
+    /// The difference that the kernel's own reading explains on this kernel,
+    /// bytes; 0 where `/proc` reads exact sums. Larger ones limit the certificate.
+    pub allowed_bytes: u64,
+}
+
+/// A fact that limits, or might be thought to limit, how exact the result is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// The fact, as a clause that reads well in a list.
+    pub reason: String,
+    /// By how many bytes results may be wrong because of it: 0 for a remark that
+    /// changes no number, `None` if there is no bound (the result is incomplete).
+    pub bound_bytes: Option<u64>,
+}

@@ -1,0 +1,106 @@
+//! From events to a result: a pure state machine without I/O, clock or kernel.
+//!
+//! ```text
+//! Model::new() -> apply(&Event) ... -> finish(Final) -> Summary
+//! ```
+//!
+//! The exact numbers (peaks, who held what at the peak, time integrals) are kept
+//! by the kernel side and arrive in [`IMAGE_END`](memtrace_ebpf::event::IMAGE_END)
+//! records and in [`Final`]. The model joins them with the story (who created
+//! whom, who ran what, who ended how), turns them into bytes and nanoseconds, and
+//! checks that everything fits together: [`Certificate`].
+//!
+//! The result does not depend on the order in which events are applied.
+//!
+//! ```
+//! use memtrace::{event::Event, model::Model};
+//!
+//! # fn records() -> Vec<Vec<u8>> { Vec::new() }
+//! let mut model = Model::new();
+//! for record in records() {
+//!     match Event::decode(&record) {
+//!         Ok(event) => model.apply(&event),
+//!         Err(error) => eprintln!("{error}"), // count it in `Final::undecodable`
+//!     }
+//! }
+//! ```
+
+mod build;
+mod certificate;
+mod final_state;
+mod measured;
+mod processes;
+mod story;
+mod summary;
+#[cfg(test)]
+mod testing;
+
+use std::collections::BTreeMap;
+
+use memtrace_ebpf::Image;
+
+pub use self::{
+    certificate::{Certificate, Lost, Verdict},
+    final_state::{CrossChecks, Final, Limit, Missed, Stats},
+    summary::{
+        Amounts, Fate, Footprint, Holder, ImageSummary, ImageUse, Origin, Outcome, ProcessSummary,
+        Program, Summary, TreeSummary, Usage, UseKind, VmPeaks,
+    },
+};
+use self::{measured::Measured, story::Story};
+use crate::event::Event;
+
+/// The state between events.
+#[derive(Clone, Debug, Default)]
+pub struct Model {
+    story: Story,
+    /// Images that have ended, by id.
+    ended: BTreeMap<u64, Measured>,
+    /// Ids that ended more than once.
+    repeated: Vec<u64>,
+}
+
+impl Model {
+    /// Nothing has happened yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes one event in. Order does not matter.
+    pub fn apply(&mut self, event: &Event) {
+        match event {
+            Event::Fork(fork) => self.story.fork(fork),
+            Event::Exec(exec) => self.story.exec(exec),
+            Event::Exit(exit) => self.story.exit(exit),
+            Event::ImageEnd(image) => self.image_end(image),
+            Event::Oom(oom) => self.story.oom(oom),
+        }
+    }
+
+    fn image_end(&mut self, image: &Image) {
+        let measured = Measured::ended(image);
+        if let Some(old) = self.ended.get_mut(&image.id) {
+            self.repeated.push(image.id);
+            // No order of arrival may decide which of them counts.
+            if old.until < measured.until {
+                *old = measured;
+            }
+        } else {
+            self.ended.insert(image.id, measured);
+        }
+    }
+
+    /// Puts the result together.
+    ///
+    /// Never fails: whatever does not fit is named in the result's certificate.
+    #[must_use]
+    pub fn finish(self, last: Final) -> Summary {
+        let Self {
+            story,
+            ended,
+            repeated,
+        } = self;
+        build::build(story, ended, &repeated, last)
+    }
+}

@@ -1,0 +1,392 @@
+//! The model against the naive book of the [`simulator`](super::simulator).
+
+use std::collections::BTreeMap;
+
+use memtrace_ebpf::{ImageKind, ImageState, Stat, event, rss};
+use proptest::{prelude::*, sample::Index};
+
+use super::{
+    super::{Final, Missed, Model, Summary, Verdict},
+    PAGE, process,
+    simulator::{Op, Simulator, ops},
+};
+use crate::event::Event;
+
+fn summary(events: &[Event], end: Final) -> Summary {
+    let mut model = Model::new();
+    for event in events {
+        model.apply(event);
+    }
+    model.finish(end)
+}
+
+fn bytes(pages: i64) -> u64 {
+    u64::try_from(pages).unwrap_or(0) * PAGE
+}
+
+/// The mean over `lifetime` of what a sequence of (time, pages) held until `end`.
+fn naive_average(values: &[(u64, i64)], end: u64, lifetime: u64) -> u64 {
+    let mut sum = 0_u128;
+    for (i, &(at, pages)) in values.iter().enumerate() {
+        let until = values.get(i + 1).map_or(end, |next| next.0);
+        sum += u128::from(until - at) * u128::try_from(pages).unwrap_or(0);
+    }
+    u64::try_from(sum * u128::from(PAGE) / u128::from(lifetime.max(1))).unwrap_or(u64::MAX)
+}
+
+proptest! {
+    /// Peak, time of the peak, and who held what then are those of the naive book.
+    #[test]
+    fn the_tree_is_the_sum_of_its_images(ops in ops()) {
+        let (truth, end) = Simulator::run(&ops);
+        let (ended_at, started_at) = (end.ended_at, end.tree.started_at);
+        let result = summary(&truth.events, end);
+        prop_assert_eq!(result.certificate.verdict, Verdict::Exact, "{:?}", result.certificate);
+        prop_assert_eq!(result.certificate.residual_bytes, 0);
+        prop_assert!(result.certificate.reasons.is_empty());
+
+        let mut top = &truth.book[0];
+        for row in &truth.book {
+            if row.rss() > top.rss() {
+                top = row;
+            }
+        }
+        prop_assert_eq!(result.tree.peak_rss, bytes(top.rss()));
+        prop_assert_eq!(result.tree.peak_at_ns, top.at - started_at);
+        let held: BTreeMap<u64, u64> = result
+            .tree
+            .at_peak
+            .iter()
+            .map(|holder| (result.images[holder.image].id, holder.held.rss()))
+            .collect();
+        let expected: BTreeMap<u64, u64> = top
+            .held
+            .iter()
+            .map(|(&id, pages)| (id, bytes(rss(pages))))
+            .filter(|&(_, bytes)| bytes > 0)
+            .collect();
+        prop_assert_eq!(held, expected);
+        let total: u64 = result.tree.at_peak.iter().map(|holder| holder.held.rss()).sum();
+        prop_assert_eq!(total, result.tree.peak_rss);
+        for (member, peak) in [
+            (0, result.tree.peak.file),
+            (1, result.tree.peak.anon),
+            (2, result.tree.peak.swap),
+            (3, result.tree.peak.shmem),
+        ] {
+            let most = truth.book.iter().map(|row| row.sum(member)).max().unwrap_or(0);
+            prop_assert_eq!(peak, bytes(most));
+        }
+        let rows: Vec<(u64, i64)> = truth.book.iter().map(|row| (row.at, row.rss())).collect();
+        let mean = naive_average(&rows, ended_at, ended_at - started_at);
+        prop_assert_eq!(result.tree.average_rss, mean);
+    }
+
+    /// Every image's peak and mean are those of the values it had.
+    #[test]
+    fn images_report_their_own_history(ops in ops()) {
+        let (truth, end) = Simulator::run(&ops);
+        let (ended_at, born) = (end.ended_at, end.tree.images);
+        let result = summary(&truth.events, end);
+        prop_assert_eq!(result.images.len() as u64, born);
+        for image in &result.images {
+            let values: Vec<(u64, i64)> = truth
+                .values
+                .iter()
+                .filter(|value| value.0 == image.id)
+                .map(|(_, at, pages)| (*at, rss(pages)))
+                .collect();
+            let most = values.iter().map(|value| value.1).max().unwrap_or(0);
+            prop_assert_eq!(image.peak_rss, bytes(most));
+            prop_assert_eq!(image.own_peak.rss(), image.peak_rss);
+            prop_assert!(image.average_rss <= image.peak_rss);
+            // After its end an image holds nothing, so the end of tracing serves for all.
+            let mean = naive_average(&values, ended_at, image.lifetime_ns);
+            prop_assert_eq!(image.average_rss, mean);
+            prop_assert!(image.peak_rss <= result.tree.peak_rss || !image.ran());
+        }
+    }
+
+    /// Processes, the sequence of their images, their ends and the survivors are
+    /// as they happened, though pids are reused as soon as they are free.
+    #[test]
+    fn processes_tell_their_story(ops in ops()) {
+        let (truth, end) = Simulator::run(&ops);
+        let result = summary(&truth.events, end);
+        prop_assert_eq!(result.processes.len(), truth.processes.len());
+        for (process, truth) in result.processes.iter().zip(&truth.processes) {
+            prop_assert_eq!(process.pid, truth.tgid);
+            let status = process.outcome.and_then(|outcome| outcome.exit_status);
+            prop_assert_eq!(status.map(u32::from), truth.status);
+            prop_assert_eq!(process.survivor, truth.status.is_none());
+            let uses: Vec<_> = process
+                .images
+                .iter()
+                .map(|used| (result.images[used.image].id, used.kind))
+                .collect();
+            prop_assert_eq!(&uses, &truth.uses);
+        }
+        prop_assert_eq!(result.processes.iter().filter(|process| process.root).count(), 1);
+        for image in &result.images {
+            // A fork image shows what its nearest ancestor executed.
+            let mut origin = image;
+            while let Some(parent) = origin.parent {
+                origin = &result.images[usize::try_from(parent).unwrap_or(0) - 1];
+            }
+            if image.ran() {
+                let name = format!("prog{}", origin.id);
+                prop_assert_eq!(image.program.name(), name.as_bytes());
+            }
+        }
+    }
+
+    /// The order of records has no influence, also when ends are reported twice.
+    #[test]
+    fn order_does_not_matter(
+        (ops, picks) in (ops(), proptest::collection::vec(any::<Index>(), 200)),
+    ) {
+        let (truth, end) = Simulator::run(&ops);
+        let mut events = truth.events.clone();
+        for event in &truth.events {
+            if let Event::Exit(exit) = event {
+                let mut again = *exit;
+                again.again = 1;
+                again.header.at += 1;
+                again.min_flt += 7;
+                events.push(Event::Exit(again));
+            }
+        }
+        let ordered = format!("{:?}", summary(&events, end.clone()));
+        prop_assert_eq!(ordered.contains("minor_faults: 0"), false);
+        for (i, pick) in picks.iter().enumerate() {
+            let (a, b) = (i % events.len(), pick.index(events.len()));
+            events.swap(a, b);
+        }
+        prop_assert_eq!(format!("{:?}", summary(&events, end)), ordered);
+    }
+
+    /// Without any one of its records a result never passes for exact.
+    #[test]
+    fn a_lost_record_is_noticed((ops, lost) in (ops(), any::<Index>())) {
+        let (truth, end) = Simulator::run(&ops);
+        let mut events = truth.events;
+        let lost = events.remove(lost.index(events.len()));
+        let result = summary(&events, end);
+        prop_assert_eq!(result.certificate.verdict, Verdict::Incomplete, "lost {}", lost);
+        prop_assert!(!result.certificate.reasons.is_empty());
+    }
+
+    /// Any one number off by one is noticed, as far as others depend on it.
+    #[test]
+    fn a_wrong_number_is_noticed(
+        (ops, what, which) in (ops(), 0_usize..WRONG.len(), any::<Index>()),
+    ) {
+        let (truth, mut end) = Simulator::run(&ops);
+        let mut events = truth.events;
+        if WRONG[what](&mut events, &mut end, which) {
+            let result = summary(&events, end);
+            prop_assert_ne!(result.certificate.verdict, Verdict::Exact, "mistake {}", what);
+            prop_assert!(!result.certificate.reasons.is_empty());
+        }
+    }
+
+    /// Absurd numbers give a result that is not exact, never a panic.
+    #[test]
+    fn absurd_numbers_do_no_harm(seed in proptest::collection::vec(any::<u8>(), 8..64)) {
+        let mut events = Vec::new();
+        for kind in 1..=5 {
+            let mut bytes = super::zeroed(kind).bytes().to_vec();
+            let len = bytes.len();
+            for (byte, noise) in bytes[4..].iter_mut().zip(seed.iter().cycle().take(len)) {
+                *byte = *noise;
+            }
+            bytes[..4].copy_from_slice(&kind.to_ne_bytes());
+            events.push(Event::decode(&bytes).map_err(|e| TestCaseError::fail(e.to_string()))?);
+        }
+        let mut end = super::last(super::tree(), u64::MAX);
+        if let Event::ImageEnd(image) = &events[3] {
+            let mut alive = **image;
+            alive.id = alive.id.wrapping_add(1);
+            end.images.push(alive);
+            end.tree.cur = alive.cur;
+            end.tree.integral = alive.integral;
+            end.tree.peak_rss = alive.peak_rss;
+            end.tree.peak = alive.peak;
+        }
+        end.page_size = u64::MAX;
+        end.processes.push(process(7, u64::MAX, 7));
+        let result = summary(&events, end);
+        prop_assert_eq!(result.certificate.verdict, Verdict::Incomplete);
+        for (verbose, per_process) in [(false, false), (true, true)] {
+            let options = crate::report::text::Options { verbose, per_process, width: 0 };
+            prop_assert!(crate::report::text::write(&result, options, &mut Vec::new()).is_ok());
+        }
+        prop_assert!(crate::report::json::write(&result, &mut Vec::new()).is_ok());
+    }
+}
+
+/// Something goes wrong in the records or in what is read at the end. False if
+/// there was nothing to spoil.
+type Mistake = fn(&mut [Event], &mut Final, Index) -> bool;
+
+/// Changes one of the images that fulfil a condition, ended or alive.
+fn spoil(
+    events: &mut [Event],
+    end: &mut Final,
+    which: Index,
+    fit: impl Fn(&memtrace_ebpf::Image, bool) -> bool,
+    change: impl Fn(&mut memtrace_ebpf::Image),
+) -> bool {
+    let ended = events.iter_mut().filter_map(|event| match event {
+        Event::ImageEnd(image) => Some((&mut **image, false)),
+        _ => None,
+    });
+    let alive = end.images.iter_mut().map(|image| (image, true));
+    let mut found: Vec<_> = ended
+        .chain(alive)
+        .filter(|(image, alive)| fit(image, *alive))
+        .collect();
+    if found.is_empty() {
+        return false;
+    }
+    let i = which.index(found.len());
+    change(found[i].0);
+    true
+}
+
+const fn active(image: &memtrace_ebpf::Image) -> bool {
+    image.state != ImageState::Execing as u32
+}
+
+const WRONG: [Mistake; 18] = [
+    |_, end, _| {
+        end.tree.peak_rss += 1;
+        true
+    },
+    |_, end, _| {
+        end.tree.peak_rss -= 1;
+        true
+    },
+    |_, end, _| {
+        end.tree.cur[1] += 1;
+        true
+    },
+    |_, end, _| {
+        end.tree.rss -= 1;
+        true
+    },
+    |_, end, _| {
+        end.tree.images += 1;
+        true
+    },
+    |_, end, _| {
+        end.tree.processes += 1;
+        true
+    },
+    |_, end, _| {
+        end.tree.family_lost = 1;
+        true
+    },
+    |_, end, _| {
+        end.undecodable = 1;
+        true
+    },
+    |_, end, _| {
+        end.missed.push(Missed {
+            program: "exec".to_owned(),
+            count: 1,
+        });
+        true
+    },
+    |_, end, which| {
+        let bad = [
+            Stat::RingFull,
+            Stat::ImagesFull,
+            Stat::ProcessesFull,
+            Stat::MapBusy,
+            Stat::ReadFailed,
+            Stat::Healed,
+            Stat::ProcessHealed,
+            Stat::Residual,
+        ];
+        end.stats.set(bad[which.index(bad.len())], 1);
+        true
+    },
+    |_, end, _| {
+        end.processes.push(process(99_999, 5, 1));
+        true
+    },
+    |_, end, which| {
+        let n = end.processes.len();
+        if n > 0 {
+            end.processes.swap_remove(which.index(n));
+        }
+        n > 0
+    },
+    |events, end, which| spoil(events, end, which, |_, alive| !alive, |i| i.residual = -1),
+    |events, end, which| spoil(events, end, which, |i, _| active(i), |i| i.peak_rss += 1),
+    |events, end, which| spoil(events, end, which, |i, _| active(i), |i| i.own_peak[1] += 1),
+    |events, end, which| {
+        let seq = end.tree.peak_seq;
+        spoil(
+            events,
+            end,
+            which,
+            |i, _| active(i) && i.seq == seq,
+            |i| i.at_peak[3] += 1,
+        )
+    },
+    |events, end, which| {
+        spoil(
+            events,
+            end,
+            which,
+            |i, alive| active(i) && alive,
+            |i| i.cur[2] += 1,
+        )
+    },
+    |events, end, which| {
+        spoil(
+            events,
+            end,
+            which,
+            |_, _| true,
+            |i| i.kind = ImageKind::Found as u32,
+        )
+    },
+];
+
+/// Who execs, forks and exits on one pid, over and over, is told apart.
+#[test]
+fn a_pid_that_is_reused_is_several_processes() {
+    let mut ops = Vec::new();
+    for _ in 0..3 {
+        ops.push((Op::Fork { who: 0 }, 100));
+        ops.push((Op::Exec { who: 1 }, 100));
+        ops.push((Op::Exit { who: 1, status: 1 }, 100));
+    }
+    let (truth, end) = Simulator::run(&ops);
+    let result = summary(&truth.events, end);
+    assert_eq!(
+        result.certificate.verdict,
+        Verdict::Exact,
+        "{:?}",
+        result.certificate
+    );
+    let reused: Vec<_> = result
+        .processes
+        .iter()
+        .filter(|process| process.pid == 101)
+        .collect();
+    assert_eq!(reused.len(), 3);
+    for process in reused {
+        assert_eq!(process.images.len(), 2);
+        assert_eq!(process.parent, Some(0));
+    }
+    assert!(
+        truth
+            .events
+            .iter()
+            .any(|event| event.header().kind == event::EXIT)
+    );
+}
