@@ -1,0 +1,37 @@
+//! How a failure is told, and what exit status it gives.
+
+use std::{io::Write as _, process::ExitCode};
+
+use memtrace::{
+    TraceError,
+    launch::{self, LaunchError},
+};
+
+/// Says `message` on standard error; if that is closed, nobody hears it.
+pub(super) fn say(program: &str, message: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stderr(), "{program}: {message}");
+}
+
+/// Reports why tracing did not come about and ends as the command did, if it ran.
+pub(super) fn report(program: &str, error: &TraceError, verbose: bool) -> ExitCode {
+    if let TraceError::Launch(LaunchError::EndedEarly(finished)) = error {
+        launch::exit_like(finished.status);
+    }
+    say(program, error);
+    if let Some(remedy) = error.remedy() {
+        say(program, format_args!("{remedy}; `memtrace check` tells more"));
+    }
+    if verbose && let TraceError::Refused { source, .. } = error
+        && let Some(log) = source.verifier_log()
+    {
+        say(program, format_args!("the verifier's log:\n{log}"));
+    }
+    if let Some(finished) = error.finished() {
+        launch::exit_like(finished.status);
+    }
+    code(error.exit_code())
+}
+
+pub(super) fn code(code: i32) -> ExitCode {
+    ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX))
+}

@@ -1,0 +1,151 @@
+//! `memtrace time`: GNU time with exact numbers.
+
+use std::{
+    env,
+    ffi::OsString,
+    fs::File,
+    io::{self, Write as _},
+    process::ExitCode,
+};
+
+use memtrace::{
+    Traced,
+    launch::{self, IfExists, OWN_FAILURE, Spec, open_output},
+    model::{ImageSummary, Origin},
+    report::gnu_time::TimeValues,
+};
+
+use super::{
+    failure::{self, code, say},
+    log,
+    run::tracer,
+    time_options::{self, TimeOptions, TimeRequest},
+};
+use crate::cli::TracingArgs;
+
+const HELP: &str = "\
+Usage: PROGRAM [OPTIONS] COMMAND [ARGUMENT...]
+Run COMMAND and print what it used, in GNU time's formats, with exact numbers.
+
+  -a, --append          with -o FILE: add to FILE instead of replacing it
+  -f, --format=FORMAT   print FORMAT, as described in time(1)
+  -o, --output=FILE     print to FILE instead of standard error
+  -p, --portability     print the format that POSIX asks for
+  -q, --quiet           nothing about an abnormal end of the command
+  -v, --verbose         print every resource, one per line
+  -h, --help            show this help
+  -V, --version         show the version
+
+%M is the exact peak of the largest program image, counted from its exec. The
+averages %t %X %D %p %K, which Linux leaves at 0, are those of the same image.
+
+Exit status: that of COMMAND, or 128 + N if signal N ended it; 125 if PROGRAM
+failed, 126 if COMMAND cannot be run, 127 if it is not found.
+";
+
+/// Runs with GNU time's arguments; `program` is the name for messages.
+pub(crate) fn main(program: &str, arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    log::init(0);
+    match time_options::parse(arguments, env::var_os("TIME")) {
+        Ok(TimeRequest::Run(options)) => run(program, options),
+        Ok(TimeRequest::Help) => {
+            print(&HELP.replace("PROGRAM", program));
+            ExitCode::SUCCESS
+        }
+        Ok(TimeRequest::Version) => {
+            print(&format!("memtrace {}\n", env!("CARGO_PKG_VERSION")));
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            let _ = io::stderr().write_all(error.message(program).as_bytes());
+            code(OWN_FAILURE)
+        }
+    }
+}
+
+fn print(text: &str) {
+    let _ = io::stdout().write_all(text.as_bytes());
+}
+
+fn run(program: &str, options: TimeOptions) -> ExitCode {
+    let output = match open(&options) {
+        Ok(output) => output,
+        Err(message) => {
+            say(program, message);
+            return code(OWN_FAILURE);
+        }
+    };
+    let spec = Spec::new(&options.command);
+    let traced = match tracer(&TracingArgs::default()).trace(&spec) {
+        Ok(traced) => traced,
+        Err(error) => return failure::report(program, &error, false),
+    };
+    let text = values(&traced, options.command).render(&options.format, options.quiet);
+    let written = match output {
+        Some(mut file) => file.write_all(&text),
+        None => io::stderr().write_all(&text),
+    };
+    if !matches!(
+        traced.summary().certificate.verdict,
+        memtrace::model::Verdict::Exact
+    ) {
+        for reason in &traced.summary().certificate.reasons {
+            say(program, format_args!("not exact: {reason}"));
+        }
+    }
+    if let Err(error) = written
+        && error.kind() != io::ErrorKind::BrokenPipe
+    {
+        say(program, format_args!("cannot write the report: {error}"));
+    }
+    exit(traced.finished().status)
+}
+
+/// GNU time exits with 128 + the signal's number rather than dying of it.
+fn exit(status: i32) -> ExitCode {
+    if libc::WIFSIGNALED(status) {
+        return code(128 + libc::WTERMSIG(status));
+    }
+    launch::exit_like(status)
+}
+
+fn open(options: &TimeOptions) -> Result<Option<File>, String> {
+    let Some(path) = &options.output else {
+        return Ok(None);
+    };
+    let if_exists = if options.append {
+        IfExists::Append
+    } else {
+        IfExists::Overwrite
+    };
+    open_output(path, if_exists)
+        .map(Some)
+        .map_err(|error| error.gnu_message())
+}
+
+/// GNU time's numbers, with ours where it has none or approximate ones.
+fn values(traced: &Traced, command: Vec<OsString>) -> TimeValues {
+    let summary = traced.summary();
+    let finished = traced.finished();
+    let mut values = TimeValues::from_rusage(
+        command,
+        finished.status,
+        u64::try_from(finished.elapsed().as_nanos()).unwrap_or(u64::MAX),
+        summary.page_size,
+        &finished.rusage,
+    );
+    // Like ru_maxrss the largest single process, but exact, and without what a
+    // process had before its exec.
+    let programs = summary
+        .images
+        .iter()
+        .filter(|image| image.ran() && image.origin != Origin::Fork);
+    let largest: Option<&ImageSummary> = programs
+        .max_by_key(|image| image.peak_rss)
+        .or_else(|| summary.images.iter().max_by_key(|image| image.peak_rss));
+    if let Some(image) = largest {
+        values.max_rss_bytes = image.peak_rss;
+        values.average_rss_bytes = image.average_rss;
+    }
+    values
+}

@@ -1,0 +1,282 @@
+//! The options of GNU time, read as `getopt_long` reads them.
+//!
+//! Written by hand, not with clap: a drop-in must accept what scripts give
+//! `/usr/bin/time` today (`-vp`, `-fFMT`, `-ao FILE`, `--form=x`, options only
+//! before the command, a later `-f` winning over an earlier `-p`) and must
+//! answer mistakes with the same words. clap has its own words, guesses no
+//! ambiguous prefix in getopt's way, and rejects repeated options unless told
+//! for each; the whole of getopt needed here is smaller than its configuration.
+//!
+//! Known difference: `-h` is accepted for `--help`. GNU time's help offers it,
+//! but its parser refuses it.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::PathBuf;
+
+use crate::report::gnu_time::Format;
+
+/// A valid command line of GNU time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TimeOptions {
+    /// What to print.
+    pub format: Format,
+    /// `-o`: where to print it; standard error otherwise.
+    pub output: Option<PathBuf>,
+    /// `-a`: add to the output file instead of replacing it.
+    pub append: bool,
+    /// `-q`: nothing about an abnormal end of the command.
+    pub quiet: bool,
+    /// The command and its arguments; never empty.
+    pub command: Vec<OsString>,
+}
+
+/// What a command line asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TimeRequest {
+    /// Run a command.
+    Run(TimeOptions),
+    /// `--help`: print the help to standard output and succeed.
+    Help,
+    /// `-V`: print the version to standard output and succeed.
+    Version,
+}
+
+/// Why a command line is not valid; exit status 125.
+///
+/// The text is all that GNU time prints after `PROGRAM: `, without the second
+/// line, which [`UsageError::message`] adds.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UsageError {
+    /// A letter that is no option.
+    #[error("invalid option -- '{}'", show(.0))]
+    InvalidLetter(Vec<u8>),
+    /// A word that is no option.
+    #[error("unrecognized option '{}'", show(.0))]
+    Unrecognized(Vec<u8>),
+    /// An abbreviation of several options.
+    #[error("option '{}' is ambiguous; possibilities:{}", show(.given), list(.possible))]
+    Ambiguous {
+        /// The argument as given.
+        given: Vec<u8>,
+        /// The names it could stand for.
+        possible: Vec<&'static str>,
+    },
+    /// A letter whose value is missing.
+    #[error("option requires an argument -- '{0}'")]
+    LetterNeedsValue(char),
+    /// A word whose value is missing.
+    #[error("option '--{0}' requires an argument")]
+    NeedsValue(&'static str),
+    /// A word that takes no value was given one.
+    #[error("option '--{0}' doesn't allow an argument")]
+    AllowsNoValue(&'static str),
+    /// No command.
+    #[error("missing program to run")]
+    MissingProgram,
+}
+
+impl UsageError {
+    /// The two lines for standard error, with the last newline.
+    #[must_use]
+    pub fn message(&self, program: &str) -> String {
+        format!("{program}: {self}\nTry '{program} --help' for more information.\n")
+    }
+}
+
+/// Arguments come from anywhere, and the message goes to a terminal.
+fn show(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes)
+        .chars()
+        .flat_map(|character| {
+            let escape = character.is_control();
+            let plain = (!escape).then_some(character);
+            let escaped = escape.then(|| character.escape_default());
+            plain.into_iter().chain(escaped.into_iter().flatten())
+        })
+        .collect()
+}
+
+fn list(names: &[&str]) -> String {
+    names.iter().map(|name| format!(" '--{name}'")).collect()
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Opt {
+    Append,
+    Format,
+    Help,
+    Output,
+    Portability,
+    Quiet,
+    Verbose,
+    Version,
+}
+
+/// In the order in which GNU time lists them when a prefix is ambiguous. Its
+/// long name for `-o` is `output-file`; the documented `--output` is a prefix.
+const OPTIONS: [(&str, char, Opt); 8] = [
+    ("append", 'a', Opt::Append),
+    ("format", 'f', Opt::Format),
+    ("help", 'h', Opt::Help),
+    ("output-file", 'o', Opt::Output),
+    ("portability", 'p', Opt::Portability),
+    ("quiet", 'q', Opt::Quiet),
+    ("verbose", 'v', Opt::Verbose),
+    ("version", 'V', Opt::Version),
+];
+
+impl Opt {
+    fn takes_value(self) -> bool {
+        matches!(self, Self::Format | Self::Output)
+    }
+}
+
+/// What has been read so far.
+#[derive(Default)]
+struct Parsed {
+    format: Format,
+    output: Option<PathBuf>,
+    append: bool,
+    quiet: bool,
+    verbose: bool,
+}
+
+impl Parsed {
+    /// Takes one option; `Some` ends the parsing.
+    fn apply(&mut self, option: Opt, value: OsString) -> Option<TimeRequest> {
+        match option {
+            Opt::Append => self.append = true,
+            Opt::Format => self.format = Format::Custom(value.into_vec()),
+            Opt::Output => self.output = Some(value.into()),
+            Opt::Portability => self.format = Format::Portable,
+            Opt::Quiet => self.quiet = true,
+            Opt::Verbose => self.verbose = true,
+            Opt::Help => return Some(TimeRequest::Help),
+            Opt::Version => return Some(TimeRequest::Version),
+        }
+        None
+    }
+}
+
+/// Reads the arguments after the program's name. `time_format` is the value of
+/// the environment variable `TIME`, which replaces the default format.
+///
+/// # Errors
+///
+/// The first mistake, as GNU time reports it.
+pub fn parse(
+    arguments: impl IntoIterator<Item = OsString>,
+    time_format: Option<OsString>,
+) -> Result<TimeRequest, UsageError> {
+    let mut arguments = arguments.into_iter();
+    let mut parsed = Parsed::default();
+    if let Some(format) = time_format {
+        parsed.format = Format::Custom(format.into_vec());
+    }
+    let first = loop {
+        let Some(argument) = arguments.next() else {
+            break None;
+        };
+        let done = match argument.as_bytes() {
+            b"--" => break arguments.next(),
+            [b'-', b'-', long @ ..] => {
+                let (option, value) = long_option(long, &mut arguments)?;
+                parsed.apply(option, value)
+            }
+            [b'-', letters @ ..] if !letters.is_empty() => {
+                short_options(letters, &mut arguments, &mut parsed)?
+            }
+            _ => break Some(argument),
+        };
+        if let Some(request) = done {
+            return Ok(request);
+        }
+    };
+    let first = first.ok_or(UsageError::MissingProgram)?;
+    Ok(TimeRequest::Run(TimeOptions {
+        // Verbose wins wherever it stands.
+        format: if parsed.verbose {
+            Format::Verbose
+        } else {
+            parsed.format
+        },
+        output: parsed.output,
+        append: parsed.append,
+        quiet: parsed.quiet,
+        command: std::iter::once(first).chain(arguments).collect(),
+    }))
+}
+
+/// `--name`, `--name=value` or `--name value`, where the name may be cut short.
+fn long_option(
+    text: &[u8],
+    arguments: &mut impl Iterator<Item = OsString>,
+) -> Result<(Opt, OsString), UsageError> {
+    let mut halves = text.splitn(2, |&byte| byte == b'=');
+    let name = halves.next().unwrap_or_default();
+    let value = halves.next().map(OsStr::from_bytes);
+    let given = || [b"--", text].concat();
+
+    let exact = OPTIONS.iter().filter(|option| option.0.as_bytes() == name);
+    let prefixed = OPTIONS
+        .iter()
+        .filter(|option| option.0.as_bytes().starts_with(name));
+    let mut candidates: Vec<_> = exact.collect();
+    if candidates.is_empty() {
+        candidates = prefixed.collect();
+    }
+    let &(name, _, option) = match candidates.as_slice() {
+        [] => return Err(UsageError::Unrecognized(given())),
+        [one] => *one,
+        several => {
+            let possible = several.iter().map(|option| option.0).collect();
+            return Err(UsageError::Ambiguous {
+                given: given(),
+                possible,
+            });
+        }
+    };
+    match (option.takes_value(), value) {
+        (true, Some(value)) => Ok((option, value.to_owned())),
+        (true, None) => {
+            let value = arguments.next().ok_or(UsageError::NeedsValue(name))?;
+            Ok((option, value))
+        }
+        (false, None) => Ok((option, OsString::new())),
+        (false, Some(_)) => Err(UsageError::AllowsNoValue(name)),
+    }
+}
+
+/// `-abc`, `-oFILE` or `-o FILE`; `Some` ends the parsing.
+fn short_options(
+    letters: &[u8],
+    arguments: &mut impl Iterator<Item = OsString>,
+    parsed: &mut Parsed,
+) -> Result<Option<TimeRequest>, UsageError> {
+    let mut rest = letters;
+    while let [letter, tail @ ..] = rest {
+        rest = tail;
+        let found = OPTIONS
+            .iter()
+            .find(|option| option.1 == char::from(*letter));
+        let Some(&(_, name, option)) = found else {
+            return Err(UsageError::InvalidLetter(vec![*letter]));
+        };
+        let value = if !option.takes_value() {
+            OsString::new()
+        } else if tail.is_empty() {
+            arguments.next().ok_or(UsageError::LetterNeedsValue(name))?
+        } else {
+            rest = &[];
+            OsStr::from_bytes(tail).to_owned()
+        };
+        if let Some(request) = parsed.apply(option, value) {
+            return Ok(Some(request));
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests;

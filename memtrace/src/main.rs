@@ -1,0 +1,59 @@
+//! The `memtrace` command.
+
+mod cli;
+mod commands;
+
+use std::{ffi::OsString, path::Path, process::ExitCode};
+
+use clap::Parser as _;
+use memtrace::launch::OWN_FAILURE;
+
+use cli::{Cli, Command};
+// GNU time's options name its formats.
+use memtrace::report;
+
+fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    // Called through a link named `time`, be GNU time.
+    if let Some(name) = arguments.first()
+        && Path::new(name).file_name().is_some_and(|name| name == "time")
+    {
+        return commands::time::main(&name.to_string_lossy(), arguments.iter().skip(1).cloned());
+    }
+    let (program, arguments) = complete(arguments);
+    // What follows is `time`'s own, read as GNU time reads it.
+    if arguments.first().is_some_and(|word| word == "time") {
+        return commands::time::main("memtrace time", arguments.into_iter().skip(1));
+    }
+    let runs = arguments.first().is_some_and(|word| word == "run");
+    match Cli::try_parse_from(std::iter::once(program).chain(arguments)) {
+        Ok(cli) => match cli.command {
+            Command::Run(args) => commands::run::main(&args),
+            Command::Time(args) => commands::time::main("memtrace time", args.arguments),
+            Command::Check(args) => commands::check::main(&args),
+            Command::SelfTestWorkload(args) => commands::self_test::workload(args.pages),
+        },
+        Err(error) => {
+            // Not being able to print the message changes nothing.
+            let _ = error.print();
+            match u8::try_from(error.exit_code()) {
+                Ok(0) => ExitCode::SUCCESS,
+                // A caller must be able to tell our mistakes from the command's.
+                Ok(_) if runs => ExitCode::from(OWN_FAILURE as u8),
+                Ok(code) => ExitCode::from(code),
+                Err(_) => ExitCode::FAILURE,
+            }
+        }
+    }
+}
+
+/// `memtrace -- COMMAND` is short for `memtrace run -- COMMAND`.
+fn complete(arguments: Vec<OsString>) -> (OsString, Vec<OsString>) {
+    let mut arguments = arguments.into_iter();
+    let program = arguments.next().unwrap_or_else(|| "memtrace".into());
+    let mut rest: Vec<OsString> = arguments.collect();
+    if rest.first().is_some_and(|word| word == "--") {
+        rest.insert(0, "run".into());
+    }
+    (program, rest)
+}

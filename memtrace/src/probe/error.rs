@@ -1,0 +1,151 @@
+//! What can go wrong between us and the kernel's BPF.
+
+use std::io;
+
+use aya::{
+    BtfError, EbpfError,
+    maps::MapError,
+    programs::ProgramError,
+};
+
+/// Loading, attaching or reading failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    /// The object was refused before any program was loaded, mostly a map that could not be created.
+    #[error("failed to load the BPF object: {}", innermost(source))]
+    Object {
+        /// Why.
+        #[source]
+        source: Box<EbpfError>,
+    },
+    /// The kernel's type information could not be used for attaching.
+    #[error("failed to read the kernel's BTF for attaching")]
+    Btf {
+        /// Why.
+        #[source]
+        source: BtfError,
+    },
+    /// A program was refused.
+    #[error("failed to load BPF program `{program}`: {}", brief(source))]
+    Load {
+        /// Its name.
+        program: &'static str,
+        /// Why, with the verifier's log.
+        #[source]
+        source: Box<ProgramError>,
+    },
+    /// A program could not be attached.
+    #[error("failed to attach BPF program `{program}`: {}", innermost(source))]
+    Attach {
+        /// Its name.
+        program: &'static str,
+        /// Why.
+        #[source]
+        source: Box<ProgramError>,
+    },
+    /// The object does not hold what this program expects: a build error.
+    #[error("the BPF object has no {kind} `{name}`; it was built from other sources")]
+    Missing {
+        /// Program or map.
+        kind: &'static str,
+        /// Its name.
+        name: &'static str,
+    },
+    /// A map could not be read or written.
+    #[error("failed to {operation} BPF map `{map}`")]
+    Map {
+        /// What was tried.
+        operation: &'static str,
+        /// The map's name.
+        map: &'static str,
+        /// Why.
+        #[source]
+        source: MapError,
+    },
+    /// The program that finds the per-CPU offsets failed.
+    #[error("failed to find the kernel's per-CPU offsets (step {step})")]
+    CpuOffsets {
+        /// Where it stopped, as its return value says.
+        step: u32,
+    },
+    /// The stopped process did not show up in the kernel's view.
+    #[error("the command's process did not register itself with the BPF programs")]
+    NotRegistered,
+    /// The ring buffer's file descriptor cannot be waited for.
+    #[error("failed to wait for events")]
+    Wait(#[source] io::Error),
+}
+
+impl ProbeError {
+    /// The kernel's error number at the bottom of this failure, if there is one.
+    #[must_use]
+    pub fn errno(&self) -> Option<i32> {
+        let mut error: Option<&dyn std::error::Error> = Some(self);
+        let mut found = None;
+        while let Some(current) = error {
+            if let Some(io) = current.downcast_ref::<io::Error>() {
+                found = io.raw_os_error();
+            }
+            error = current.source();
+        }
+        found.or_else(|| match self {
+            // Its io_error is a field, not a source.
+            Self::Load { source, .. } => match source.as_ref() {
+                ProgramError::LoadError { io_error, .. } => io_error.raw_os_error(),
+                _ => None,
+            },
+            _ => None,
+        })
+    }
+
+    /// The verifier's log, if a program was refused with one.
+    #[must_use]
+    pub fn verifier_log(&self) -> Option<String> {
+        let Self::Load { source, .. } = self else {
+            return None;
+        };
+        match source.as_ref() {
+            ProgramError::LoadError { verifier_log, .. } => Some(verifier_log.to_string()),
+            _ => None,
+        }
+    }
+}
+
+/// A load error without the verifier's log, which can have thousands of lines.
+fn brief(error: &ProgramError) -> String {
+    match error {
+        ProgramError::LoadError {
+            io_error,
+            verifier_log,
+        } => {
+            let log = verifier_log.to_string();
+            let last = log
+                .lines()
+                .rev()
+                .find(|line| !line.trim().is_empty() && !line.starts_with("processed "))
+                .unwrap_or("")
+                .to_owned();
+            if last.is_empty() {
+                io_error.to_string()
+            } else {
+                format!("{io_error}; the verifier says: {last}")
+            }
+        }
+        other => innermost(other),
+    }
+}
+
+/// The message at the end of the chain of sources, where the kernel's answer is.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut current = error;
+    while let Some(source) = current.source() {
+        current = source;
+    }
+    let outer = error.to_string();
+    let inner = current.to_string();
+    if outer.contains(&inner) {
+        outer
+    } else {
+        format!("{outer}: {inner}")
+    }
+}

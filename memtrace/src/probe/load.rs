@@ -1,0 +1,303 @@
+//! Loading and attaching.
+
+use std::{
+    fmt,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
+};
+
+use aya::{
+    Btf, Ebpf, EbpfLoader,
+    maps::{Array, MapData, RingBuf},
+    programs::{BtfTracePoint, RawTracePoint, RawTracePointRunOptions, TestRun},
+};
+use memtrace_ebpf::{COMM_LEN, Config, Control, MAX_CPUS, SumScheme};
+
+use super::{ProbeError, object::OBJECT};
+use crate::{
+    event::{DecodeError, Event},
+    kernel::{Features, MarkVictim},
+};
+
+/// Sizes and choices that are fixed at load.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How many images can be followed at once.
+    pub max_images: u32,
+    /// How many processes can be followed at once.
+    pub max_processes: u32,
+    /// Bytes of the ring buffer, a power of two and a multiple of the page size.
+    pub ring_bytes: u32,
+    /// How per-CPU shares are summed; `None` chooses by the number of CPUs.
+    pub scheme: Option<SumScheme>,
+    /// Highest possible CPU number plus one.
+    pub cpus: u32,
+    /// Bytes per page.
+    pub page_size: u64,
+    /// Upper bound of process ids, `kernel.pid_max`.
+    pub pid_max: u32,
+}
+
+/// Above this many CPUs the shares of all of them are too many to read at every event.
+const MAX_CPUS_SUMMED: u32 = 16;
+
+impl Options {
+    /// Defaults for a machine.
+    #[must_use]
+    pub const fn new(cpus: u32, page_size: u64, pid_max: u32) -> Self {
+        Self {
+            max_images: 16 * 1024,
+            max_processes: 32 * 1024,
+            ring_bytes: 8 << 20,
+            scheme: None,
+            cpus,
+            page_size,
+            pid_max,
+        }
+    }
+
+    /// The scheme in effect.
+    #[must_use]
+    pub const fn scheme(&self) -> SumScheme {
+        match self.scheme {
+            Some(scheme) => scheme,
+            None if self.cpus <= MAX_CPUS_SUMMED => SumScheme::AllCpus,
+            None => SumScheme::Touched,
+        }
+    }
+}
+
+/// The loaded BPF programs. Dropping it detaches them; nothing is pinned.
+pub struct Probe {
+    pub(super) ebpf: Ebpf,
+    ring: RingBuf<MapData>,
+    root_name: [u8; COMM_LEN],
+    pub(super) programs: Vec<&'static str>,
+    undecodable: u64,
+}
+
+impl fmt::Debug for Probe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Probe")
+            .field("programs", &self.programs)
+            .field("undecodable", &self.undecodable)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Probe {
+    /// Loads the programs and attaches them. From here on the tree is followed as
+    /// soon as its root has [registered](Self::root_name).
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses a map or a program.
+    pub fn load(features: &Features, options: &Options, root_name: [u8; COMM_LEN]) -> Result<Self, ProbeError> {
+        let btf = Btf::from_sys_fs().map_err(|source| ProbeError::Btf { source })?;
+        let config = Config {
+            layout: features.layout as u32,
+            scheme: options.scheme() as u32,
+            cpus: options.cpus.min(MAX_CPUS as u32),
+            page_shift: options.page_size.trailing_zeros(),
+            root_name,
+            tgid_bits: options.pid_max.next_power_of_two(),
+            reserved: 0,
+        };
+        let mut ebpf = EbpfLoader::new()
+            .btf(Some(&btf))
+            .override_global("OFFSETS", &features.offsets, true)
+            .override_global("CONFIG", &config, true)
+            .map_max_entries("IMAGES", options.max_images)
+            .map_max_entries("PROCESSES", options.max_processes)
+            .map_max_entries("TRACKED", config.tgid_bits.div_ceil(64).max(1))
+            .map_max_entries("EVENTS", options.ring_bytes)
+            .load(OBJECT)
+            .map_err(|source| ProbeError::Object {
+                source: Box::new(source),
+            })?;
+        let ring = ebpf.take_map("EVENTS").ok_or(ProbeError::Missing {
+            kind: "map",
+            name: "EVENTS",
+        })?;
+        let ring = RingBuf::try_from(ring).map_err(|source| ProbeError::Map {
+            operation: "open",
+            map: "EVENTS",
+            source,
+        })?;
+        let mut probe = Self {
+            ebpf,
+            ring,
+            root_name,
+            programs: Vec::new(),
+            undecodable: 0,
+        };
+        probe.find_cpu_offsets()?;
+        for (program, hook) in hooks(features) {
+            probe.attach(program, hook, &btf)?;
+        }
+        Ok(probe)
+    }
+
+    /// The name that the root takes with `prctl(PR_SET_NAME)` to register.
+    #[must_use]
+    pub const fn root_name(&self) -> &[u8; COMM_LEN] {
+        &self.root_name
+    }
+
+    fn attach(
+        &mut self,
+        program: &'static str,
+        hook: &'static str,
+        btf: &Btf,
+    ) -> Result<(), ProbeError> {
+        let found: &mut BtfTracePoint = self
+            .ebpf
+            .program_mut(program)
+            .and_then(|found| found.try_into().ok())
+            .ok_or(ProbeError::Missing {
+                kind: "program",
+                name: program,
+            })?;
+        found.load(hook, btf).map_err(|source| ProbeError::Load {
+            program,
+            source: Box::new(source),
+        })?;
+        found.attach().map_err(|source| ProbeError::Attach {
+            program,
+            source: Box::new(source),
+        })?;
+        self.programs.push(program);
+        Ok(())
+    }
+
+    fn find_cpu_offsets(&mut self) -> Result<(), ProbeError> {
+        const PROGRAM: &str = "find_cpu_offsets";
+        let program: &mut RawTracePoint = self
+            .ebpf
+            .program_mut(PROGRAM)
+            .and_then(|found| found.try_into().ok())
+            .ok_or(ProbeError::Missing {
+                kind: "program",
+                name: PROGRAM,
+            })?;
+        program.load().map_err(|source| ProbeError::Load {
+            program: PROGRAM,
+            source: Box::new(source),
+        })?;
+        let result = program
+            .test_run(RawTracePointRunOptions::new())
+            .map_err(|source| ProbeError::Load {
+                program: PROGRAM,
+                source: Box::new(source),
+            })?;
+        if result.return_value != 0 {
+            return Err(ProbeError::CpuOffsets {
+                step: result.return_value,
+            });
+        }
+        Ok(())
+    }
+
+    /// Ends registration: the root is known from here on.
+    ///
+    /// # Errors
+    ///
+    /// [`ProbeError::NotRegistered`] if no process took the name.
+    pub fn registered(&mut self) -> Result<u32, ProbeError> {
+        let control = self.control()?;
+        if control.root_tgid == 0 {
+            return Err(ProbeError::NotRegistered);
+        }
+        self.detach("register")?;
+        Ok(control.root_tgid)
+    }
+
+    pub(super) fn control(&self) -> Result<Control, ProbeError> {
+        const MAP: &str = "CONTROL";
+        let map = self.ebpf.map(MAP).ok_or(ProbeError::Missing {
+            kind: "map",
+            name: MAP,
+        })?;
+        let failed = |source| ProbeError::Map {
+            operation: "read",
+            map: MAP,
+            source,
+        };
+        Array::<_, Control>::try_from(map)
+            .map_err(failed)?
+            .get(&0, 0)
+            .map_err(failed)
+    }
+
+    /// Unloads one program, which detaches it too.
+    pub(super) fn detach(&mut self, program: &'static str) -> Result<(), ProbeError> {
+        let found: &mut BtfTracePoint = self
+            .ebpf
+            .program_mut(program)
+            .and_then(|found| found.try_into().ok())
+            .ok_or(ProbeError::Missing {
+                kind: "program",
+                name: program,
+            })?;
+        found.unload().map_err(|source| ProbeError::Attach {
+            program,
+            source: Box::new(source),
+        })?;
+        self.programs.retain(|name| *name != program);
+        Ok(())
+    }
+
+    /// Hands every waiting record to `take`, oldest first.
+    pub fn drain(&mut self, mut take: impl FnMut(Event)) {
+        while let Some(record) = self.ring.next() {
+            match Event::decode(&record) {
+                Ok(event) => take(event),
+                Err(error) => {
+                    let error: DecodeError = error;
+                    log::debug!("undecodable record: {error}");
+                    self.undecodable += 1;
+                }
+            }
+        }
+    }
+
+    /// How many records could not be decoded.
+    #[must_use]
+    pub const fn undecodable(&self) -> u64 {
+        self.undecodable
+    }
+}
+
+impl AsFd for Probe {
+    /// Readable when records wait.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.ring.as_fd()
+    }
+}
+
+impl AsRawFd for Probe {
+    fn as_raw_fd(&self) -> RawFd {
+        self.ring.as_raw_fd()
+    }
+}
+
+/// Which program goes to which hook on this kernel, in the order of attaching: the
+/// life-cycle hooks before the counters, so that no image is met by surprise.
+fn hooks(features: &Features) -> Vec<(&'static str, &'static str)> {
+    let mut hooks = vec![
+        ("register", "task_rename"),
+        ("task_newtask", "task_newtask"),
+        ("sched_process_fork", "sched_process_fork"),
+        ("sched_process_exec", "sched_process_exec"),
+        ("sched_process_exit", "sched_process_exit"),
+    ];
+    match features.mark_victim {
+        MarkVictim::Task => hooks.push(("mark_victim_task", "mark_victim")),
+        MarkVictim::Pid => hooks.push(("mark_victim_pid", "mark_victim")),
+        MarkVictim::Absent => {}
+    }
+    if features.has_exit_mmap {
+        hooks.push(("exit_mmap", "exit_mmap"));
+    }
+    hooks.push(("rss_stat", "rss_stat"));
+    hooks
+}

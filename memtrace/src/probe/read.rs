@@ -1,0 +1,211 @@
+//! What is left in the maps.
+
+use std::fs;
+
+use aya::{
+    maps::{Array, HashMap, MapError, PerCpuArray},
+    programs::Program,
+};
+use memtrace_ebpf::{Image, Process, Stat, Tree};
+
+use super::{Probe, ProbeError};
+use crate::model::{Missed, Stats};
+
+/// The kernel side's state when tracing ended.
+#[derive(Clone, Debug)]
+pub struct Remains {
+    /// Totals of the tree.
+    pub tree: Tree,
+    /// Images that are still alive.
+    pub images: Vec<Image>,
+    /// Processes that are still alive.
+    pub processes: Vec<Process>,
+    /// Totals of all statistics.
+    pub stats: Stats,
+    /// Programs that the kernel skipped.
+    pub missed: Vec<Missed>,
+}
+
+fn map_error(operation: &'static str, map: &'static str) -> impl Fn(MapError) -> ProbeError {
+    move |source| ProbeError::Map {
+        operation,
+        map,
+        source,
+    }
+}
+
+impl Probe {
+    /// Totals of the tree as they are now; while programs run, of no one moment.
+    ///
+    /// # Errors
+    ///
+    /// When the map cannot be read.
+    pub fn tree(&self) -> Result<Tree, ProbeError> {
+        const MAP: &str = "TREES";
+        let map = self.ebpf.map(MAP).ok_or(ProbeError::Missing {
+            kind: "map",
+            name: MAP,
+        })?;
+        Array::<_, Tree>::try_from(map)
+            .map_err(map_error("open", MAP))?
+            .get(&0, 0)
+            .map_err(map_error("read", MAP))
+    }
+
+    /// The image of the `mm_struct` at this address, if it lives.
+    ///
+    /// # Errors
+    ///
+    /// When the map cannot be read.
+    pub fn image(&self, mm: u64) -> Result<Option<Image>, ProbeError> {
+        const MAP: &str = "IMAGES";
+        let map = self.ebpf.map(MAP).ok_or(ProbeError::Missing {
+            kind: "map",
+            name: MAP,
+        })?;
+        match HashMap::<_, u64, Image>::try_from(map)
+            .map_err(map_error("open", MAP))?
+            .get(&mm, 0)
+        {
+            Ok(image) => Ok(Some(image)),
+            Err(MapError::KeyNotFound) => Ok(None),
+            Err(source) => Err(map_error("read", MAP)(source)),
+        }
+    }
+
+    /// The followed process with this id (in the initial PID namespace), if it lives.
+    ///
+    /// # Errors
+    ///
+    /// When the map cannot be read.
+    pub fn process(&self, tgid: u32) -> Result<Option<Process>, ProbeError> {
+        const MAP: &str = "PROCESSES";
+        let map = self.ebpf.map(MAP).ok_or(ProbeError::Missing {
+            kind: "map",
+            name: MAP,
+        })?;
+        match HashMap::<_, u32, Process>::try_from(map)
+            .map_err(map_error("open", MAP))?
+            .get(&tgid, 0)
+        {
+            Ok(process) => Ok(Some(process)),
+            Err(MapError::KeyNotFound) => Ok(None),
+            Err(source) => Err(map_error("read", MAP)(source)),
+        }
+    }
+
+    /// Detaches every program and reads what is left. The ring may still hold
+    /// records: [drain](Probe::drain) it afterwards.
+    ///
+    /// # Errors
+    ///
+    /// When a map cannot be read.
+    pub fn stop(&mut self) -> Result<Remains, ProbeError> {
+        let missed = self.missed();
+        for program in self.programs.clone() {
+            self.detach(program)?;
+        }
+        self.wait_until_quiet()?;
+        let images = self.all_images()?;
+        let processes = self.all_processes()?;
+        Ok(Remains {
+            tree: self.tree()?,
+            images,
+            processes,
+            stats: self.stats()?,
+            missed,
+        })
+    }
+
+    /// Detaching does not wait for programs that run at that moment; each needs
+    /// microseconds and holds the tree's lock while it changes anything.
+    fn wait_until_quiet(&self) -> Result<(), ProbeError> {
+        const TRIES: u32 = 100;
+        let mut before = self.tree()?;
+        for _ in 0..TRIES {
+            std::thread::sleep(std::time::Duration::from_micros(200));
+            let after = self.tree()?;
+            if after.lock == 0 && before.events == after.events {
+                break;
+            }
+            before = after;
+        }
+        Ok(())
+    }
+
+    fn all_images(&self) -> Result<Vec<Image>, ProbeError> {
+        const MAP: &str = "IMAGES";
+        let map = self.ebpf.map(MAP).ok_or(ProbeError::Missing {
+            kind: "map",
+            name: MAP,
+        })?;
+        HashMap::<_, u64, Image>::try_from(map)
+            .map_err(map_error("open", MAP))?
+            .iter()
+            .map(|entry| entry.map(|(_, image)| image))
+            .collect::<Result<_, _>>()
+            .map_err(map_error("read", MAP))
+    }
+
+    fn all_processes(&self) -> Result<Vec<Process>, ProbeError> {
+        const MAP: &str = "PROCESSES";
+        let map = self.ebpf.map(MAP).ok_or(ProbeError::Missing {
+            kind: "map",
+            name: MAP,
+        })?;
+        HashMap::<_, u32, Process>::try_from(map)
+            .map_err(map_error("open", MAP))?
+            .iter()
+            .map(|entry| entry.map(|(_, process)| process))
+            .collect::<Result<_, _>>()
+            .map_err(map_error("read", MAP))
+    }
+
+    fn stats(&self) -> Result<Stats, ProbeError> {
+        const MAP: &str = "STATS";
+        let map = self.ebpf.map(MAP).ok_or(ProbeError::Missing {
+            kind: "map",
+            name: MAP,
+        })?;
+        let stats = PerCpuArray::<_, u64>::try_from(map).map_err(map_error("open", MAP))?;
+        Stat::ALL
+            .into_iter()
+            .map(|stat| {
+                let values = stats
+                    .get(&(stat as u32), 0)
+                    .map_err(map_error("read", MAP))?;
+                Ok((stat, values.iter().sum()))
+            })
+            .collect()
+    }
+
+    /// `recursion_misses` of each program, from its file descriptor's entry in
+    /// /proc (`bpf_prog_show_fdinfo()`, kernel/bpf/syscall.c, since 5.12).
+    fn missed(&self) -> Vec<Missed> {
+        self.programs
+            .iter()
+            .filter_map(|name| {
+                let count = self.ebpf.program(name).and_then(recursion_misses)?;
+                Some(Missed {
+                    program: (*name).to_owned(),
+                    count,
+                })
+            })
+            .collect()
+    }
+}
+
+fn recursion_misses(program: &Program) -> Option<u64> {
+    let Program::BtfTracePoint(program) = program else {
+        return None;
+    };
+    let fd = program.fd().ok()?;
+    let info = fs::read_to_string(format!(
+        "/proc/self/fdinfo/{}",
+        std::os::fd::AsRawFd::as_raw_fd(&std::os::fd::AsFd::as_fd(fd))
+    ))
+    .ok()?;
+    info.lines()
+        .find_map(|line| line.strip_prefix("recursion_misses:"))
+        .and_then(|value| value.trim().parse().ok())
+}

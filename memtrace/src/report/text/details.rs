@@ -1,0 +1,227 @@
+//! Every number there is, in bytes, for the tree and its largest images.
+
+use std::io;
+
+use super::{
+    super::{
+        escape::{clip, command_line, escape},
+        units::{grouped, seconds},
+    },
+    counted, lasted, table,
+};
+use crate::model::{
+    Amounts, Fate, ImageSummary, ImageUse, Origin, ProcessSummary, Summary, UseKind,
+};
+
+/// Images shown; the JSON has all of them.
+const IMAGES: usize = 25;
+
+/// Width of the labels, and of each column of numbers.
+const LABEL: usize = 22;
+const NUMBER: usize = 19;
+
+pub(super) fn write(summary: &Summary, width: usize, out: &mut dyn io::Write) -> io::Result<()> {
+    tree(summary, out)?;
+    let mut largest: Vec<&ImageSummary> = summary.images.iter().collect();
+    largest.sort_by_key(|image| (std::cmp::Reverse(image.peak_rss), image.id));
+    for image in largest.iter().take(IMAGES) {
+        writeln!(out)?;
+        one(summary, image, width, out)?;
+    }
+    let rest = largest.len().saturating_sub(IMAGES);
+    if rest > 0 {
+        writeln!(
+            out,
+            "\n{rest} smaller images are left out; --json FILE has all"
+        )?;
+    }
+    Ok(())
+}
+
+fn header(out: &mut dyn io::Write, title: &str, columns: &[&str]) -> io::Result<()> {
+    write!(out, "{title:<LABEL$}")?;
+    for column in columns {
+        write!(out, "{column:>NUMBER$}")?;
+    }
+    writeln!(out)
+}
+
+/// A row of byte amounts; `None` leaves a column empty.
+fn row(out: &mut dyn io::Write, label: &str, numbers: &[Option<u64>]) -> io::Result<()> {
+    let mut text = format!("  {label:<width$}", width = LABEL - 2);
+    for number in numbers {
+        let number = number.map(grouped).unwrap_or_default();
+        text.push_str(&format!("{number:>NUMBER$}"));
+    }
+    writeln!(out, "{}", text.trim_end())
+}
+
+fn tree(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()> {
+    let tree = &summary.tree;
+    let at = tree.own_peak();
+    header(out, "tree, bytes", &["peak", "average", "at the RSS peak"])?;
+    row(
+        out,
+        "RSS",
+        &[Some(tree.peak_rss), Some(tree.average_rss), Some(at.rss())],
+    )?;
+    members(out, &[&tree.peak, &tree.average, &at])?;
+    row(out, "RSS + swap", &[Some(tree.peak_rss_swap)])?;
+    let footprint = &tree.footprint;
+    row(
+        out,
+        "footprint, low",
+        &[Some(footprint.low), Some(footprint.average_low)],
+    )?;
+    row(out, "footprint, high", &[Some(footprint.high)])?;
+    if let Some(maxrss) = summary.kernel_maxrss {
+        row(out, "ru_maxrss (wait4)", &[Some(maxrss)])?;
+    }
+    writeln!(
+        out,
+        "  wall {}, user {}, system {}",
+        seconds(summary.wall_ns),
+        seconds(summary.user_ns),
+        seconds(summary.system_ns)
+    )
+}
+
+/// One row per kind of memory, one column per set of amounts.
+fn members(out: &mut dyn io::Write, columns: &[&Amounts]) -> io::Result<()> {
+    let mut member = |label: &str, value: fn(&Amounts) -> u64| {
+        let numbers: Vec<Option<u64>> = columns.iter().map(|column| Some(value(column))).collect();
+        row(out, label, &numbers)
+    };
+    member("anonymous", |amounts| amounts.anon)?;
+    member("file", |amounts| amounts.file)?;
+    member("shared memory", |amounts| amounts.shmem)?;
+    member("swap", |amounts| amounts.swap)
+}
+
+fn one(
+    summary: &Summary,
+    image: &ImageSummary,
+    width: usize,
+    out: &mut dyn io::Write,
+) -> io::Result<()> {
+    let what = match (image.fate, image.origin) {
+        (Fate::FailedFork, _) => "failed fork",
+        (Fate::FailedExec, _) => "failed exec",
+        (_, Origin::Fork) => "fork",
+        (_, Origin::Exec) => "exec",
+        (_, Origin::Found) => "found",
+    };
+    let command = command_line(&image.program.args);
+    let title = format!(
+        "image {} of pid {} ({what}): {command}",
+        image.id, image.pid
+    );
+    writeln!(out, "{}", clip(&title, width))?;
+    if !image.program.path.is_empty() {
+        let more = if image.program.truncated {
+            ", arguments cut"
+        } else {
+            ""
+        };
+        let text = format!("  executable {}{more}", escape(&image.program.path));
+        writeln!(out, "{}", clip(&text, width))?;
+    }
+    let end = image
+        .end_ns
+        .map_or_else(|| "alive".to_owned(), |ns| format!("+{}", seconds(ns)));
+    writeln!(
+        out,
+        "  from +{} to {end}, {}, {} counter updates, RSS peak at +{}",
+        seconds(image.start_ns),
+        lasted(image.lifetime_ns),
+        grouped(image.events),
+        seconds(image.peak_at_ns)
+    )?;
+    header(
+        out,
+        "",
+        &["peak", "average", "at own RSS peak", "at tree's peak"],
+    )?;
+    let own = Some(image.own_peak.rss());
+    let then = Some(image.at_tree_peak.rss());
+    row(
+        out,
+        "RSS",
+        &[Some(image.peak_rss), Some(image.average_rss), own, then],
+    )?;
+    members(
+        out,
+        &[
+            &image.peak,
+            &image.average,
+            &image.own_peak,
+            &image.at_tree_peak,
+        ],
+    )?;
+    row(out, "RSS + swap", &[Some(image.peak_rss_swap)])?;
+    if image.inherited > 0 {
+        row(out, "inherited by fork", &[Some(image.inherited)])?;
+    }
+    let vm = &image.vm;
+    for (label, bytes) in [
+        ("virtual size", vm.size),
+        ("data", vm.data),
+        ("stack", vm.stack),
+        ("text", vm.text),
+        ("libraries", vm.lib),
+        ("heap", vm.heap),
+        ("page tables", vm.page_tables),
+        ("locked", vm.locked),
+    ] {
+        // Most programs lock nothing; a row of nothing says nothing.
+        if bytes > 0 {
+            row(out, label, &[Some(bytes)])?;
+        }
+    }
+    row(out, "kernel's VmHWM", &[Some(image.kernel_hiwater_rss)])?;
+    process(summary, image, out)
+}
+
+/// What is known of the image's process only, once, below its last image.
+fn process(summary: &Summary, image: &ImageSummary, out: &mut dyn io::Write) -> io::Result<()> {
+    let Some(process) = image.owner.and_then(|i| summary.processes.get(i)) else {
+        return Ok(());
+    };
+    let used = process.images.iter().find(|used| is(summary, used, image));
+    if let Some(maxrss) = used.and_then(|used| used.kernel_maxrss) {
+        row(out, "kernel's ru_maxrss", &[Some(maxrss)])?;
+    }
+    if summary
+        .last_image(process)
+        .is_some_and(|last| last.id == image.id)
+    {
+        writeln!(
+            out,
+            "  process: exit {}{}",
+            table::exit(process),
+            usage(process)
+        )?;
+    }
+    Ok(())
+}
+
+fn is(summary: &Summary, used: &ImageUse, image: &ImageSummary) -> bool {
+    used.kind != UseKind::Shared
+        && summary
+            .images
+            .get(used.image)
+            .is_some_and(|candidate| candidate.id == image.id)
+}
+
+fn usage(process: &ProcessSummary) -> String {
+    process.usage.map_or_else(String::new, |usage| {
+        format!(
+            ", user {}, system {}, {} minor and {} major faults, {}",
+            seconds(usage.user_ns),
+            seconds(usage.system_ns),
+            grouped(usage.minor_faults),
+            grouped(usage.major_faults),
+            counted(usage.threads as usize, "thread", "threads")
+        )
+    })
+}

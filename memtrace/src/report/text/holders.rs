@@ -1,0 +1,101 @@
+//! Who held what at the peak: like processes in one line, every line to the byte,
+//! and the lines sum to the peak.
+
+use std::{collections::BTreeMap, io};
+
+use super::{
+    super::units::{grouped, human},
+    INDENT, line, who,
+};
+use crate::{
+    model::{ImageSummary, Summary},
+    report::escape::{clip, escape},
+};
+
+/// Lines before the rest is summed up as "others".
+const LINES: usize = 8;
+
+/// Images that run the same program.
+struct Group<'a> {
+    /// Largest first, with what each held.
+    members: Vec<(&'a ImageSummary, u64)>,
+    total: u64,
+}
+
+pub(super) fn write(summary: &Summary, width: usize, out: &mut dyn io::Write) -> io::Result<()> {
+    let mut groups: BTreeMap<&[u8], Group<'_>> = BTreeMap::new();
+    // Holders come largest first, so members do too.
+    for holder in &summary.tree.at_peak {
+        let Some(image) = summary.images.get(holder.image) else {
+            continue;
+        };
+        let group = groups.entry(image.program.name()).or_insert_with(|| Group {
+            members: Vec::new(),
+            total: 0,
+        });
+        let rss = holder.held.rss();
+        group.members.push((image, rss));
+        group.total = group.total.saturating_add(rss);
+    }
+    let mut groups: Vec<Group<'_>> = groups.into_values().collect();
+    // Stable: groups of the same size stay ordered by name.
+    groups.sort_by_key(|group| std::cmp::Reverse(group.total));
+    // "1 other" would take the line that it saves.
+    let shown = if groups.len() <= LINES + 1 {
+        groups.len()
+    } else {
+        LINES
+    };
+    let digits = grouped(summary.tree.peak_rss).len();
+    for (i, group) in groups.iter().take(shown).enumerate() {
+        let room = width.saturating_sub(INDENT + 11 + 2 + digits + 8);
+        let amount = amount(group.total, digits);
+        let label = if i == 0 { "at peak" } else { "" };
+        line(
+            out,
+            label,
+            &format!("{amount}  {}", describe(group, room.max(20))),
+        )?;
+    }
+    let (mut count, mut total) = (0_usize, 0_u64);
+    for group in groups.iter().skip(shown) {
+        count += group.members.len();
+        total = total.saturating_add(group.total);
+    }
+    if count > 0 {
+        line(
+            out,
+            "",
+            &format!("{}  {count} others", amount(total, digits)),
+        )?;
+    }
+    Ok(())
+}
+
+/// `  120.0 MiB  125,829,120 B`.
+fn amount(bytes: u64, digits: usize) -> String {
+    format!("{:>11}  {:>digits$} B", human(bytes), grouped(bytes))
+}
+
+fn describe(group: &Group<'_>, room: usize) -> String {
+    let (Some((first, max)), Some((_, median))) = (
+        group.members.first(),
+        group.members.get(group.members.len() / 2),
+    ) else {
+        return String::new();
+    };
+    if group.members.len() == 1 {
+        return who(first, room);
+    }
+    let statistics = format!(
+        " x{}, median {}, max {}",
+        grouped(group.members.len() as u64),
+        human(*median),
+        human(*max)
+    );
+    let name = escape(first.program.name());
+    format!(
+        "{}{statistics}",
+        clip(&name, room.saturating_sub(statistics.len()).max(8))
+    )
+}

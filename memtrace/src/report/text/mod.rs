@@ -1,0 +1,274 @@
+//! The summary for people.
+//!
+//! Short by default: the peak, who held it, the biggest single process, how exact
+//! it is, what to try next. [`Options::verbose`] adds every number there is,
+//! [`Options::per_process`] one line per process. Every name is escaped.
+
+mod details;
+mod holders;
+mod table;
+
+use std::io;
+
+use super::{
+    escape::{clip, command_line, escape},
+    units::{differ, duration, grouped, human, seconds},
+};
+use crate::model::{ImageSummary, Summary, Verdict};
+
+/// What to show and how wide.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// All numbers.
+    pub verbose: bool,
+    /// One line per process.
+    pub per_process: bool,
+    /// Columns to fill at most, as far as names can be cut. At least 60 are used.
+    pub width: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            verbose: false,
+            per_process: false,
+            width: 100,
+        }
+    }
+}
+
+/// Column in which everything below the headline begins.
+const INDENT: usize = 10;
+
+/// Writes the summary.
+///
+/// # Errors
+///
+/// Those of the writer.
+pub fn write(summary: &Summary, options: Options, out: &mut dyn io::Write) -> io::Result<()> {
+    let options = Options {
+        width: options.width.max(60),
+        ..options
+    };
+    headline(summary, out)?;
+    holders::write(summary, options.width, out)?;
+    biggest(summary, options.width, out)?;
+    survivors(summary, options.width, out)?;
+    certificate(summary, options.verbose, out)?;
+    if options.per_process {
+        writeln!(out)?;
+        table::write(summary, options.width, out)?;
+    }
+    if options.verbose {
+        writeln!(out)?;
+        details::write(summary, options.width, out)?;
+    }
+    if options.verbose || options.per_process {
+        writeln!(out)?;
+    }
+    next(options, out)
+}
+
+/// Writes a line whose label stands in the margin.
+fn line(out: &mut dyn io::Write, label: &str, text: &str) -> io::Result<()> {
+    writeln!(out, "{label:<INDENT$}{text}")
+}
+
+/// The peak; where fork made pages count twice, what was really needed comes first.
+fn headline(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()> {
+    let tree = &summary.tree;
+    let footprint = tree.footprint;
+    let rss = format!(
+        "{} ({} bytes)",
+        human(tree.peak_rss),
+        grouped(tree.peak_rss)
+    );
+    let when = format!(
+        "at +{} of {}",
+        seconds(tree.peak_at_ns),
+        seconds(total_ns(summary))
+    );
+    let (processes, images) = (summary.processes.len(), summary.images.len());
+    let of_what = format!(
+        "sum of RSS over the process tree: {}, {}",
+        counted(processes, "process", "processes"),
+        counted(images, "image", "images")
+    );
+    if !differ(footprint.low, tree.peak_rss) {
+        line(out, "memtrace:", &format!("peak {rss} {when}"))?;
+        return line(out, "", &of_what);
+    }
+    let shared_most = tree.peak_rss.saturating_sub(footprint.low);
+    let shared_least = tree.peak_rss.saturating_sub(footprint.high);
+    let (needs, shared) = if differ(footprint.low, footprint.high) {
+        (
+            format!("{} to {}", human(footprint.low), human(footprint.high)),
+            format!("{} to {}", human(shared_least), human(shared_most)),
+        )
+    } else {
+        (human(footprint.low), human(shared_most))
+    };
+    // At another time than the footprint's peak, more can have been shared.
+    let at_least = if footprint.low_at_ns == tree.peak_at_ns {
+        ""
+    } else {
+        "at least "
+    };
+    line(
+        out,
+        "memtrace:",
+        &format!(
+            "needs {needs} (sum of RSS {}; {at_least}{shared} of it shared after fork)",
+            human(tree.peak_rss)
+        ),
+    )?;
+    let low = format!(
+        "{} bytes at +{}",
+        grouped(footprint.low),
+        seconds(footprint.low_at_ns)
+    );
+    let high = format!(
+        "{} bytes at +{}",
+        grouped(footprint.high),
+        seconds(footprint.high_at_ns)
+    );
+    if footprint.low == footprint.high && footprint.low_at_ns == footprint.high_at_ns {
+        line(out, "", &format!("footprint {low}"))?;
+    } else {
+        line(out, "", &format!("footprint between {low} and {high}"))?;
+    }
+    line(out, "", &format!("peak of RSS {rss} {when}"))?;
+    line(out, "", &of_what)
+}
+
+/// The duration that times are "of".
+fn total_ns(summary: &Summary) -> u64 {
+    summary.wall_ns.max(summary.tree.duration_ns)
+}
+
+/// `1 process`, `2 processes`.
+fn counted(count: usize, one: &str, many: &str) -> String {
+    format!(
+        "{} {}",
+        grouped(count as u64),
+        if count == 1 { one } else { many }
+    )
+}
+
+/// The image with the largest peak of its own, and whether it is the tree's.
+fn biggest(summary: &Summary, width: usize, out: &mut dyn io::Write) -> io::Result<()> {
+    let Some(image) = summary.tree.biggest.and_then(|i| summary.images.get(i)) else {
+        return Ok(());
+    };
+    let relation = if image.peak_at_ns == summary.tree.peak_at_ns {
+        "at the tree's peak"
+    } else if image.at_tree_peak.rss() == image.peak_rss {
+        "held it at the tree's peak too"
+    } else if image.at_tree_peak.rss() == 0 {
+        "held nothing at the tree's peak"
+    } else {
+        "not at the tree's peak"
+    };
+    let peak = format!("{:>11}", human(image.peak_rss));
+    let when = format!("at +{} ({relation})", seconds(image.peak_at_ns));
+    let room = width.saturating_sub(INDENT + peak.len() + when.len() + 3);
+    line(
+        out,
+        "biggest",
+        &format!("{peak}  {} {when}", who(image, room.max(20))),
+    )
+}
+
+/// `cc1plus [4242] parser.cc`, at most `room` characters.
+fn who(image: &ImageSummary, room: usize) -> String {
+    let name = escape(image.program.name());
+    let fork = if image.origin == crate::model::Origin::Fork {
+        " (fork)"
+    } else {
+        ""
+    };
+    let args = command_line(image.program.args.get(1..).unwrap_or_default());
+    let space = if args.is_empty() { "" } else { " " };
+    clip(&format!("{name} [{}]{fork}{space}{args}", image.pid), room)
+}
+
+/// Processes that live on.
+fn survivors(summary: &Summary, width: usize, out: &mut dyn io::Write) -> io::Result<()> {
+    let names: Vec<String> = summary
+        .survivors()
+        .map(|process| {
+            let image = summary.last_image(process);
+            let name = image.map_or(&process.comm[..], |image| image.program.name());
+            format!("{} [{}]", escape(name), process.pid)
+        })
+        .collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    let text = format!("{}: {}", names.len(), names.join(", "));
+    let room = width.saturating_sub(INDENT + 2);
+    line(
+        out,
+        "running",
+        &format!("still {}", clip(&text, room.saturating_sub(6))),
+    )
+}
+
+/// How exact it is. Reasons are never left out.
+fn certificate(summary: &Summary, verbose: bool, out: &mut dyn io::Write) -> io::Result<()> {
+    let certificate = &summary.certificate;
+    let events = grouped(certificate.events);
+    let checks = certificate.cross_checks;
+    let count = usize::try_from(checks.count).unwrap_or(usize::MAX);
+    let made = counted(count, "comparison", "comparisons");
+    let checked = match (count, checks.largest_difference_bytes) {
+        (0, _) => String::new(),
+        (_, 0) => format!(", {made} with /proc without a difference"),
+        (_, most) => format!(
+            ", {made} with /proc differ by at most {} bytes",
+            grouped(most)
+        ),
+    };
+    let text = match certificate.verdict {
+        Verdict::Exact => {
+            format!("yes: {events} counter updates, none lost, residual 0{checked}")
+        }
+        Verdict::Within(bytes) => format!(
+            "within {} ({} bytes); {events} counter updates, residual {}{checked}",
+            human(bytes),
+            grouped(bytes),
+            grouped(certificate.residual_bytes)
+        ),
+        Verdict::Incomplete => format!("NO, incomplete; {events} counter updates{checked}"),
+    };
+    line(out, "exact", &text)?;
+    for reason in &certificate.reasons {
+        line(out, "", &format!("- {}", escape(reason.as_bytes())))?;
+    }
+    if verbose {
+        line(
+            out,
+            "",
+            &format!("tier {}", escape(certificate.tier.as_bytes())),
+        )?;
+        for remark in &certificate.remarks {
+            line(out, "", &format!("({})", escape(remark.as_bytes())))?;
+        }
+    }
+    Ok(())
+}
+
+/// One command that shows more.
+fn next(options: Options, out: &mut dyn io::Write) -> io::Result<()> {
+    let text = match (options.per_process, options.verbose) {
+        (false, _) => "memtrace run --per-process -- CMD    one line per process",
+        (true, false) => "memtrace run -v -- CMD    every number of every process",
+        (true, true) => "memtrace run --json FILE -- CMD    the same for programs",
+    };
+    line(out, "next", text)
+}
+
+/// How long, for tables.
+fn lasted(ns: u64) -> String {
+    duration(ns)
+}

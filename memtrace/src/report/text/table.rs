@@ -1,0 +1,136 @@
+//! One line per process: what its images reached together.
+
+use std::io;
+
+use super::{
+    super::{
+        escape::{clip, command_line},
+        units::{human, seconds},
+    },
+    lasted,
+};
+use crate::model::{ImageSummary, ProcessSummary, Summary, UseKind};
+
+/// The columns before the command.
+const COLUMNS: [&str; 10] = [
+    "PID", "PARENT", "LIFETIME", "PEAK", "PEAK AT", "ANON", "FILE", "SHMEM", "SWAP", "AVERAGE",
+];
+
+/// Writes the table. The peak of a process is that of its largest image of its
+/// own, and the amounts beside it are that image's at that moment. A process that
+/// never had an image of its own (a vfork child that did not execute) shows the
+/// one it borrowed, in brackets.
+pub(super) fn write(summary: &Summary, width: usize, out: &mut dyn io::Write) -> io::Result<()> {
+    let rows: Vec<Row> = summary
+        .processes
+        .iter()
+        .map(|p| Row::new(summary, p))
+        .collect();
+    let mut widths = COLUMNS.map(str::len);
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(&row.cells) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let exits = rows
+        .iter()
+        .map(|row| row.exit.len())
+        .max()
+        .unwrap_or(0)
+        .max("EXIT".len());
+    let cells = COLUMNS.map(str::to_owned);
+    put(out, &widths, exits, &cells, "EXIT", "COMMAND")?;
+    let used: usize = widths.iter().map(|width| width + 2).sum::<usize>() + exits + 2;
+    let room = width.saturating_sub(used).max(20);
+    for row in &rows {
+        put(
+            out,
+            &widths,
+            exits,
+            &row.cells,
+            &row.exit,
+            &clip(&row.command, room),
+        )?;
+    }
+    Ok(())
+}
+
+fn put(
+    out: &mut dyn io::Write,
+    widths: &[usize; 10],
+    exits: usize,
+    cells: &[String; 10],
+    exit: &str,
+    command: &str,
+) -> io::Result<()> {
+    for (cell, width) in cells.iter().zip(widths) {
+        write!(out, "{cell:>width$}  ")?;
+    }
+    writeln!(out, "{exit:<exits$}  {command}")
+}
+
+struct Row {
+    cells: [String; 10],
+    exit: String,
+    command: String,
+}
+
+impl Row {
+    fn new(summary: &Summary, process: &ProcessSummary) -> Self {
+        let own = |shared: bool| {
+            process
+                .images
+                .iter()
+                .filter(move |used| {
+                    used.kind != UseKind::Failed && (used.kind == UseKind::Shared) == shared
+                })
+                .filter_map(|used| summary.images.get(used.image))
+                .max_by_key(|image| image.peak_rss)
+        };
+        let (image, borrowed) = match own(false) {
+            Some(image) => (Some(image), false),
+            None => (own(true), true),
+        };
+        let of = |value: fn(&ImageSummary) -> u64| match image {
+            None => "-".to_owned(),
+            Some(image) if borrowed => format!("({})", human(value(image))),
+            Some(image) => human(value(image)),
+        };
+        let last = summary.last_image(process);
+        let args = last
+            .map(|image| command_line(&image.program.args))
+            .unwrap_or_default();
+        Self {
+            cells: [
+                process.pid.to_string(),
+                process.ppid.to_string(),
+                lasted(process.lifetime_ns),
+                of(|image| image.peak_rss),
+                image.map_or_else(|| "-".to_owned(), |i| format!("+{}", seconds(i.peak_at_ns))),
+                of(|image| image.own_peak.anon),
+                of(|image| image.own_peak.file),
+                of(|image| image.own_peak.shmem),
+                of(|image| image.own_peak.swap),
+                of(|image| image.average_rss),
+            ],
+            exit: exit(process),
+            command: args,
+        }
+    }
+}
+
+/// `0`, `SIG9`, `SIG9 core`, `SIG9 OOM`, `running`, `?`.
+pub(super) fn exit(process: &ProcessSummary) -> String {
+    let oom = if process.oom_killed { " OOM" } else { "" };
+    match process.outcome {
+        None if process.survivor => "running".to_owned(),
+        None => "?".to_owned(),
+        Some(outcome) => {
+            let core = if outcome.core_dumped { " core" } else { "" };
+            match (outcome.exit_status, outcome.signal) {
+                (_, Some(signal)) => format!("SIG{signal}{core}{oom}"),
+                (status, None) => format!("{}{oom}", status.unwrap_or(0)),
+            }
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! Compares our numbers with the kernel's own while the command runs.
+//!
+//! A comparison counts only if no counter update of the image was booked between
+//! our two looks at it: then what /proc says in between must equal what we have.
+
+use std::{fs, time::Duration};
+
+use memtrace_ebpf::{Image, ImageState, Member};
+
+use crate::{
+    kernel,
+    model::CrossChecks,
+    probe::{Probe, ProbeError},
+};
+
+/// The first comparison comes after this time, each next one after twice the time before.
+const FIRST: Duration = Duration::from_millis(5);
+/// But no later than this.
+const SLOWEST: Duration = Duration::from_secs(1);
+/// `TASK_RSS_EVENTS_THRESH`-like slack does not exist on kernels with per-CPU
+/// counters; there, an approximate reading is off by up to `batch - 1` pages per CPU
+/// (`percpu_counter_batch`, lib/percpu_counter.c).
+const MIN_BATCH: u64 = 32;
+
+/// Makes the comparisons of one run.
+#[derive(Debug)]
+pub(super) struct CrossChecker {
+    page_size: u64,
+    cpus: u64,
+    pause: Duration,
+    result: CrossChecks,
+}
+
+impl CrossChecker {
+    pub(super) fn new(page_size: u64, cpus: u32) -> Self {
+        Self {
+            page_size,
+            cpus: cpus.into(),
+            pause: FIRST,
+            result: CrossChecks::default(),
+        }
+    }
+
+    /// How long to wait before the next comparison.
+    pub(super) fn pause(&mut self) -> Duration {
+        let pause = self.pause;
+        self.pause = (pause * 2).min(SLOWEST);
+        pause
+    }
+
+    pub(super) fn result(&self) -> CrossChecks {
+        self.result
+    }
+
+    /// Compares one process, if it holds still for long enough. `pid` is its id as
+    /// /proc shows it, `tgid` in the initial PID namespace.
+    pub(super) fn check(&mut self, probe: &Probe, pid: i32, tgid: u32) -> Result<(), ProbeError> {
+        let Some(process) = probe.process(tgid)? else {
+            return Ok(());
+        };
+        let look = || -> Result<Option<Image>, ProbeError> {
+            Ok(probe
+                .image(process.mm)?
+                .filter(|image| image.state == ImageState::Active as u32))
+        };
+        let Some(before) = look()? else { return Ok(()) };
+        let Some(theirs) = status(pid) else {
+            return Ok(());
+        };
+        let Some(after) = look()? else { return Ok(()) };
+        if before.id != after.id || before.events != after.events {
+            return Ok(());
+        }
+        let largest = self.difference(&after, &theirs);
+        if largest > 0 {
+            // An update can have happened whose program has not run yet, on a
+            // virtual CPU that was taken away in between. It will have by now.
+            std::thread::sleep(Duration::from_millis(5));
+            match look()? {
+                Some(later) if later.id == after.id && later.events == after.events => {}
+                _ => return Ok(()),
+            }
+            if self.result.allowed_bytes == 0 && !status_is_exact(self.page_size) {
+                let batch = MIN_BATCH.max(2 * self.cpus);
+                self.result.allowed_bytes = (batch - 1) * self.cpus * self.page_size;
+            }
+        }
+        self.result.count += 1;
+        self.result.largest_difference_bytes = self.result.largest_difference_bytes.max(largest);
+        Ok(())
+    }
+
+    fn difference(&self, image: &Image, theirs: &[(Member, u64); 4]) -> u64 {
+        theirs
+            .iter()
+            .map(|(member, bytes)| {
+                let pages = image.cur.get(*member as usize).copied().unwrap_or(0);
+                let ours = u64::try_from(pages).unwrap_or(0) * self.page_size;
+                ours.abs_diff(*bytes)
+            })
+            .max()
+            .unwrap_or(0)
+    }
+}
+
+/// What /proc/PID/status says about each counter, in bytes.
+fn status(pid: i32) -> Option<[(Member, u64); 4]> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let field = |name: &str| -> Option<u64> {
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+        let kib: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
+        Some(kib * 1024)
+    };
+    Some([
+        (Member::File, field("RssFile")?),
+        (Member::Anon, field("RssAnon")?),
+        (Member::Swap, field("VmSwap")?),
+        (Member::Shmem, field("RssShmem")?),
+    ])
+}
+
+/// Does this kernel's /proc/PID/status read exact sums (commit 82241a83cd15, 6.16,
+/// and backports)? Touches single pages of its own and looks whether each shows.
+fn status_is_exact(page_size: u64) -> bool {
+    const PAGES: usize = 4;
+    let Ok(page) = usize::try_from(page_size) else {
+        return false;
+    };
+    // Large enough for fresh pages of its own.
+    let mut memory = vec![0_u8; page * 64];
+    let own = i32::try_from(std::process::id()).unwrap_or(0);
+    let anon = || status(own).map(|values| values[1].1);
+    let _ = anon(); // what reading allocates is there now
+    (1..=PAGES).all(|at| {
+        let before = anon();
+        if let Some(byte) = memory.get_mut(at * 8 * page) {
+            *byte = 1;
+        }
+        std::hint::black_box(&memory);
+        matches!((before, anon()), (Some(before), Some(after)) if after == before + page_size)
+    })
+}
+
+/// The page size as the kernel side uses it.
+pub(super) fn page_size() -> u64 {
+    kernel::cpus::page_size()
+}

@@ -1,0 +1,94 @@
+//! Why a command could not be traced.
+
+use std::io;
+
+use crate::{
+    kernel::{Access, BtfError, KernelError},
+    launch::{Finished, LaunchError, OWN_FAILURE},
+    probe::ProbeError,
+};
+
+/// Tracing did not come about. [`TraceError::remedy`] says what to do about it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TraceError {
+    /// The command could not be started.
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
+    /// This kernel lacks something.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// The kernel refused our programs.
+    #[error("{source}: {cause}")]
+    Refused {
+        /// The most likely reason.
+        cause: String,
+        /// What helps against it.
+        remedy: &'static str,
+        /// What the kernel said.
+        #[source]
+        source: Box<ProbeError>,
+    },
+    /// Reading the kernel side failed while the command ran or after it.
+    #[error("{source}; the command ran, but its numbers are lost")]
+    Lost {
+        /// What failed.
+        #[source]
+        source: ProbeError,
+        /// How the command ended, so that its status can be passed on.
+        finished: Box<Finished>,
+    },
+    /// A system call of ours failed.
+    #[error("cannot {operation}: {source}")]
+    System {
+        /// What was tried.
+        operation: &'static str,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl TraceError {
+    /// The exit status for this failure: 126 and 127 if the command could not be
+    /// run, 125 otherwise.
+    #[must_use]
+    pub fn exit_code(&self) -> i32 {
+        match self {
+            Self::Launch(error) => error.exit_code(),
+            _ => OWN_FAILURE,
+        }
+    }
+
+    /// How the command ended, if it ran at all.
+    #[must_use]
+    pub const fn finished(&self) -> Option<&Finished> {
+        match self {
+            Self::Lost { finished, .. } | Self::Launch(LaunchError::EndedEarly(finished)) => {
+                Some(finished)
+            }
+            _ => None,
+        }
+    }
+
+    /// What the user can do about it.
+    #[must_use]
+    pub fn remedy(&self) -> Option<String> {
+        match self {
+            Self::Refused { remedy, .. } => Some((*remedy).to_owned()),
+            Self::Kernel(KernelError::Btf(BtfError::Read { .. })) => {
+                Some(crate::kernel::Obstacle::NoBtf.remedy().to_owned())
+            }
+            _ => None,
+        }
+    }
+
+    pub(super) fn refused(source: ProbeError) -> Self {
+        let obstacle = Access::of_this_process().explain(source.errno());
+        Self::Refused {
+            cause: obstacle.to_string(),
+            remedy: obstacle.remedy(),
+            source: Box::new(source),
+        }
+    }
+}

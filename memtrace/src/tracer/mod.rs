@@ -1,0 +1,107 @@
+//! Runs a command under observation: the library's entrance.
+
+mod cross_check;
+mod error;
+mod limits;
+mod run;
+
+use memtrace_ebpf::SumScheme;
+
+pub use error::TraceError;
+pub use run::Traced;
+
+use crate::launch::Spec;
+
+/// Runs commands and measures the memory of their whole process trees.
+///
+/// ```no_run
+/// use memtrace::Tracer;
+///
+/// let traced = Tracer::run(["cc", "-c", "main.c"])?;
+/// println!("peak: {} bytes", traced.summary().tree.peak_rss);
+/// # Ok::<(), memtrace::TraceError>(())
+/// ```
+///
+/// Needs `CAP_BPF` and `CAP_PERFMON` (or root). Call it from the main thread of a
+/// program with a single thread: the command is forked from the caller, and signals
+/// that arrive meanwhile are passed on to it.
+#[derive(Clone, Debug, Default)]
+pub struct Tracer {
+    pub(crate) wait_tree: bool,
+    pub(crate) sum_scheme: Option<SumScheme>,
+    pub(crate) max_images: Option<u32>,
+    pub(crate) max_processes: Option<u32>,
+    pub(crate) ring_bytes: Option<u32>,
+    pub(crate) no_cross_checks: bool,
+}
+
+impl Tracer {
+    /// Defaults: the result is given when the command itself has ended.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Runs a command with the defaults.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel does not let itself be observed, or the command cannot be run.
+    pub fn run(
+        command: impl IntoIterator<Item = impl Into<std::ffi::OsString>>,
+    ) -> Result<Traced, TraceError> {
+        Self::new().trace(&Spec::new(command))
+    }
+
+    /// Waits until every process of the tree has ended, not just the command.
+    #[must_use]
+    pub const fn wait_tree(mut self, wait: bool) -> Self {
+        self.wait_tree = wait;
+        self
+    }
+
+    /// Chooses how per-CPU shares of the kernel's counters are summed; by default
+    /// by the number of CPUs. Results do not depend on it.
+    #[must_use]
+    pub const fn sum_scheme(mut self, scheme: Option<SumScheme>) -> Self {
+        self.sum_scheme = scheme;
+        self
+    }
+
+    /// How many address spaces can be followed at once.
+    #[must_use]
+    pub const fn max_images(mut self, images: Option<u32>) -> Self {
+        self.max_images = images;
+        self
+    }
+
+    /// How many processes can be followed at once.
+    #[must_use]
+    pub const fn max_processes(mut self, processes: Option<u32>) -> Self {
+        self.max_processes = processes;
+        self
+    }
+
+    /// Size of the buffer for records, in bytes; rounded up to a power of two.
+    #[must_use]
+    pub const fn ring_bytes(mut self, bytes: Option<u32>) -> Self {
+        self.ring_bytes = bytes;
+        self
+    }
+
+    /// Whether values are compared with /proc now and then while the command runs.
+    #[must_use]
+    pub const fn cross_checks(mut self, check: bool) -> Self {
+        self.no_cross_checks = !check;
+        self
+    }
+
+    /// Runs a command.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tracer::run`].
+    pub fn trace(&self, spec: &Spec) -> Result<Traced, TraceError> {
+        run::trace(self, spec)
+    }
+}

@@ -1,0 +1,241 @@
+//! The course of one run: fork, load, register, release, follow, read.
+
+use std::{
+    fs,
+    io::{self, Read as _},
+    os::{
+        fd::{AsFd as _, AsRawFd as _},
+        unix::ffi::OsStrExt as _,
+    },
+    time::Duration,
+};
+
+use memtrace_ebpf::COMM_LEN;
+use tokio::io::{Interest, unix::AsyncFd};
+
+use super::{
+    TraceError, Tracer,
+    cross_check::{self, CrossChecker},
+    limits,
+};
+use crate::{
+    kernel::{self, Btf, Features},
+    launch::{Finished, Running, Signals, Spec, spawn_stopped},
+    model::{Final, Model, Summary},
+    probe::{Options, Probe, ProbeError},
+};
+
+/// How often a tree without news is looked at again under `--wait-tree`.
+const TREE_POLL: Duration = Duration::from_millis(20);
+
+/// A command that was run and measured.
+#[derive(Debug)]
+pub struct Traced {
+    summary: Summary,
+    finished: Finished,
+}
+
+impl Traced {
+    /// Everything that was measured.
+    #[must_use]
+    pub const fn summary(&self) -> &Summary {
+        &self.summary
+    }
+
+    /// How the command ended.
+    #[must_use]
+    pub const fn finished(&self) -> &Finished {
+        &self.finished
+    }
+}
+
+/// A failure of a system call of ours.
+fn system(operation: &'static str) -> impl FnOnce(io::Error) -> TraceError {
+    move |source| TraceError::System { operation, source }
+}
+
+pub(super) fn trace(tracer: &Tracer, spec: &Spec) -> Result<Traced, TraceError> {
+    // Forked before anything else: what is set up from here on must not be inherited.
+    let mut signals = Signals::take_over().map_err(system("take over signals"))?;
+    let mut stopped = spawn_stopped(spec, signals.inherited())?;
+
+    let features = Features::from_btf(&Btf::from_sys_fs().map_err(kernel::KernelError::from)?)?;
+    let options = options(tracer)?;
+    let mut probe =
+        Probe::load(&features, &options, root_name()?).map_err(TraceError::refused)?;
+    stopped.rename(probe.root_name())?;
+    let root_tgid = probe.registered().map_err(TraceError::refused)?;
+    let offset = kernel::clock::realtime_offset()?;
+    let mut running = stopped.release()?;
+
+    let mut model = Model::new();
+    let mut checker = CrossChecker::new(options.page_size, options.cpus);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build()
+        .map_err(system("start the event loop"))?;
+    let followed = runtime.block_on(async {
+        let checks = (!tracer.no_cross_checks).then_some(&mut checker);
+        follow(tracer, &mut probe, &mut running, &signals, &mut model, checks, root_tgid).await
+    });
+    let finished = followed?;
+    signals.restore();
+
+    let lost = |source: ProbeError| TraceError::Lost {
+        source,
+        finished: Box::new(finished),
+    };
+    let ended_at = kernel::clock::boottime()?;
+    let remains = probe.stop().map_err(lost)?;
+    probe.drain(|event| model.apply(&event));
+    let tree_started = i64::try_from(remains.tree.started_at).unwrap_or(0);
+    let summary = model.finish(Final {
+        ended_at,
+        tree: remains.tree,
+        images: remains.images,
+        processes: remains.processes,
+        stats: remains.stats,
+        missed: remains.missed,
+        undecodable: probe.undecodable(),
+        cross_checks: checker.result(),
+        tier: "A".to_owned(),
+        limits: features.limits.iter().map(limits::of_kernel).collect(),
+        page_size: options.page_size,
+        command: spec
+            .argv()
+            .iter()
+            .map(|arg| arg.as_bytes().to_vec())
+            .collect(),
+        wait_status: Some(finished.status),
+        wall_ns: u64::try_from(finished.elapsed().as_nanos()).unwrap_or(u64::MAX),
+        user_ns: nanoseconds(finished.rusage.ru_utime),
+        system_ns: nanoseconds(finished.rusage.ru_stime),
+        maxrss_bytes: u64::try_from(finished.rusage.ru_maxrss)
+            .ok()
+            .map(|kib| kib.saturating_mul(1024)),
+        started_unix_ns: u64::try_from(tree_started.saturating_add(offset)).ok(),
+    });
+    Ok(Traced { summary, finished })
+}
+
+/// Follows the run until its end, and passes signals on meanwhile.
+async fn follow(
+    tracer: &Tracer,
+    probe: &mut Probe,
+    running: &mut Running,
+    signals: &Signals,
+    model: &mut Model,
+    mut checks: Option<&mut CrossChecker>,
+    root_tgid: u32,
+) -> Result<Finished, TraceError> {
+    let ring = AsyncFd::with_interest(probe.as_raw_fd(), Interest::READABLE)
+        .map_err(system("wait for records"))?;
+    let signal = AsyncFd::with_interest(signals.as_fd().as_raw_fd(), Interest::READABLE)
+        .map_err(system("wait for signals"))?;
+    let pidfd = running
+        .try_clone_pidfd()
+        .map_err(system("watch the command"))?
+        .map(|fd| AsyncFd::with_interest(fd, Interest::READABLE))
+        .transpose()
+        .map_err(system("watch the command"))?;
+    let pid = running.pid();
+    let mut finished: Option<Finished> = None;
+    let first = checks.as_mut().map_or(TREE_POLL, |checks| checks.pause());
+    let mut next_look = tokio::time::Instant::now() + first;
+    loop {
+        if let Some(finished) = finished
+            && (!tracer.wait_tree || probe.tree().is_ok_and(|tree| tree.live <= 0))
+        {
+            return Ok(finished);
+        }
+        tokio::select! {
+            ready = ring.readable() => {
+                let mut ready = ready.map_err(system("wait for records"))?;
+                ready.clear_ready();
+                probe.drain(|event| model.apply(&event));
+            }
+            ready = signal.readable() => {
+                let mut ready = ready.map_err(system("wait for signals"))?;
+                ready.clear_ready();
+                if let Err(error) = signals.forward_pending(running) {
+                    log::warn!("cannot pass a signal on to the command: {error}");
+                }
+            }
+            () = ended(pidfd.as_ref()), if finished.is_none() => {
+                finished = running.try_wait().map_err(system("wait for the command"))?;
+            }
+            () = tokio::time::sleep_until(next_look) => {
+                let mut pause = TREE_POLL;
+                if finished.is_none() && let Some(checks) = checks.as_mut() {
+                    if let Err(error) = checks.check(probe, pid, root_tgid) {
+                        log::debug!("comparison with /proc failed: {error}");
+                    }
+                    pause = checks.pause();
+                }
+                next_look = tokio::time::Instant::now() + pause;
+            }
+        }
+    }
+}
+
+/// Returns when the command may have ended.
+async fn ended(pidfd: Option<&AsyncFd<std::os::fd::OwnedFd>>) {
+    match pidfd {
+        Some(pidfd) => {
+            if let Ok(mut ready) = pidfd.readable().await {
+                // A process that has ended stays so: nothing to clear.
+                ready.retain_ready();
+            }
+        }
+        None => tokio::time::sleep(Duration::from_millis(1)).await,
+    }
+}
+
+fn options(tracer: &Tracer) -> Result<Options, TraceError> {
+    let cpus = kernel::cpus::possible()?;
+    let mut options = Options::new(cpus, cross_check::page_size(), pid_max());
+    options.scheme = tracer.sum_scheme;
+    if let Some(images) = tracer.max_images {
+        options.max_images = images.max(1);
+    }
+    if let Some(processes) = tracer.max_processes {
+        options.max_processes = processes.max(1);
+    }
+    if let Some(bytes) = tracer.ring_bytes {
+        let page = u32::try_from(options.page_size).unwrap_or(4096);
+        options.ring_bytes = bytes.clamp(page, 1 << 30).next_power_of_two();
+    }
+    Ok(options)
+}
+
+/// `kernel.pid_max`; the largest value the kernel allows where it cannot be read
+/// (`PID_MAX_LIMIT`, include/linux/threads.h).
+fn pid_max() -> u32 {
+    fs::read_to_string("/proc/sys/kernel/pid_max")
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+        .unwrap_or(4 << 20)
+}
+
+/// A name that no other process has: 15 characters, mostly random.
+fn root_name() -> Result<[u8; COMM_LEN], TraceError> {
+    let mut random = [0_u8; 6];
+    fs::File::open("/dev/urandom")
+        .and_then(|mut file| file.read_exact(&mut random))
+        .map_err(system("read /dev/urandom"))?;
+    let text = random
+        .iter()
+        .fold(String::from("mt-"), |text, byte| format!("{text}{byte:02x}"));
+    let mut name = [0_u8; COMM_LEN];
+    for (to, from) in name.iter_mut().zip(text.bytes()) {
+        *to = from;
+    }
+    Ok(name)
+}
+
+fn nanoseconds(time: libc::timeval) -> u64 {
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    let micros = u64::try_from(time.tv_usec).unwrap_or(0);
+    seconds * 1_000_000_000 + micros * 1_000
+}
