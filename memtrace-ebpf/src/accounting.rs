@@ -4,7 +4,9 @@
 //! before, so the tree is the sum of its images at any time and a missed event is
 //! healed by the next one. Everything here runs under the tree's lock.
 
-use memtrace_ebpf::{Image, ImageState, MEMBERS, Member, Pages, Tree, VmField, rss};
+use memtrace_ebpf::{
+    Image, ImageState, Integral, MEMBERS, Member, Pages, Tree, VM_MEANS, VmField, rss,
+};
 
 use crate::{
     family,
@@ -62,7 +64,7 @@ pub(crate) unsafe fn book(image: *mut Image, tree: *mut Tree, update: &Update) {
         let cur = slot(&raw mut (*image).cur, member);
         let delta = update.value - *cur;
         integrate(image, member, *cur, update.at);
-        let swapped_before = (*image).cur[Member::Swap as usize];
+        let swapped = (*image).cur[Member::Swap as usize];
         *cur = update.value;
         (*image).events += 1;
 
@@ -76,14 +78,22 @@ pub(crate) unsafe fn book(image: *mut Image, tree: *mut Tree, update: &Update) {
             (*image).peak_rss_at = update.at;
             (*image).own_peak = (*image).cur;
         }
-        peak_with_swap(image, member, delta, now, swapped_before);
+        let with_swap = WithSwap {
+            may_be_swap_in: member == Member::Anon as u32 && delta > 0 && swapped > 0,
+            was_swap_in: member == Member::Swap as u32 && delta < 0,
+        };
+        with_swap.raise(
+            now + (*image).cur[Member::Swap as usize],
+            &mut (*image).peak_rss_swap,
+            &mut (*image).held_rss_swap,
+        );
 
         if (*image).state != ImageState::Execing as u32 {
             add_to_tree(tree, member, delta, update.at);
             if member != Member::Swap as u32 && delta != 0 {
                 tell_family(image, delta, now, update.ending);
             }
-            note_peaks(tree, update.at);
+            note_peaks(tree, update.at, &with_swap);
         }
     }
 }
@@ -140,7 +150,7 @@ pub(crate) unsafe fn settle(image: *mut Image, tree: *mut Tree, values: &Pages, 
             if now != before {
                 tell_family(image, now - before, now, true);
             }
-            note_peaks(tree, at);
+            note_peaks(tree, at, &WithSwap::NONE);
         }
     }
 }
@@ -163,29 +173,39 @@ pub(crate) unsafe fn enter_tree(image: *mut Image, tree: *mut Tree, at: u64) {
             let value = *slot(&raw mut (*image).cur, member);
             add_to_tree(tree, member, value, at);
         }
-        note_peaks(tree, at);
+        note_peaks(tree, at, &WithSwap::NONE);
     }
 }
 
 /// The peak of RSS + swap. `do_swap_page()` counts a page as resident before it
 /// uncounts its swap entry, so an increase of anon while something is swapped is
 /// only held as a candidate until the next update shows that it was no swap-in.
-#[inline(always)]
-unsafe fn peak_with_swap(image: *mut Image, member: u32, delta: i64, now: i64, swapped: i64) {
-    // SAFETY: `image` is a map value, see `book`.
-    unsafe {
-        let held = (*image).held_rss_swap;
-        (*image).held_rss_swap = 0;
-        let swapped_in = member == Member::Swap as u32 && delta < 0;
-        if held > (*image).peak_rss_swap && !swapped_in {
-            (*image).peak_rss_swap = held;
+struct WithSwap {
+    /// The update is an increase of anon while something is swapped.
+    may_be_swap_in: bool,
+    /// The update uncounts swap entries.
+    was_swap_in: bool,
+}
+
+impl WithSwap {
+    /// Nothing to do with swap.
+    const NONE: Self = Self {
+        may_be_swap_in: false,
+        was_swap_in: false,
+    };
+
+    #[inline(always)]
+    fn raise(&self, sum: i64, peak: &mut i64, held: &mut i64) {
+        let candidate = *held;
+        *held = 0;
+        if candidate > *peak && !self.was_swap_in {
+            *peak = candidate;
         }
-        let sum = now + (*image).cur[Member::Swap as usize];
-        if sum > (*image).peak_rss_swap {
-            if member == Member::Anon as u32 && delta > 0 && swapped > 0 {
-                (*image).held_rss_swap = sum;
+        if sum > *peak {
+            if self.may_be_swap_in {
+                *held = sum;
             } else {
-                (*image).peak_rss_swap = sum;
+                *peak = sum;
             }
         }
     }
@@ -203,6 +223,24 @@ unsafe fn integrate(image: *mut Image, member: u32, value: i64, at: u64) {
     }
 }
 
+/// Completes the averages of virtual sizes up to `at`.
+#[inline(always)]
+unsafe fn integrate_sizes(image: *mut Image, at: u64) {
+    // SAFETY: `image` is a map value, see `note_sizes`; indices are below the length.
+    unsafe {
+        let until = (*image).vm_integral_at;
+        if at <= until {
+            return;
+        }
+        (*image).vm_integral_at = at;
+        for size in 0..VM_MEANS {
+            let pages = *(&raw const (*image).vm_cur).cast::<u64>().add(size);
+            (*(&raw mut (*image).vm_integral).cast::<Integral>().add(size))
+                .add(pages as i64, at - until);
+        }
+    }
+}
+
 /// Completes the image's averages up to `at`.
 ///
 /// # Safety
@@ -210,6 +248,8 @@ unsafe fn integrate(image: *mut Image, member: u32, value: i64, at: u64) {
 /// `image` must point at a map value.
 #[inline(always)]
 pub(crate) unsafe fn integrate_all(image: *mut Image, at: u64) {
+    // SAFETY: the caller vouches for the pointer.
+    unsafe { integrate_sizes(image, at) };
     for member in 0..MEMBERS as u32 {
         // SAFETY: the caller vouches for the pointer.
         unsafe { integrate(image, member, *slot(&raw mut (*image).cur, member), at) };
@@ -260,7 +300,7 @@ unsafe fn integrate_footprint(tree: *mut Tree, at: u64) {
 ///
 /// `tree` must point at a map value.
 #[inline(always)]
-pub(crate) unsafe fn note_peaks(tree: *mut Tree, at: u64) {
+unsafe fn note_peaks(tree: *mut Tree, at: u64, swap: &WithSwap) {
     // SAFETY: the caller vouches for the pointer.
     unsafe {
         let resident = (*tree).rss;
@@ -276,10 +316,11 @@ pub(crate) unsafe fn note_peaks(tree: *mut Tree, at: u64) {
                 *peak = value;
             }
         }
-        let with_swap = resident + (*tree).cur[Member::Swap as usize];
-        if with_swap > (*tree).peak_rss_swap {
-            (*tree).peak_rss_swap = with_swap;
-        }
+        swap.raise(
+            resident + (*tree).cur[Member::Swap as usize],
+            &mut (*tree).peak_rss_swap,
+            &mut (*tree).held_rss_swap,
+        );
         note_footprint(tree, at);
     }
 }
@@ -318,18 +359,24 @@ pub(crate) unsafe fn note_footprint(tree: *mut Tree, at: u64) {
 ///
 /// `image` must point at a map value.
 #[inline(always)]
-pub(crate) unsafe fn note_sizes(image: *mut Image, mm: Typed) {
+pub(crate) unsafe fn note_sizes(image: *mut Image, mm: Typed, at: u64) {
     // SAFETY: fields of the read-only data; `image` as the caller vouches.
     unsafe {
         let total: u64 = mm.load(offset!(mm_total_vm));
         let hiwater: u64 = mm.load(offset!(mm_hiwater_vm));
-        (*image).total_vm = total;
         let high = if hiwater > total { hiwater } else { total };
         if high > (*image).hiwater_vm {
             (*image).hiwater_vm = high;
         }
-        raise(image, VmField::Data, mm.load(offset!(mm_data_vm)));
-        raise(image, VmField::Stack, mm.load(offset!(mm_stack_vm)));
+        let data: u64 = mm.load(offset!(mm_data_vm));
+        let stack: u64 = mm.load(offset!(mm_stack_vm));
+        let known = (*image).vm_cur;
+        if known[0] != total || known[1] != data || known[2] != stack {
+            integrate_sizes(image, at);
+            (*image).vm_cur = [total, data, stack];
+        }
+        raise(image, VmField::Data, data);
+        raise(image, VmField::Stack, stack);
         raise(image, VmField::Exec, mm.load(offset!(mm_exec_vm)));
         raise(image, VmField::PageTables, mm.load(offset!(mm_pgtables_bytes)));
         raise(image, VmField::Locked, mm.load(offset!(mm_locked_vm)));

@@ -83,6 +83,21 @@ pub enum VmField {
 /// Number of [`VmField`]s.
 pub const VM_FIELDS: usize = 6;
 
+/// Index into [`Image::vm_integral`]: virtual sizes whose mean is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum VmMean {
+    /// `VmSize`, `mm->total_vm`.
+    Size = 0,
+    /// `VmData`, `mm->data_vm`.
+    Data = 1,
+    /// `VmStk`, `mm->stack_vm`.
+    Stack = 2,
+}
+
+/// Number of [`VmMean`]s.
+pub const VM_MEANS: usize = 3;
+
 /// The state of one image; a map value while it lives, and the record
 /// [`event::IMAGE_END`](crate::event::IMAGE_END) when it ends.
 #[derive(Clone, Copy, Debug)]
@@ -135,8 +150,12 @@ pub struct Image {
     pub events: u64,
     /// Peaks of virtual sizes, by [`VmField`].
     pub vm_peak: [u64; VM_FIELDS],
-    /// `mm->total_vm` when last seen, pages.
-    pub total_vm: u64,
+    /// Virtual sizes when last seen, by [`VmMean`], pages.
+    pub vm_cur: [u64; VM_MEANS],
+    /// Their time integrals.
+    pub vm_integral: [Integral; VM_MEANS],
+    /// Until when they are integrated.
+    pub vm_integral_at: u64,
     /// `max(mm->hiwater_vm, mm->total_vm)` when last seen, pages: the exact `VmPeak`.
     pub hiwater_vm: u64,
     /// The kernel's own idea of the RSS peak, `VmHWM`, pages. Approximate (`get_mm_rss()`

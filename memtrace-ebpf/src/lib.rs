@@ -21,7 +21,7 @@ mod stat;
 mod tree;
 
 pub use config::{ABSENT, Config, CounterLayout, MAX_CPUS, Offsets, SumScheme, TOUCHED_CPUS};
-pub use image::{Image, ImageKind, ImageState, Integral, VM_FIELDS, VmField};
+pub use image::{Image, ImageKind, ImageState, Integral, VM_FIELDS, VM_MEANS, VmField, VmMean};
 pub use process::{Process, ProcessFlags};
 pub use stat::Stat;
 pub use tree::{Control, Tree};

@@ -88,6 +88,7 @@ pub(crate) fn create(mm: Typed, tgid: u32, kind: ImageKind, stage: ImageState) -
         (*image).kind = kind as u32;
         (*image).born_at = now;
         (*image).integral_at = [now; MEMBERS];
+        (*image).vm_integral_at = now;
         (*image).seq = (*tree).peak_seq;
         (*image).state = stage as u32;
         crate::atomic::fetch_add(&raw mut (*tree).images, 1);
@@ -114,7 +115,7 @@ pub(crate) fn update(mm: Typed, member: u32, image: *mut Image) {
         counters::touch(image);
         let value = counters::sum(mm, member, image, false);
         if !ending {
-            accounting::note_sizes(image, mm);
+            accounting::note_sizes(image, mm, at);
             if family::has_relatives(image) {
                 let before = (&raw const (*image).cur)
                     .cast::<i64>()
@@ -187,7 +188,7 @@ unsafe fn begin_end(mm: Typed, image: *mut Image, at: u64) {
     // SAFETY: map values, see the caller.
     unsafe {
         (*image).end_reason = event_reason::BEGUN;
-        accounting::note_sizes(image, mm);
+        accounting::note_sizes(image, mm, at);
         note_text(mm, image);
         note_hiwater(mm, image);
         if family::has_relatives(image) {
@@ -402,6 +403,9 @@ pub(crate) fn process_created(child: Typed, first_hook: bool) {
     };
     if state::insert_process(tgid, &process) {
         state::set_tracked(tgid, true);
+    } else if !first_hook {
+        // The first hook has told of it already.
+        return;
     }
     // SAFETY: a map value.
     unsafe {

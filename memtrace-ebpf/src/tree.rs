@@ -27,6 +27,8 @@ pub struct Tree {
     pub peak: Pages,
     /// Peak of RSS + swap.
     pub peak_rss_swap: i64,
+    /// RSS + swap after an increase that may be a swap-in; see [`Image::held_rss_swap`](crate::Image::held_rss_swap).
+    pub held_rss_swap: i64,
     /// Time integral of each member's sum.
     pub integral: [Integral; MEMBERS],
     /// Until when each member is integrated.

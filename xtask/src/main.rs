@@ -1,0 +1,43 @@
+//! Tasks of this repository: `cargo xtask --help`.
+
+mod bpf;
+mod fuzz;
+mod stamp;
+mod toolchain;
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(about = "Tasks of the memtrace repository")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Build the BPF object from source, or check the committed one
+    Bpf(bpf::Options),
+    /// Run the fuzz targets
+    Fuzz(fuzz::Options),
+}
+
+fn main() -> Result<()> {
+    let Cli { task } = Cli::parse();
+    let root = root()?;
+    match task {
+        Task::Bpf(options) => bpf::run(&root, options),
+        Task::Fuzz(options) => fuzz::run(&root, options),
+    }
+}
+
+/// The repository's root.
+fn root() -> Result<PathBuf> {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .canonicalize()
+        .context("failed to find the repository's root")
+}
