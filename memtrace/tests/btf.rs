@@ -4,129 +4,24 @@
 //! instead if `MEMTRACE_REQUIRE_ALL=1`.
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-use std::{collections::HashMap, env, fs, path::Path, process::Command, sync::OnceLock, time::Instant};
+#[path = "btf/oracle.rs"]
+mod oracle;
+
+use std::{collections::HashMap, time::Instant};
 
 use memtrace::kernel::{
     Btf, Features,
-    btf::{BtfError, Kind, Shape, TypeId, VMLINUX},
+    btf::{BtfError, Kind, Shape, TypeId},
 };
 use memtrace_ebpf::{ABSENT, CounterLayout};
+use oracle::{fields, live, oracle, printed, size};
 use proptest::prelude::*;
-
-/// Says that a test cannot run here.
-fn skip(test: &str, why: &str) {
-    assert!(env::var_os("MEMTRACE_REQUIRE_ALL").is_none_or(|value| value != "1"), "{test} must not be skipped: {why}");
-    println!("skipped {test}: {why}");
-}
-
-/// The running kernel's BTF, or a note of why not.
-fn live(test: &str) -> Option<&'static [u8]> {
-    static LIVE: OnceLock<Option<Vec<u8>>> = OnceLock::new();
-    let data = LIVE.get_or_init(|| Path::new(VMLINUX).exists().then(|| fs::read(VMLINUX).unwrap()));
-    if data.is_none() {
-        skip(test, "the kernel has no BTF");
-    }
-    data.as_deref()
-}
-
-/// One type as bpftool prints it.
-#[derive(Debug, Default)]
-struct Printed {
-    kind: String,
-    name: String,
-    /// `size=64`, `type_id=7`, ...
-    attributes: HashMap<String, String>,
-    /// Members, parameters or enumerators.
-    elements: Vec<(String, HashMap<String, String>)>,
-}
-
-impl Printed {
-    fn number(&self, attribute: &str) -> u32 {
-        self.attributes[attribute].parse().unwrap()
-    }
-
-    /// Splits `'name' key=value key=value`; a name may be `(anon)`.
-    fn name_and_attributes(text: &str) -> (String, HashMap<String, String>) {
-        let (name, rest) = text.strip_prefix('\'').unwrap().split_once('\'').unwrap();
-        let attributes = rest
-            .split_ascii_whitespace()
-            .filter_map(|word| word.split_once('='))
-            .map(|(key, value)| (key.to_owned(), value.to_owned()))
-            .collect();
-        (if name == "(anon)" { String::new() } else { name.to_owned() }, attributes)
-    }
-}
-
-/// All types of the running kernel as bpftool prints them; index 0 is `void`.
-fn printed(test: &str) -> Option<&'static [Printed]> {
-    static PRINTED: OnceLock<Option<Vec<Printed>>> = OnceLock::new();
-    live(test)?;
-    let types = PRINTED.get_or_init(|| {
-        let output = Command::new("bpftool").args(["btf", "dump", "file", VMLINUX, "format", "raw"]).output().ok()?;
-        if !output.status.success() {
-            return None;
-        }
-        let mut types = vec![Printed::default()];
-        for line in String::from_utf8(output.stdout).unwrap().lines() {
-            if let Some(element) = line.strip_prefix('\t') {
-                // Sections of variables have elements without a name.
-                if element.starts_with('\'') {
-                    types.last_mut().unwrap().elements.push(Printed::name_and_attributes(element));
-                }
-            } else {
-                let (id, rest) = line.strip_prefix('[').unwrap().split_once("] ").unwrap();
-                assert_eq!(id.parse::<usize>().unwrap(), types.len());
-                let (kind, rest) = rest.split_once(' ').unwrap();
-                let (name, attributes) = Printed::name_and_attributes(rest);
-                types.push(Printed { kind: kind.to_owned(), name, attributes, elements: Vec::new() });
-            }
-        }
-        Some(types)
-    });
-    if types.is_none() {
-        skip(test, "bpftool is not installed or cannot read the kernel's BTF");
-    }
-    types.as_deref()
-}
-
-/// Behind typedefs and qualifiers.
-fn stripped(types: &[Printed], mut id: u32) -> u32 {
-    while matches!(types[id as usize].kind.as_str(), "TYPEDEF" | "CONST" | "VOLATILE" | "RESTRICT" | "TYPE_TAG") {
-        id = types[id as usize].number("type_id");
-    }
-    id
-}
-
-/// All fields of a struct with their offsets in bits, widths as bit-fields (0 for none) and types.
-fn fields(types: &[Printed], id: u32, base: u32, all: &mut Vec<(String, u32, u32, u32)>) {
-    for (name, attributes) in &types[id as usize].elements {
-        let of: u32 = attributes["type_id"].parse().unwrap();
-        let bits = base + attributes["bits_offset"].parse::<u32>().unwrap();
-        let width = attributes.get("bitfield_size").map_or(0, |width| width.parse().unwrap());
-        let inner = stripped(types, of);
-        if !name.is_empty() {
-            all.push((name.clone(), bits, width, of));
-        } else if matches!(types[inner as usize].kind.as_str(), "STRUCT" | "UNION") {
-            fields(types, inner, bits, all);
-        }
-    }
-}
-
-/// Size in bytes, for types that have one.
-fn size(types: &[Printed], id: u32) -> Option<u64> {
-    let id = stripped(types, id);
-    let printed = &types[id as usize];
-    match printed.kind.as_str() {
-        "PTR" => Some(8),
-        "ARRAY" => Some(u64::from(printed.number("nr_elems")) * size(types, printed.number("type_id"))?),
-        "INT" | "STRUCT" | "UNION" | "ENUM" | "ENUM64" => Some(printed.number("size").into()),
-        _ => None,
-    }
-}
 
 #[test]
 fn every_field_of_every_struct_is_where_bpftool_says() {
-    let Some(types) = printed("every_field_of_every_struct_is_where_bpftool_says") else { return };
+    let Some(types) = printed("every_field_of_every_struct_is_where_bpftool_says") else {
+        return;
+    };
     let btf = Btf::from_sys_fs().unwrap();
     assert_eq!(btf.len() + 1, types.len());
     let (mut structs, mut compared, mut bit_fields) = (0, 0, 0);
@@ -137,7 +32,11 @@ fn every_field_of_every_struct_is_where_bpftool_says() {
         structs += 1;
         let id = id as u32;
         let expected_size = u64::from(printed.number("size"));
-        assert_eq!(u64::from(btf.size_of(TypeId(id)).unwrap()), expected_size, "{printed:?}");
+        assert_eq!(
+            u64::from(btf.size_of(TypeId(id)).unwrap()),
+            expected_size,
+            "{printed:?}"
+        );
         let mut all = Vec::new();
         fields(types, id, 0, &mut all);
         let mut seen = std::collections::HashSet::new();
@@ -148,26 +47,51 @@ fn every_field_of_every_struct_is_where_bpftool_says() {
             }
             let found = btf.field_of(TypeId(id), &name);
             if width != 0 || bits % 8 != 0 {
-                assert!(matches!(found, Err(BtfError::BitField { .. })), "{}.{name}: {found:?}", printed.name);
+                assert!(
+                    matches!(found, Err(BtfError::BitField { .. })),
+                    "{}.{name}: {found:?}",
+                    printed.name
+                );
                 bit_fields += 1;
                 continue;
             }
-            let field = found.unwrap().unwrap_or_else(|| panic!("{}.{name} not found", printed.name));
-            assert_eq!((field.offset * 8, field.of), (bits, TypeId(of)), "{}.{name}", printed.name);
-            assert_eq!(btf.size_of(field.of).ok().map(u64::from), size(types, of), "{}.{name}", printed.name);
+            let field = found
+                .unwrap()
+                .unwrap_or_else(|| panic!("{}.{name} not found", printed.name));
+            assert_eq!(
+                (field.offset * 8, field.of),
+                (bits, TypeId(of)),
+                "{}.{name}",
+                printed.name
+            );
+            assert_eq!(
+                btf.size_of(field.of).ok().map(u64::from),
+                size(types, of),
+                "{}.{name}",
+                printed.name
+            );
             compared += 1;
         }
     }
     println!("{structs} structs and unions, {compared} fields, {bit_fields} bit-fields");
-    assert!(structs > 5_000 && compared > 30_000, "that is no kernel: {structs} structs, {compared} fields");
+    assert!(
+        structs > 5_000 && compared > 30_000,
+        "that is no kernel: {structs} structs, {compared} fields"
+    );
 }
 
 #[test]
 fn every_name_is_found_where_bpftool_says() {
-    let Some(types) = printed("every_name_is_found_where_bpftool_says") else { return };
+    let Some(types) = printed("every_name_is_found_where_bpftool_says") else {
+        return;
+    };
     let btf = Btf::from_sys_fs().unwrap();
     let mut first = HashMap::new();
-    for (id, printed) in types.iter().enumerate().filter(|(_, printed)| !printed.name.is_empty()) {
+    for (id, printed) in types
+        .iter()
+        .enumerate()
+        .filter(|(_, printed)| !printed.name.is_empty())
+    {
         let kind = match printed.kind.as_str() {
             "STRUCT" => Kind::Struct,
             "UNION" => Kind::Union,
@@ -175,7 +99,9 @@ fn every_name_is_found_where_bpftool_says() {
             "TYPEDEF" => Kind::Typedef,
             _ => continue,
         };
-        first.entry((kind, printed.name.as_str())).or_insert(id as u32);
+        first
+            .entry((kind, printed.name.as_str()))
+            .or_insert(id as u32);
     }
     for ((kind, name), id) in &first {
         assert_eq!(btf.find(*kind, name), Some(TypeId(*id)), "{kind:?} {name}");
@@ -184,20 +110,32 @@ fn every_name_is_found_where_bpftool_says() {
             assert_eq!(btf.find(*kind, cut), None, "{kind:?} {cut}");
         }
     }
-    assert!(first.len() > 5_000, "that is no kernel: {} names", first.len());
+    assert!(
+        first.len() > 5_000,
+        "that is no kernel: {} names",
+        first.len()
+    );
 }
 
 #[test]
 fn every_tracepoint_has_the_parameters_that_bpftool_says() {
-    let Some(types) = printed("every_tracepoint_has_the_parameters_that_bpftool_says") else { return };
+    let Some(types) = printed("every_tracepoint_has_the_parameters_that_bpftool_says") else {
+        return;
+    };
     let btf = Btf::from_sys_fs().unwrap();
     let mut compared = 0;
     for printed in types.iter().filter(|printed| printed.kind == "TYPEDEF") {
-        let Some(event) = printed.name.strip_prefix("btf_trace_") else { continue };
+        let Some(event) = printed.name.strip_prefix("btf_trace_") else {
+            continue;
+        };
         let function = &types[types[printed.number("type_id") as usize].number("type_id") as usize];
         assert_eq!(function.kind, "FUNC_PROTO");
-        let expected: Vec<TypeId> =
-            function.elements.iter().skip(1).map(|(_, a)| TypeId(a["type_id"].parse().unwrap())).collect();
+        let expected: Vec<TypeId> = function
+            .elements
+            .iter()
+            .skip(1)
+            .map(|(_, a)| TypeId(a["type_id"].parse().unwrap()))
+            .collect();
         assert_eq!(btf.tracepoint(event).unwrap(), Some(expected), "{event}");
         compared += 1;
     }
@@ -206,15 +144,24 @@ fn every_tracepoint_has_the_parameters_that_bpftool_says() {
 
 #[test]
 fn enumerators_are_what_bpftool_says() {
-    let Some(types) = printed("enumerators_are_what_bpftool_says") else { return };
+    let Some(types) = printed("enumerators_are_what_bpftool_says") else {
+        return;
+    };
     let btf = Btf::from_sys_fs().unwrap();
     let mut first = HashMap::new();
-    for printed in types.iter().filter(|printed| printed.kind.starts_with("ENUM")) {
+    for printed in types
+        .iter()
+        .filter(|printed| printed.kind.starts_with("ENUM"))
+    {
         for (name, attributes) in &printed.elements {
             // Values may be printed with a suffix.
             let value = attributes["val"].trim_end_matches(['U', 'L']);
-            let value = value.parse::<i64>().unwrap_or_else(|_| value.parse::<u64>().unwrap() as i64);
-            first.entry(name.as_str()).or_insert((value, printed.attributes["size"].clone()));
+            let value = value
+                .parse::<i64>()
+                .unwrap_or_else(|_| value.parse::<u64>().unwrap() as i64);
+            first
+                .entry(name.as_str())
+                .or_insert((value, printed.attributes["size"].clone()));
         }
     }
     let mut compared = 0;
@@ -222,26 +169,30 @@ fn enumerators_are_what_bpftool_says() {
     for (name, (value, _)) in first.iter().step_by(37) {
         let found = btf.enumerator(name).unwrap().unwrap();
         // Older versions of bpftool print all 32-bit values as signed or all as unsigned.
-        assert!(found == *value || found as i32 == *value as i32, "{name}: {found} {value}");
+        assert!(
+            found == *value || found as i32 == *value as i32,
+            "{name}: {found} {value}"
+        );
         compared += 1;
     }
     assert!(compared > 100, "that is no kernel: {compared} enumerators");
-    let members = ["MM_FILEPAGES", "MM_ANONPAGES", "MM_SWAPENTS", "MM_SHMEMPAGES"];
-    assert_eq!(members.map(|name| btf.enumerator(name).unwrap()), [Some(0), Some(1), Some(2), Some(3)]);
-}
-
-/// The offset of a path such as `mm_struct.owner`, from what bpftool printed.
-fn oracle(types: &[Printed], path: &str) -> Option<u32> {
-    let (root, name) = path.split_once('.').unwrap();
-    let id = types.iter().position(|printed| printed.kind == "STRUCT" && printed.name == root)?;
-    let mut all = Vec::new();
-    fields(types, id as u32, 0, &mut all);
-    all.iter().find(|(field, ..)| field == name).map(|(_, bits, ..)| bits / 8)
+    let members = [
+        "MM_FILEPAGES",
+        "MM_ANONPAGES",
+        "MM_SWAPENTS",
+        "MM_SHMEMPAGES",
+    ];
+    assert_eq!(
+        members.map(|name| btf.enumerator(name).unwrap()),
+        [Some(0), Some(1), Some(2), Some(3)]
+    );
 }
 
 #[test]
 fn offsets_are_those_that_bpftool_says() {
-    let Some(types) = printed("offsets_are_those_that_bpftool_says") else { return };
+    let Some(types) = printed("offsets_are_those_that_bpftool_says") else {
+        return;
+    };
     let btf = Btf::from_sys_fs().unwrap();
     let features = Features::from_btf(&btf).unwrap();
     println!("{features:#?}");
@@ -249,16 +200,22 @@ fn offsets_are_those_that_bpftool_says() {
         let (prefix, field) = name.split_once('_').unwrap();
         let (root, field) = match (prefix, field) {
             (_, "stride") => {
-                let root = if prefix == "counter" { "percpu_counter" } else { "upid" };
+                let root = if prefix == "counter" {
+                    "percpu_counter"
+                } else {
+                    "upid"
+                };
                 if prefix == "counter" && features.layout != CounterLayout::PerCpu {
                     continue;
                 }
-                let id = types.iter().position(|t| t.kind == "STRUCT" && t.name == root).unwrap();
+                let id = types
+                    .iter()
+                    .position(|t| t.kind == "STRUCT" && t.name == root)
+                    .unwrap();
                 assert_eq!(offset, types[id].number("size"), "{name}");
                 continue;
             }
-            ("counter", _) if features.layout != CounterLayout::PerCpu => continue,
-            ("array", _) if features.layout != CounterLayout::PerCpu => continue,
+            ("counter" | "array", _) if features.layout != CounterLayout::PerCpu => continue,
             ("mm", "rss_stat") if features.layout == CounterLayout::Classic => continue,
             // Its name in the kernel has the prefix already.
             ("mm", "users") => ("mm_struct", "mm_users"),
@@ -280,20 +237,39 @@ fn offsets_are_those_that_bpftool_says() {
 
 #[test]
 fn features_match_the_types() {
-    let Some(types) = printed("features_match_the_types") else { return };
+    let Some(types) = printed("features_match_the_types") else {
+        return;
+    };
     let features = Features::from_btf(&Btf::from_sys_fs().unwrap()).unwrap();
     let has = |kind: &str, name: &str| types.iter().any(|t| t.kind == kind && t.name == name);
     let parameters = |event: &str| {
         let name = format!("btf_trace_{event}");
         let typedef = types.iter().find(|t| t.name == name)?;
-        Some(types[types[typedef.number("type_id") as usize].number("type_id") as usize].elements.len() as u32 - 1)
+        Some(
+            types[types[typedef.number("type_id") as usize].number("type_id") as usize]
+                .elements
+                .len() as u32
+                - 1,
+        )
     };
     assert_eq!(Some(features.rss_stat_args), parameters("rss_stat"));
-    assert_eq!(features.exit_has_group_dead, parameters("sched_process_exit") == Some(2));
-    assert_eq!(features.has_exit_mmap, has("TYPEDEF", "btf_trace_exit_mmap"));
-    assert_eq!(features.has_task_newtask, has("TYPEDEF", "btf_trace_task_newtask"));
+    assert_eq!(
+        features.exit_has_group_dead,
+        parameters("sched_process_exit") == Some(2)
+    );
+    assert_eq!(
+        features.has_exit_mmap,
+        has("TYPEDEF", "btf_trace_exit_mmap")
+    );
+    assert_eq!(
+        features.has_task_newtask,
+        has("TYPEDEF", "btf_trace_task_newtask")
+    );
     // The commit that made the counters per-CPU removed this struct.
-    assert_eq!(features.layout == CounterLayout::Atomic, has("STRUCT", "mm_rss_stat"));
+    assert_eq!(
+        features.layout == CounterLayout::Atomic,
+        has("STRUCT", "mm_rss_stat")
+    );
 }
 
 /// For people: `cargo test --release -p memtrace --test btf -- time --nocapture`.
@@ -307,7 +283,11 @@ fn time_to_answer_everything() {
         let btf = Btf::from_sys_fs().unwrap();
         let parsed = start.elapsed();
         let features = Features::from_btf(&btf).unwrap();
-        println!("{} types: read and indexed {parsed:?}, all answers {:?}", btf.len(), start.elapsed());
+        println!(
+            "{} types: read and indexed {parsed:?}, all answers {:?}",
+            btf.len(),
+            start.elapsed()
+        );
         assert_ne!(features.offsets.task_mm, ABSENT);
     }
 }
@@ -333,7 +313,7 @@ proptest! {
                 data[at..at + 4].copy_from_slice(&word.to_ne_bytes());
             }
         }
-        if let Ok(btf) = Btf::parse(data) {
+        if let Ok(btf) = Btf::parse(&data) {
             let _ = Features::from_btf(&btf);
             for id in (0..btf.len() as u32).step_by(11).map(TypeId) {
                 let _ = (btf.size_of(id), btf.struct_name(id), btf.pointee(id), btf.field_of(id, "absent"));
@@ -347,7 +327,7 @@ proptest! {
         let Some(live) = live("confused_kernel") else { return Ok(()) };
         let mut data = live.to_vec();
         let types = u32::from_ne_bytes(data[12..16].try_into().unwrap()) as usize;
-        let count = Btf::parse(data.clone()).unwrap().len();
+        let count = Btf::parse(&data).unwrap().len();
         // Only words whose value could be a type's number; those are mostly that, or offsets.
         for (at, to) in &swaps {
             let at = 24 + at.index(types / 4) * 4;
@@ -356,7 +336,7 @@ proptest! {
                 data[at..at + 4].copy_from_slice(&(to.index(count) as u32).to_ne_bytes());
             }
         }
-        if let Ok(btf) = Btf::parse(data) {
+        if let Ok(btf) = Btf::parse(&data) {
             let _ = Features::from_btf(&btf);
             for id in (0..btf.len() as u32).step_by(11).map(TypeId) {
                 let _ = (btf.size_of(id), btf.struct_name(id), btf.pointee(id), btf.field_of(id, "absent"));
@@ -373,5 +353,8 @@ fn void_is_type_zero() {
     let btf = Btf::from_sys_fs().unwrap();
     assert_eq!(btf.shape(TypeId(0)).unwrap(), Shape::Void);
     assert!(btf.shape(TypeId(btf.len() as u32)).is_ok());
-    assert!(matches!(btf.shape(TypeId(btf.len() as u32 + 1)), Err(BtfError::NoSuchType { .. })));
+    assert!(matches!(
+        btf.shape(TypeId(btf.len() as u32 + 1)),
+        Err(BtfError::NoSuchType { .. })
+    ));
 }

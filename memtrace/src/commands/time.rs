@@ -146,6 +146,14 @@ fn values(traced: &Traced, command: Vec<OsString>) -> TimeValues {
     if let Some(image) = largest {
         values.max_rss_bytes = image.peak_rss;
         values.average_rss_bytes = image.average_rss;
+        values.average_text_bytes = image.vm.text;
+        values.average_data_bytes = image.vm_average.data;
+        values.average_stack_bytes = image.vm_average.stack;
+        values.average_total_bytes = image
+            .vm
+            .text
+            .saturating_add(image.vm_average.data)
+            .saturating_add(image.vm_average.stack);
     }
     values
 }

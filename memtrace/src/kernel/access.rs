@@ -24,7 +24,7 @@ pub mod capability {
     pub const BPF: u64 = 1 << 39;
 }
 
-/// Kernel lockdown (kernel_lockdown(7)).
+/// Kernel lockdown (`kernel_lockdown(7)`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lockdown {
     /// Off.
@@ -70,7 +70,9 @@ impl Access {
         let read = |path: &str| fs::read_to_string(root.join(path)).ok();
         let status = read("proc/self/status").unwrap_or_default();
         Self {
-            capabilities: field(&status, "CapEff").and_then(|text| u64::from_str_radix(text, 16).ok()).unwrap_or(0),
+            capabilities: field(&status, "CapEff")
+                .and_then(|text| u64::from_str_radix(text, 16).ok())
+                .unwrap_or(0),
             uid: field(&status, "Uid")
                 .and_then(|text| text.split_ascii_whitespace().nth(1))
                 .and_then(|text| text.parse().ok())
@@ -82,7 +84,8 @@ impl Access {
             seccomp: field(&status, "Seccomp").is_some_and(|mode| mode != "0"),
             unprivileged_bpf_disabled: read("proc/sys/kernel/unprivileged_bpf_disabled")
                 .and_then(|text| text.trim_ascii().parse().ok()),
-            lockdown: read("sys/kernel/security/lockdown").map_or(Lockdown::Unknown, |text| lockdown(&text)),
+            lockdown: read("sys/kernel/security/lockdown")
+                .map_or(Lockdown::Unknown, |text| lockdown(&text)),
             btf: root.join(btf::VMLINUX.trim_start_matches('/')).exists(),
             tracefs: ["sys/kernel/tracing", "sys/kernel/debug/tracing"]
                 .iter()
@@ -96,7 +99,8 @@ impl Access {
     #[must_use]
     pub fn may_trace(&self) -> bool {
         let both = capability::BPF | capability::PERFMON;
-        let capable = self.capabilities & both == both || self.capabilities & capability::SYS_ADMIN != 0;
+        let capable =
+            self.capabilities & both == both || self.capabilities & capability::SYS_ADMIN != 0;
         capable && self.initial_user_namespace != Some(false)
     }
 
@@ -105,7 +109,9 @@ impl Access {
     #[must_use]
     pub fn explain(&self, errno: Option<i32>) -> Obstacle {
         let refused = matches!(errno, Some(libc::EPERM | libc::EACCES));
-        if errno == Some(libc::ENOSYS) || (refused && self.unprivileged_bpf_disabled.is_none() && self.may_trace()) {
+        if errno == Some(libc::ENOSYS)
+            || (refused && self.unprivileged_bpf_disabled.is_none() && self.may_trace())
+        {
             return Obstacle::NoBpf;
         }
         // Without these nothing works, whatever the error was.
@@ -113,7 +119,9 @@ impl Access {
             return Obstacle::UserNamespace;
         }
         if !self.may_trace() {
-            return Obstacle::Capabilities { missing: self.missing() };
+            return Obstacle::Capabilities {
+                missing: self.missing(),
+            };
         }
         if !self.btf {
             return Obstacle::NoBtf;
@@ -123,7 +131,9 @@ impl Access {
         }
         match errno {
             // Memory for maps counts as locked memory before commit 97306be45fbe (5.11).
-            Some(libc::EPERM) if self.capabilities & capability::SYS_RESOURCE == 0 => Obstacle::LockedMemory,
+            Some(libc::EPERM) if self.capabilities & capability::SYS_RESOURCE == 0 => {
+                Obstacle::LockedMemory
+            }
             Some(libc::EPERM) if self.seccomp => Obstacle::Seccomp,
             Some(libc::EPERM) => Obstacle::SecurityModule,
             Some(libc::ENOMEM) => Obstacle::NoMemory,
@@ -133,22 +143,30 @@ impl Access {
 
     /// Which capabilities are missing, by name. `CAP_SYS_ADMIN` would stand for both.
     fn missing(&self) -> Vec<&'static str> {
-        [("CAP_BPF", capability::BPF), ("CAP_PERFMON", capability::PERFMON)]
-            .into_iter()
-            .filter(|(_, bit)| self.capabilities & bit == 0)
-            .map(|(name, _)| name)
-            .collect()
+        [
+            ("CAP_BPF", capability::BPF),
+            ("CAP_PERFMON", capability::PERFMON),
+        ]
+        .into_iter()
+        .filter(|(_, bit)| self.capabilities & bit == 0)
+        .map(|(name, _)| name)
+        .collect()
     }
 }
 
 /// The value of a line `NAME:\tVALUE` of /proc/PID/status.
 fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
-    status.lines().find_map(|line| Some(line.strip_prefix(name)?.strip_prefix(':')?.trim_ascii()))
+    status
+        .lines()
+        .find_map(|line| Some(line.strip_prefix(name)?.strip_prefix(':')?.trim_ascii()))
 }
 
 /// The mode in brackets, as in `none [integrity] confidentiality`.
 fn lockdown(text: &str) -> Lockdown {
-    let mode = text.split_once('[').and_then(|(_, rest)| rest.split_once(']')).map(|(mode, _)| mode);
+    let mode = text
+        .split_once('[')
+        .and_then(|(_, rest)| rest.split_once(']'))
+        .map(|(mode, _)| mode);
     match mode {
         Some("none") => Lockdown::None,
         Some("integrity") => Lockdown::Integrity,
@@ -180,7 +198,7 @@ pub enum Obstacle {
     LockedMemory,
     /// A seccomp filter.
     Seccomp,
-    /// SELinux, AppArmor or another security module.
+    /// `SELinux`, `AppArmor` or another security module.
     SecurityModule,
     /// Not enough memory for the maps.
     NoMemory,
@@ -193,7 +211,9 @@ impl Obstacle {
     #[must_use]
     pub const fn remedy(&self) -> &'static str {
         match self {
-            Self::NoBpf => "use a kernel built with CONFIG_BPF_SYSCALL=y, and allow bpf(2) in the sandbox if there is one",
+            Self::NoBpf => {
+                "use a kernel built with CONFIG_BPF_SYSCALL=y, and allow bpf(2) in the sandbox if there is one"
+            }
             Self::UserNamespace => {
                 "run memtrace outside of the rootless container, or in a container that uses the host's user namespace"
             }

@@ -5,7 +5,7 @@ use nix::time::{ClockId, clock_gettime};
 use super::KernelError;
 
 /// `CLOCK_BOOTTIME` now, in nanoseconds: time since boot, suspended time included
-/// (clock_gettime(2)). The programs' `bpf_ktime_get_boot_ns()` reads the same clock.
+/// (`clock_gettime(2)`). The programs' `bpf_ktime_get_boot_ns()` reads the same clock.
 ///
 /// # Errors
 /// If the clock cannot be read (a sandbox that forbids it).
@@ -36,9 +36,15 @@ pub fn realtime_offset() -> Result<i64, KernelError> {
 }
 
 fn read(clock: ClockId, name: &'static str) -> Result<i64, KernelError> {
-    let time = clock_gettime(clock).map_err(|errno| KernelError::Clock { clock: name, source: errno.into() })?;
+    let time = clock_gettime(clock).map_err(|errno| KernelError::Clock {
+        clock: name,
+        source: errno.into(),
+    })?;
     // Nanoseconds since 1970 fit into 63 bits until the year 2262.
-    Ok(i64::from(time.tv_sec()).saturating_mul(1_000_000_000).saturating_add(i64::from(time.tv_nsec())))
+    Ok(time
+        .tv_sec()
+        .saturating_mul(1_000_000_000)
+        .saturating_add(time.tv_nsec()))
 }
 
 #[cfg(test)]
@@ -56,19 +62,27 @@ mod tests {
         };
         let (before, now, after) = (uptime(), boottime().unwrap() as f64 / 1e9, uptime());
         // Its resolution is 10 ms.
-        assert!(before - 0.01 <= now && now <= after + 0.02, "{before} <= {now} <= {after}");
+        assert!(
+            before - 0.01 <= now && now <= after + 0.02,
+            "{before} <= {now} <= {after}"
+        );
     }
 
     #[test]
     fn offset_leads_to_the_time_of_day() {
         let nanoseconds = || {
-            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+            let now = SystemTime::now()
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .unwrap();
             i64::try_from(now.as_nanos()).unwrap()
         };
         let before = nanoseconds();
         let now = i64::try_from(boottime().unwrap()).unwrap() + realtime_offset().unwrap();
         let after = nanoseconds();
         // An offset is good to about a microsecond; a millisecond allows for clock slewing.
-        assert!(before - 1_000_000 <= now && now <= after + 1_000_000, "{before} <= {now} <= {after}");
+        assert!(
+            before - 1_000_000 <= now && now <= after + 1_000_000,
+            "{before} <= {now} <= {after}"
+        );
     }
 }

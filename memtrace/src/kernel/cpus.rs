@@ -12,9 +12,13 @@ const POSSIBLE: &str = "/sys/devices/system/cpu/possible";
 /// # Errors
 /// If the kernel's list cannot be read or understood.
 pub fn possible() -> Result<u32, KernelError> {
-    let text = fs::read_to_string(POSSIBLE)
-        .map_err(|source| KernelError::Read { path: Path::new(POSSIBLE).to_owned(), source })?;
-    highest(&text).and_then(|cpu| cpu.checked_add(1)).ok_or(KernelError::CpuList { text })
+    let text = fs::read_to_string(POSSIBLE).map_err(|source| KernelError::Read {
+        path: Path::new(POSSIBLE).to_owned(),
+        source,
+    })?;
+    highest(&text)
+        .and_then(|cpu| cpu.checked_add(1))
+        .ok_or(KernelError::CpuList { text })
 }
 
 /// The highest number in a list such as `0-3,8,10-11`
@@ -33,7 +37,9 @@ fn highest(list: &str) -> Option<u32> {
 
 /// Digits only: `parse` alone would take a sign.
 fn number(text: &str) -> Option<u32> {
-    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
+    text.bytes()
+        .all(|byte| byte.is_ascii_digit())
+        .then(|| text.parse().ok())?
 }
 
 /// Bytes of a page of memory.
@@ -58,16 +64,36 @@ mod tests {
 
     #[test]
     fn lists_as_the_kernel_writes_them() {
-        for (list, expected) in
-            [("0\n", 0), ("0-1\n", 1), ("0-511", 511), ("0,2-5,7", 7), ("4-7,0-1\n", 7), ("0-4294967295", u32::MAX)]
-        {
+        for (list, expected) in [
+            ("0\n", 0),
+            ("0-1\n", 1),
+            ("0-511", 511),
+            ("0,2-5,7", 7),
+            ("4-7,0-1\n", 7),
+            ("0-4294967295", u32::MAX),
+        ] {
             assert_eq!(highest(list), Some(expected), "{list:?}");
         }
     }
 
     #[test]
     fn malformed_lists_are_refused() {
-        for list in ["", "\n", "-", "0-", "-1", "3-1", "0,", ",0", "a", "+1", "0-1-2", "1 2", "4294967296", "0,x"] {
+        for list in [
+            "",
+            "\n",
+            "-",
+            "0-",
+            "-1",
+            "3-1",
+            "0,",
+            ",0",
+            "a",
+            "+1",
+            "0-1-2",
+            "1 2",
+            "4294967296",
+            "0,x",
+        ] {
             assert_eq!(highest(list), None, "{list:?}");
         }
     }

@@ -12,7 +12,9 @@ pub enum KernelError {
     #[error(transparent)]
     Btf(#[from] BtfError),
     /// The kernel lacks a field that nothing can be counted without.
-    #[error("this kernel has no field {field} ({meaning}), without which memtrace cannot count; please report it with the output of `memtrace check`")]
+    #[error(
+        "this kernel has no field {field} ({meaning}), without which memtrace cannot count; please report it with the output of `memtrace check`"
+    )]
     MissingField {
         /// Its path.
         field: &'static str,
@@ -20,7 +22,9 @@ pub enum KernelError {
         meaning: &'static str,
     },
     /// A field has another size than the programs read.
-    #[error("kernel field {field} ({meaning}) has {found} bytes instead of {expected}; please report it with the output of `memtrace check`")]
+    #[error(
+        "kernel field {field} ({meaning}) has {found} bytes instead of {expected}; please report it with the output of `memtrace check`"
+    )]
     FieldSize {
         /// Its path.
         field: &'static str,
@@ -32,7 +36,9 @@ pub enum KernelError {
         expected: u32,
     },
     /// The kernel lacks an event that nothing can be counted without.
-    #[error("this kernel has no tracepoint {event} ({meaning}), without which memtrace cannot count")]
+    #[error(
+        "this kernel has no tracepoint {event} ({meaning}), without which memtrace cannot count"
+    )]
     MissingTracepoint {
         /// Its name with its group.
         event: &'static str,
@@ -40,7 +46,9 @@ pub enum KernelError {
         meaning: &'static str,
     },
     /// An event has parameters that the programs do not know.
-    #[error("tracepoint {event} of this kernel has unknown parameters ({found}); please report it with the output of `memtrace check`")]
+    #[error(
+        "tracepoint {event} of this kernel has unknown parameters ({found}); please report it with the output of `memtrace check`"
+    )]
     Parameters {
         /// Its name with its group.
         event: &'static str,
@@ -48,7 +56,9 @@ pub enum KernelError {
         found: String,
     },
     /// The kernel numbers its counters differently.
-    #[error("this kernel numbers the counter {counter} {found} instead of {expected}; please report it with the output of `memtrace check`")]
+    #[error(
+        "this kernel numbers the counter {counter} {found} instead of {expected}; please report it with the output of `memtrace check`"
+    )]
     CounterNumber {
         /// The enumerator.
         counter: &'static str,

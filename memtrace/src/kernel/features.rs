@@ -8,11 +8,14 @@ mod tests;
 
 use memtrace_ebpf::{CounterLayout, Member, Offsets};
 
-use super::{Btf, KernelError, btf::{Shape, TypeId}};
+use super::{
+    Btf, KernelError,
+    btf::{Shape, TypeId},
+};
 use counters::Counters;
 pub use limit::Limit;
 
-/// What tracepoint oom:mark_victim tells about the process that the OOM killer chose.
+/// What tracepoint `oom:mark_victim` tells about the process that the OOM killer chose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MarkVictim {
     /// Its tgid, a plain number.
@@ -33,18 +36,18 @@ pub struct Features {
     /// Whether threads hold back changes of the counters in `task_struct.rss_stat`
     /// (`SPLIT_RSS_COUNTING`, removed by commit f1a7941243c1): up to 66 faults each.
     pub task_caches: bool,
-    /// Parameters of kmem:rss_stat without the leading `void *`: `(mm, member)` or `(mm, member, count)`.
+    /// Parameters of `kmem:rss_stat` without the leading `void *`: `(mm, member)` or `(mm, member, count)`.
     pub rss_stat_args: u32,
-    /// Whether sched:sched_process_exit tells that the whole process ends (`group_dead`,
+    /// Whether `sched:sched_process_exit` tells that the whole process ends (`group_dead`,
     /// commit 3e816361e94a). It then comes before the task lets go of its memory.
     pub exit_has_group_dead: bool,
-    /// task:task_newtask exists, with the parameters known.
+    /// `task:task_newtask` exists, with the parameters known.
     pub has_task_newtask: bool,
-    /// sched:sched_process_fork exists, with the parameters known.
+    /// `sched:sched_process_fork` exists, with the parameters known.
     pub has_sched_process_fork: bool,
-    /// mmap:exit_mmap exists, with the parameters known.
+    /// `mmap:exit_mmap` exists, with the parameters known.
     pub has_exit_mmap: bool,
-    /// What oom:mark_victim tells.
+    /// What `oom:mark_victim` tells.
     pub mark_victim: MarkVictim,
     /// What is less exact or missing on this kernel.
     pub limits: Vec<Limit>,
@@ -137,7 +140,11 @@ fn check_counter_numbers(btf: &Btf) -> Result<(), KernelError> {
     ] {
         let expected = i64::from(member as u32);
         if let Some(found) = btf.enumerator(counter)?.filter(|found| *found != expected) {
-            return Err(KernelError::CounterNumber { counter, found, expected });
+            return Err(KernelError::CounterNumber {
+                counter,
+                found,
+                expected,
+            });
         }
     }
     Ok(())
@@ -165,13 +172,21 @@ struct Event {
 const RSS_STAT: Event = Event {
     name: "kmem:rss_stat",
     meaning: "every change of a process's resident memory",
-    parameters: &[Parameter::To("mm_struct"), Parameter::Number, Parameter::Number],
+    parameters: &[
+        Parameter::To("mm_struct"),
+        Parameter::Number,
+        Parameter::Number,
+    ],
     at_least: 2,
 };
 const PROCESS_EXEC: Event = Event {
     name: "sched:sched_process_exec",
     meaning: "a process runs a new program",
-    parameters: &[Parameter::To("task_struct"), Parameter::Number, Parameter::To("linux_binprm")],
+    parameters: &[
+        Parameter::To("task_struct"),
+        Parameter::Number,
+        Parameter::To("linux_binprm"),
+    ],
     at_least: 3,
 };
 const PROCESS_EXIT: Event = Event {
@@ -213,7 +228,10 @@ const MARK_VICTIM_PID: Event = Event {
 
 impl Event {
     fn parameters_in(&self, btf: &Btf) -> Result<Option<Vec<TypeId>>, KernelError> {
-        let name = self.name.split_once(':').map_or(self.name, |(_, name)| name);
+        let name = self
+            .name
+            .split_once(':')
+            .map_or(self.name, |(_, name)| name);
         Ok(btf.tracepoint(name)?)
     }
 
@@ -225,7 +243,9 @@ impl Event {
         for (id, expected) in found.iter().zip(self.parameters) {
             let fits = match expected {
                 Parameter::To(name) => btf.pointee(*id)? == Some(name),
-                Parameter::Number => matches!(btf.shape(*id)?, Shape::Int { .. } | Shape::Enum { .. }),
+                Parameter::Number => {
+                    matches!(btf.shape(*id)?, Shape::Int { .. } | Shape::Enum { .. })
+                }
             };
             if !fits {
                 return Ok(false);
@@ -238,14 +258,20 @@ impl Event {
 /// Number of parameters of a tracepoint that must exist.
 fn required(btf: &Btf, event: &Event) -> Result<u32, KernelError> {
     let Some(found) = event.parameters_in(btf)? else {
-        return Err(KernelError::MissingTracepoint { event: event.name, meaning: event.meaning });
+        return Err(KernelError::MissingTracepoint {
+            event: event.name,
+            meaning: event.meaning,
+        });
     };
     if event.is_known(btf, &found)? {
         // No more than Event::parameters, of which there are three at most.
         return Ok(found.len() as u32);
     }
     let found: Result<Vec<_>, _> = found.iter().map(|id| describe(btf, *id)).collect();
-    Err(KernelError::Parameters { event: event.name, found: found?.join(", ") })
+    Err(KernelError::Parameters {
+        event: event.name,
+        found: found?.join(", "),
+    })
 }
 
 /// Whether a tracepoint exists with parameters that the programs know.

@@ -13,11 +13,11 @@ use super::inherited::{Inherited, LAST_SIGNAL, bit};
 use super::spec::{Spec, c_string, candidates};
 
 /// What the parent tells the child: one of these bytes, [`Order::Rename`]
-/// followed by the name.
+/// followed by the name. The child answers with the same byte.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Order {
-    /// Take a new name and acknowledge with one byte.
+    /// Take a new name.
     Rename = b'n',
     /// Become the command.
     Go = b'g',
@@ -259,16 +259,19 @@ unsafe fn await_release(socket: i32) {
         let mut order = 0_u8;
         // SAFETY: the buffer is one byte.
         unsafe { receive(socket, &raw mut order, 1) };
+        if order == Order::Rename as u8 {
+            let mut name = [0_u8; NAME_LEN];
+            // SAFETY: the buffer has that length; the name ends with a NUL,
+            // which the parent ensured and prctl ensures again.
+            unsafe {
+                receive(socket, name.as_mut_ptr(), NAME_LEN);
+                libc::prctl(libc::PR_SET_NAME, name.as_ptr());
+            }
+        }
+        // SAFETY: one live byte.
+        unsafe { libc::send(socket, (&raw const order).cast(), 1, libc::MSG_NOSIGNAL) };
         if order == Order::Go as u8 {
             return;
-        }
-        let mut name = [0_u8; NAME_LEN];
-        // SAFETY: the buffer has that length; the name ends with a NUL, which
-        // the parent ensured and prctl ensures again.
-        unsafe {
-            receive(socket, name.as_mut_ptr(), NAME_LEN);
-            libc::prctl(libc::PR_SET_NAME, name.as_ptr());
-            libc::send(socket, (&raw const order).cast(), 1, libc::MSG_NOSIGNAL);
         }
     }
 }

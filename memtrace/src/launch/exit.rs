@@ -9,7 +9,9 @@ pub const OWN_FAILURE: i32 = 125;
 /// the same signal, so that a shell loop stops at Ctrl-C and a caller sees the
 /// truth. Never leaves a core dump of this process.
 ///
-/// `status` is a status of wait4(2).
+/// `status` is a status of wait4(2). Flush what you wrote to standard output
+/// before: a death by signal does not, and waiting for its lock here could
+/// hang on another thread.
 pub fn exit_like(status: i32) -> ! {
     if libc::WIFEXITED(status) {
         std::process::exit(libc::WEXITSTATUS(status));
@@ -18,8 +20,6 @@ pub fn exit_like(status: i32) -> ! {
         std::process::exit(OWN_FAILURE);
     }
     let signal = libc::WTERMSIG(status);
-    // Nobody will flush it later.
-    let _ = std::io::Write::flush(&mut std::io::stdout());
     let no_core = libc::rlimit {
         rlim_cur: 0,
         rlim_max: 0,

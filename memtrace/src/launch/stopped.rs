@@ -2,8 +2,10 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::child::{NAME_LEN, Order, Plan, Report, Stage};
 use super::error::LaunchError;
@@ -104,11 +106,11 @@ impl Stopped {
         }
         // The last byte of the name stays 0 whatever the caller gave.
         message[NAME_LEN] = 0;
-        let mut answer = [0_u8; 1];
-        if !self.send(&message) || self.receive(&mut answer)? != answer.len() {
-            return Err(self.ended_early());
+        if self.order(&message)? {
+            Ok(())
+        } else {
+            Err(self.ended_early())
         }
-        Ok(())
     }
 
     /// Lets the process become the command; returns when it has.
@@ -122,7 +124,7 @@ impl Stopped {
     pub fn release(mut self) -> Result<Running, LaunchError> {
         let released_ns = boot_time();
         let mut report = [0_u8; size_of::<Report>()];
-        if !self.send(&[Order::Go as u8]) {
+        if !self.order(&[Order::Go as u8])? {
             return Err(self.ended_early());
         }
         // Nothing but the end of the stream: the exec closed the socket, or a
@@ -174,6 +176,13 @@ impl Stopped {
         }
     }
 
+    /// Sends an order and waits until it is obeyed; `false` when the process
+    /// is gone.
+    fn order(&self, message: &[u8]) -> Result<bool, LaunchError> {
+        let mut answer = [0_u8; 1];
+        Ok(self.send(message) && self.receive(&mut answer)? == answer.len())
+    }
+
     /// Sends all of a message; `false` when the process is gone.
     fn send(&self, message: &[u8]) -> bool {
         let fd = self.socket.as_raw_fd();
@@ -193,6 +202,9 @@ impl Stopped {
     fn receive(&self, buffer: &mut [u8]) -> Result<usize, LaunchError> {
         let mut done = 0;
         while let Some(rest) = buffer.get_mut(done..).filter(|rest| !rest.is_empty()) {
+            if !self.wait_for_input() {
+                break;
+            }
             match nix::unistd::read(&self.socket, rest) {
                 // A reset means that it died before it read our last message.
                 Ok(0) | Err(nix::Error::ECONNRESET) => break,
@@ -207,6 +219,25 @@ impl Stopped {
             }
         }
         Ok(done)
+    }
+
+    /// Blocks until there is something to read, the end of the stream too;
+    /// `false` when the process is gone and left nothing. Another child of
+    /// this program, forked at the wrong moment on another thread, may hold
+    /// the far end open, so its end alone would not tell.
+    fn wait_for_input(&self) -> bool {
+        let Some(pidfd) = self.process.as_ref().and_then(Running::pidfd) else {
+            return true;
+        };
+        let readable = |timeout| {
+            let input = |fd| PollFd::new(fd, PollFlags::POLLIN);
+            let mut fds = [input(self.socket.as_fd()), input(pidfd)];
+            // After an error, such as a signal, reading blocks or tells.
+            poll(&mut fds, timeout).is_err() || fds[0].any().unwrap_or(true)
+        };
+        // What it sent just before its end may have come between the looks at
+        // the two descriptors.
+        readable(PollTimeout::NONE) || readable(PollTimeout::ZERO)
     }
 
     /// Reaps a process that is known to have closed its end.

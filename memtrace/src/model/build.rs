@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use memtrace_ebpf::{MEMBERS, Pages, ProcessFlags, Tree, VmField};
+use memtrace_ebpf::{MEMBERS, Pages, Process, ProcessFlags, Tree, VmField, VmMean};
 
 use super::{
     certificate::{Findings, judge},
@@ -13,7 +13,7 @@ use super::{
     },
     processes::{People, Place},
     story::{Birth, Life, Lives, Story},
-    summary::{Footprint, Holder, ImageSummary, Origin, Outcome, Summary, TreeSummary, VmPeaks},
+    summary::{Footprint, Holder, ImageSummary, Origin, Outcome, Summary, TreeSummary, VmMeans, VmPeaks},
 };
 
 /// Boot time to time since the tree's start.
@@ -47,7 +47,7 @@ pub(super) fn build(
     }
     let mut lives = story.lives();
     let alive = check_processes(&mut lives, &last, &mut findings);
-    check_ids(&lives, &images, &mut findings);
+    check_ids(&lives, &images, &last.processes, &mut findings);
     check_images(&images, &last, &mut findings);
     check_tree(&images, &last.tree, last.page_size, &mut findings);
 
@@ -166,7 +166,12 @@ fn check_processes(
 }
 
 /// Every image id that a record names must have ended or be alive.
-fn check_ids(lives: &Lives, images: &BTreeMap<u64, Measured>, findings: &mut Findings) {
+fn check_ids(
+    lives: &Lives,
+    images: &BTreeMap<u64, Measured>,
+    alive: &[Process],
+    findings: &mut Findings,
+) {
     let mut named = std::collections::BTreeSet::new();
     for life in lives.0.values() {
         let pid = life.pid;
@@ -188,6 +193,7 @@ fn check_ids(lives: &Lives, images: &BTreeMap<u64, Measured>, findings: &mut Fin
         }
     }
     named.extend(images.values().map(|image| image.parent));
+    named.extend(alive.iter().map(|process| process.image));
     for id in named
         .into_iter()
         .filter(|id| *id != 0 && !images.contains_key(id))
@@ -284,8 +290,13 @@ fn at_peak(
             *sum = sum.saturating_add(held);
         }
         let held = amounts(&held, last.page_size);
+        let shared = bytes(image.shared_at_peak(tree.peak_seq), last.page_size);
         if let Some(&image) = index.get(&image.id).filter(|_| held.rss() > 0) {
-            holders.push(Holder { image, held });
+            holders.push(Holder {
+                image,
+                held,
+                shared,
+            });
         }
     }
     holders.sort_by_key(|holder| (std::cmp::Reverse(holder.held.rss()), holder.image));
@@ -350,6 +361,7 @@ fn image_summary(
     use memtrace_ebpf::ImageKind;
     let lifetime = image.until.saturating_sub(image.born_at);
     let pages = |field| image.vm(field).saturating_mul(page);
+    let mean = |size: VmMean| average(image.vm_integral[size as usize], lifetime, page);
     let exec = pages(VmField::Exec);
     let text = image.text_bytes.min(exec);
     ImageSummary {
@@ -387,6 +399,11 @@ fn image_summary(
             heap: image.vm(VmField::Heap),
             page_tables: image.vm(VmField::PageTables),
             locked: pages(VmField::Locked),
+        },
+        vm_average: VmMeans {
+            size: mean(VmMean::Size),
+            data: mean(VmMean::Data),
+            stack: mean(VmMean::Stack),
         },
         kernel_hiwater_rss: image.hiwater_rss.saturating_mul(page),
         residual: signed_bytes(image.residual, page),

@@ -157,11 +157,12 @@ const fn meaning(stat: Stat) -> Meaning {
         | Stat::MapBusy
         | Stat::ReadFailed
         // What was found late has no history before.
-        | Stat::Healed
-        | Stat::ProcessHealed => Meaning::Loss,
+        | Stat::Healed => Meaning::Loss,
+        // The second of the two hooks on process creation comes before the child's
+        // first instruction, too.
         // Each is corrected by the next update of the same counter, which the
         // change that was in flight delivers itself.
-        Stat::Negative | Stat::Torn | Stat::Unlocked => Meaning::Remark,
+        Stat::Negative | Stat::Torn | Stat::Unlocked | Stat::ProcessHealed => Meaning::Remark,
         Stat::Events | Stat::Residual => Meaning::Nothing,
     }
 }

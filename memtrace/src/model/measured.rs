@@ -2,7 +2,7 @@
 //! brought into a form in which nothing can overflow or be negative any more.
 
 use memtrace_ebpf::{
-    Image, ImageKind, ImageState, Integral, MEMBERS, Member, Pages, VM_FIELDS, VmField,
+    Image, ImageKind, ImageState, Integral, MEMBERS, Member, Pages, VM_FIELDS, VM_MEANS, VmField, VmMean,
 };
 
 use super::summary::Amounts;
@@ -114,14 +114,17 @@ pub(super) struct Measured {
     pub(super) own_peak: Pages,
     pub(super) peak_rss_swap: i64,
     pub(super) at_peak: Pages,
+    pub(super) at_peak_shared: i64,
     pub(super) seq: u64,
     pub(super) integral: [u128; MEMBERS],
     pub(super) events: u64,
     pub(super) vm_peak: [u64; VM_FIELDS],
+    pub(super) vm_integral: [u128; VM_MEANS],
     pub(super) hiwater_vm: u64,
     pub(super) hiwater_rss: u64,
     pub(super) text_bytes: u64,
     pub(super) inherited: i64,
+    pub(super) shared: i64,
     pub(super) residual: i64,
 }
 
@@ -156,14 +159,17 @@ impl Measured {
             own_peak: image.own_peak,
             peak_rss_swap: image.peak_rss_swap,
             at_peak: image.at_peak,
+            at_peak_shared: image.at_peak_shared,
             seq: image.seq,
             integral: completed_members(&image.integral, &image.cur, &image.integral_at, until),
             events: image.events,
             vm_peak: image.vm_peak,
-            hiwater_vm: image.hiwater_vm.max(image.total_vm),
+            vm_integral: completed_sizes(image, until),
+            hiwater_vm: image.hiwater_vm.max(image.vm_cur[VmMean::Size as usize]),
             hiwater_rss: image.hiwater_rss,
             text_bytes: image.text_bytes,
             inherited: image.inherited,
+            shared: image.shared,
             residual: image.residual,
         }
     }
@@ -193,6 +199,16 @@ impl Measured {
         } else {
             [0; MEMBERS]
         }
+    }
+
+    /// How much of [`Measured::at_peak`] it may have shared with relatives.
+    pub(super) fn shared_at_peak(&self, peak_seq: u64) -> i64 {
+        let shared = if self.seq >= peak_seq {
+            self.at_peak_shared
+        } else {
+            self.shared
+        };
+        shared.min(rss(&self.at_peak(peak_seq)))
     }
 
     /// What is impossible in its numbers, if anything.
@@ -228,6 +244,18 @@ impl Measured {
     pub(super) const fn vm(&self, field: VmField) -> u64 {
         self.vm_peak[field as usize]
     }
+}
+
+/// The integrals of virtual sizes up to `until`, with the present values from where
+/// they stop.
+fn completed_sizes(image: &Image, until: u64) -> [u128; VM_MEANS] {
+    let missing = u128::from(until.saturating_sub(image.vm_integral_at));
+    let mut integrals = [0; VM_MEANS];
+    let parts = image.vm_integral.iter().zip(&image.vm_cur);
+    for (integral, (kept, now)) in integrals.iter_mut().zip(parts) {
+        *integral = kept.page_ns().saturating_add(missing.saturating_mul(u128::from(*now)));
+    }
+    integrals
 }
 
 const fn state(raw: u32) -> Option<ImageState> {

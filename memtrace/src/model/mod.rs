@@ -44,7 +44,7 @@ pub use self::{
     final_state::{CrossChecks, Final, Limit, Missed, Stats},
     summary::{
         Amounts, Fate, Footprint, Holder, ImageSummary, ImageUse, Origin, Outcome, ProcessSummary,
-        Program, Summary, TreeSummary, Usage, UseKind, VmPeaks,
+        Program, Summary, TreeSummary, Usage, UseKind, VmMeans, VmPeaks,
     },
 };
 use self::{measured::Measured, story::Story};

@@ -171,7 +171,7 @@ impl<'a> People<'a> {
             return ended;
         }
         if image.is_alive() {
-            Fate::Alive
+            Fate::Unfinished
         } else {
             failed
         }
@@ -319,7 +319,7 @@ impl<'a> People<'a> {
         for &id in self.unclaimed.get(&own).into_iter().flatten() {
             let failed = self.places.get(&id).map(|place| place.fate);
             let kind = match failed {
-                Some(Fate::FailedFork | Fate::FailedExec) => UseKind::Failed,
+                Some(Fate::FailedFork | Fate::FailedExec | Fate::Unfinished) => UseKind::Failed,
                 _ => UseKind::Found,
             };
             uses.extend(of(id, kind, None));

@@ -135,6 +135,17 @@ pub struct VmPeaks {
     pub locked: u64,
 }
 
+/// Time-weighted means of the sizes of virtual memory, bytes, as seen at page faults.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct VmMeans {
+    /// `VmSize`: all mappings.
+    pub size: u64,
+    /// `VmData`.
+    pub data: u64,
+    /// `VmStk`.
+    pub stack: u64,
+}
+
 /// How an image came to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
@@ -158,6 +169,8 @@ pub enum Fate {
     /// Built for a program that never ran, because execve failed. It was not
     /// part of the tree's sum, unless execve failed after the old image was gone.
     FailedExec,
+    /// Still being built by fork or execve when tracing ended.
+    Unfinished,
 }
 
 /// One address space.
@@ -204,8 +217,10 @@ pub struct ImageSummary {
     pub at_tree_peak: Amounts,
     /// RSS that it got from its parent by fork.
     pub inherited: u64,
-    /// Virtual sizes.
+    /// Peaks of virtual sizes.
     pub vm: VmPeaks,
+    /// Means of virtual sizes over the lifetime.
+    pub vm_average: VmMeans,
     /// The kernel's own approximation of the RSS peak, `VmHWM`.
     pub kernel_hiwater_rss: u64,
     /// Sum of its counters when it ended, bytes; 0 unless something was lost.
@@ -213,7 +228,7 @@ pub struct ImageSummary {
 }
 
 impl ImageSummary {
-    /// A process ran in it (or a fork of it was under way when tracing ended).
+    /// A process ran in it.
     #[must_use]
     pub const fn ran(&self) -> bool {
         matches!(self.fate, Fate::Alive | Fate::Ended)
@@ -229,7 +244,8 @@ pub enum UseKind {
     Exec,
     /// Its creator's image, shared (vfork, `posix_spawn`, `CLONE_VM`).
     Shared,
-    /// It never ran in this image: fork or execve failed.
+    /// It never ran in this image: fork or execve failed, or tracing ended before
+    /// they were done.
     Failed,
     /// An image that was not seen from its birth.
     Found,
@@ -322,6 +338,9 @@ pub struct Holder {
     pub image: usize,
     /// What it held then.
     pub held: Amounts,
+    /// How much of it, at most, it still shared with the relatives it was forked
+    /// from, bytes: what counts more than once in the sum of RSS.
+    pub shared: u64,
 }
 
 /// Totals of the tree.

@@ -12,8 +12,8 @@ use std::io;
 use serde::Serialize;
 
 use crate::model::{
-    Amounts, Certificate, Fate, Holder, ImageSummary, ImageUse, Outcome, ProcessSummary, Program,
-    Summary, TreeSummary, UseKind, Verdict, VmPeaks,
+    Amounts, Certificate, Holder, ImageSummary, ImageUse, Outcome, ProcessSummary, Program,
+    Summary, TreeSummary, UseKind, Verdict, VmMeans, VmPeaks,
 };
 
 /// Name and version of the contract.
@@ -214,6 +214,7 @@ struct HolderDoc {
     rss_bytes: u64,
     #[serde(flatten)]
     held: AmountsDoc,
+    /// What of it may still have been shared with relatives by fork, at most.
     inherited_bytes: u64,
 }
 
@@ -251,7 +252,7 @@ struct UsageDoc {
 struct ImageDoc {
     id: u64,
     kind: &'static str,
-    /// False for what was left of a fork or execve that failed.
+    /// False for what was left of a fork or execve that failed or was not done.
     ran: bool,
     owner_pid: u32,
     parent_image: Option<u64>,
@@ -280,6 +281,7 @@ struct ImageDoc {
     at_tree_peak: AmountsDoc,
     inherited_bytes: u64,
     vm_peaks: VmDoc,
+    vm_averages: VmMeansDoc,
     residual_bytes: i64,
     kernel: KernelDoc,
 }
@@ -294,6 +296,24 @@ struct VmDoc {
     heap_bytes: u64,
     page_tables_bytes: u64,
     locked_bytes: u64,
+}
+
+#[derive(Serialize)]
+struct VmMeansDoc {
+    size_bytes: u64,
+    data_bytes: u64,
+    stack_bytes: u64,
+}
+
+impl From<VmMeans> for VmMeansDoc {
+    fn from(vm: VmMeans) -> Self {
+        let VmMeans { size, data, stack } = vm;
+        Self {
+            size_bytes: size,
+            data_bytes: data,
+            stack_bytes: stack,
+        }
+    }
 }
 
 impl From<VmPeaks> for VmDoc {
@@ -397,7 +417,7 @@ impl HolderDoc {
             command: Strings::new(&image.program.args),
             rss_bytes: holder.held.rss(),
             held: holder.held.into(),
-            inherited_bytes: image.inherited,
+            inherited_bytes: holder.shared,
         })
     }
 }
@@ -446,7 +466,7 @@ impl ImageDoc {
             } else {
                 origin(image)
             },
-            ran: !matches!(image.fate, Fate::FailedFork | Fate::FailedExec),
+            ran: image.ran(),
             owner_pid: image.pid,
             parent_image: image.parent,
             command: Strings::new(&program.args),
@@ -472,6 +492,7 @@ impl ImageDoc {
             at_tree_peak: image.at_tree_peak.into(),
             inherited_bytes: image.inherited,
             vm_peaks: image.vm.into(),
+            vm_averages: image.vm_average.into(),
             residual_bytes: image.residual,
             kernel: KernelDoc {
                 hiwater_rss_bytes: image.kernel_hiwater_rss,

@@ -4,9 +4,8 @@
 //! ten columns, value in `%16.3f`, kB of 1024 bytes. Its numbers come from
 //! polling one process every 10 ms; ours are exact: `maxrss` is the peak of the
 //! tree's sum of RSS, `avgrss` its mean over wall-clock time (runit weights by CPU
-//! time). `maxvsize` is the largest `VmPeak` of a single process image after exec;
-//! virtual size has no time integral, so `avgvsize` is that value too, as an
-//! upper bound.
+//! time). `maxvsize` is the largest `VmPeak` of a single process image after exec,
+//! and `avgvsize` the same image's mean.
 
 use std::io;
 
@@ -50,11 +49,10 @@ pub fn write(summary: &Summary, machine: MachineMemory, out: &mut dyn io::Write)
         .images
         .iter()
         .filter(|image| image.origin == Origin::Exec);
-    let vsize = programs
+    let (max_vsize, mean_vsize) = programs
         .filter(|image| image.ran())
-        .map(|image| image.vm.size)
-        .max()
-        .unwrap_or(0);
+        .max_by_key(|image| image.vm.size)
+        .map_or((0, 0), |image| (image.vm.size, image.vm_average.size));
     writeln!(out, "-- CMD: {}", command_line(&summary.command))?;
     writeln!(out)?;
     writeln!(out, "-- totalmem  {}", kb(machine.total))?;
@@ -67,7 +65,7 @@ pub fn write(summary: &Summary, machine: MachineMemory, out: &mut dyn io::Write)
     writeln!(out, "-- sys       {}", sec(summary.system_ns))?;
     writeln!(out, "-- maxrss    {}", kb(summary.tree.peak_rss))?;
     writeln!(out, "-- avgrss    {}", kb(summary.tree.average_rss))?;
-    writeln!(out, "-- maxvsize  {}", kb(vsize))?;
-    writeln!(out, "-- avgvsize  {}", kb(vsize))?;
+    writeln!(out, "-- maxvsize  {}", kb(max_vsize))?;
+    writeln!(out, "-- avgvsize  {}", kb(mean_vsize))?;
     writeln!(out)
 }

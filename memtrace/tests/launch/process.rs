@@ -91,6 +91,10 @@ pub(crate) fn fork_child(body: impl FnOnce() -> i32) -> i32 {
         let pid = libc::fork();
         assert!(pid >= 0);
         if pid == 0 {
+            // Whatever started the tests may have left some ignored.
+            for signal in (1..32).filter(|signal| *signal != libc::SIGPIPE) {
+                libc::signal(signal, libc::SIG_DFL);
+            }
             let code = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
                 let text = panic.downcast_ref::<String>().cloned().unwrap_or_default();
                 write_to(2, &format!("in the forked process: {text}\n"));

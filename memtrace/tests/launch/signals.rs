@@ -9,15 +9,14 @@ use super::shell;
 /// starts `script`, passes signals on and ends as the command ends. The
 /// script writes to the pipe by the name `$OUT`.
 fn tracer(script: &str, fifo: &Fifo) -> i32 {
-    tracer_in_group(script, fifo, false)
+    tracer_after(|| (), script, fifo)
 }
 
-fn tracer_in_group(script: &str, fifo: &Fifo, own_group: bool) -> i32 {
+/// The same with something to do first in its process.
+fn tracer_after(setup: impl FnOnce(), script: &str, fifo: &Fifo) -> i32 {
     let spec = shell(script).env("OUT", &fifo.path);
     process::fork_child(move || {
-        if own_group {
-            process::new_group();
-        }
+        setup();
         let mut signals = Signals::take_over().unwrap();
         let stopped = spawn_stopped(&spec, signals.inherited()).unwrap();
         let mut running = stopped.release().unwrap();
@@ -83,16 +82,12 @@ fn the_tracer_ignores_what_the_terminal_sends_to_the_command() {
 fn ignored_on_entry_stays_ignored() {
     let directory = Directory::new("signals");
     let fifo = Fifo::new(&directory);
-    let tracer = process::fork_child(|| {
-        process::ignore(libc::SIGHUP);
-        let script = "trap 'exit 4' TERM; echo ready >>$OUT; while :; do sleep 0.01; done";
-        let tracer = tracer(script, &fifo);
-        let ready = fifo.read_line() == "ready";
-        process::kill(tracer, libc::SIGHUP);
-        process::kill(tracer, libc::SIGTERM);
-        i32::from(!ready || wait_status(tracer) != 4 << 8)
-    });
-    assert_eq!(wait_status(tracer), 0);
+    let script = "trap 'exit 4' TERM; echo ready >>$OUT; while :; do sleep 0.01; done";
+    let tracer = tracer_after(|| process::ignore(libc::SIGHUP), script, &fifo);
+    assert_eq!(fifo.read_line(), "ready");
+    process::kill(tracer, libc::SIGHUP);
+    process::kill(tracer, libc::SIGTERM);
+    assert_eq!(wait_status(tracer), 4 << 8);
 }
 
 #[test]
@@ -104,7 +99,7 @@ fn a_stop_from_the_keyboard_stops_both_and_both_go_on() {
     let status = process::in_child(|| {
         process::new_session();
         let script = "echo $$ >>$OUT; kill -STOP $$; exit 8";
-        let tracer = tracer_in_group(script, &fifo, true);
+        let tracer = tracer_after(process::new_group, script, &fifo);
         let command: i32 = fifo.read_line().parse().unwrap();
         wait_for("the command's own stop", || state_of(command) == Some('T'));
         assert_ne!(
@@ -130,7 +125,7 @@ fn a_stop_of_the_tracer_reaches_a_command_that_runs() {
     let fifo = Fifo::new(&directory);
     let status = process::in_child(|| {
         process::new_session();
-        let tracer = tracer_in_group("echo $$ >>$OUT; exec sleep 1000", &fifo, true);
+        let tracer = tracer_after(process::new_group, "echo $$ >>$OUT; exec sleep 1000", &fifo);
         let command: i32 = fifo.read_line().parse().unwrap();
         for _ in 0..3 {
             process::kill(tracer, libc::SIGTSTP);

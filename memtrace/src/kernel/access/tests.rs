@@ -27,9 +27,23 @@ fn capabilities_that_suffice() {
         (capability::SYS_ADMIN, true),
         (capability::SYS_PTRACE | capability::SYS_RESOURCE, false),
     ] {
-        assert_eq!(Access { capabilities, ..root() }.may_trace(), enough, "{capabilities:#x}");
+        assert_eq!(
+            Access {
+                capabilities,
+                ..root()
+            }
+            .may_trace(),
+            enough,
+            "{capabilities:#x}"
+        );
     }
-    assert!(!Access { initial_user_namespace: Some(false), ..root() }.may_trace());
+    assert!(
+        !Access {
+            initial_user_namespace: Some(false),
+            ..root()
+        }
+        .may_trace()
+    );
 }
 
 #[test]
@@ -43,29 +57,110 @@ fn bits_are_those_of_the_kernels_header() {
 
 #[test]
 fn the_most_likely_cause() {
-    let user = Access { capabilities: 0, uid: 1000, ..root() };
-    let bpf_only = Access { capabilities: capability::BPF, ..user.clone() };
-    let setcap = Access { capabilities: capability::BPF | capability::PERFMON, ..user.clone() };
+    let user = Access {
+        capabilities: 0,
+        uid: 1000,
+        ..root()
+    };
+    let bpf_only = Access {
+        capabilities: capability::BPF,
+        ..user.clone()
+    };
+    let setcap = Access {
+        capabilities: capability::BPF | capability::PERFMON,
+        ..user.clone()
+    };
     let cases = [
-        (user.clone(), Some(libc::EPERM), Obstacle::Capabilities { missing: vec!["CAP_BPF", "CAP_PERFMON"] }),
+        (
+            user.clone(),
+            Some(libc::EPERM),
+            Obstacle::Capabilities {
+                missing: vec!["CAP_BPF", "CAP_PERFMON"],
+            },
+        ),
         // The verifier of old kernels says EACCES where a privilege is missing.
-        (user.clone(), Some(libc::EACCES), Obstacle::Capabilities { missing: vec!["CAP_BPF", "CAP_PERFMON"] }),
-        (bpf_only, Some(libc::EPERM), Obstacle::Capabilities { missing: vec!["CAP_PERFMON"] }),
-        (Access { initial_user_namespace: Some(false), ..root() }, Some(libc::EPERM), Obstacle::UserNamespace),
+        (
+            user.clone(),
+            Some(libc::EACCES),
+            Obstacle::Capabilities {
+                missing: vec!["CAP_BPF", "CAP_PERFMON"],
+            },
+        ),
+        (
+            bpf_only,
+            Some(libc::EPERM),
+            Obstacle::Capabilities {
+                missing: vec!["CAP_PERFMON"],
+            },
+        ),
+        (
+            Access {
+                initial_user_namespace: Some(false),
+                ..root()
+            },
+            Some(libc::EPERM),
+            Obstacle::UserNamespace,
+        ),
         (root(), Some(libc::ENOSYS), Obstacle::NoBpf),
-        (Access { unprivileged_bpf_disabled: None, ..root() }, Some(libc::EPERM), Obstacle::NoBpf),
-        (Access { btf: false, ..root() }, Some(libc::ENOENT), Obstacle::NoBtf),
-        (Access { btf: false, ..root() }, None, Obstacle::NoBtf),
-        (Access { lockdown: Lockdown::Confidentiality, ..root() }, Some(libc::EPERM), Obstacle::Lockdown),
-        (Access { lockdown: Lockdown::Integrity, ..root() }, Some(libc::EPERM), Obstacle::SecurityModule),
+        (
+            Access {
+                unprivileged_bpf_disabled: None,
+                ..root()
+            },
+            Some(libc::EPERM),
+            Obstacle::NoBpf,
+        ),
+        (
+            Access {
+                btf: false,
+                ..root()
+            },
+            Some(libc::ENOENT),
+            Obstacle::NoBtf,
+        ),
+        (
+            Access {
+                btf: false,
+                ..root()
+            },
+            None,
+            Obstacle::NoBtf,
+        ),
+        (
+            Access {
+                lockdown: Lockdown::Confidentiality,
+                ..root()
+            },
+            Some(libc::EPERM),
+            Obstacle::Lockdown,
+        ),
+        (
+            Access {
+                lockdown: Lockdown::Integrity,
+                ..root()
+            },
+            Some(libc::EPERM),
+            Obstacle::SecurityModule,
+        ),
         (setcap, Some(libc::EPERM), Obstacle::LockedMemory),
-        (Access { seccomp: true, ..root() }, Some(libc::EPERM), Obstacle::Seccomp),
+        (
+            Access {
+                seccomp: true,
+                ..root()
+            },
+            Some(libc::EPERM),
+            Obstacle::Seccomp,
+        ),
         (root(), Some(libc::ENOMEM), Obstacle::NoMemory),
         (root(), Some(libc::EINVAL), Obstacle::Unknown),
         (root(), None, Obstacle::Unknown),
     ];
     for (access, errno, expected) in cases {
-        assert_eq!(access.explain(errno), expected, "errno {errno:?}, {access:?}");
+        assert_eq!(
+            access.explain(errno),
+            expected,
+            "errno {errno:?}, {access:?}"
+        );
     }
 }
 
@@ -74,7 +169,10 @@ fn lockdown_modes() {
     for (text, expected) in [
         ("[none] integrity confidentiality\n", Lockdown::None),
         ("none [integrity] confidentiality\n", Lockdown::Integrity),
-        ("none integrity [confidentiality]\n", Lockdown::Confidentiality),
+        (
+            "none integrity [confidentiality]\n",
+            Lockdown::Confidentiality,
+        ),
         ("none integrity confidentiality", Lockdown::Unknown),
         ("]none[", Lockdown::Unknown),
         ("", Lockdown::Unknown),
@@ -106,6 +204,9 @@ fn an_empty_root_gives_nothing() {
 fn this_process_agrees_with_the_system() {
     let access = Access::of_this_process();
     assert_eq!(access.uid, nix::unistd::geteuid().as_raw());
-    let status = procfs::process::Process::myself().unwrap().status().unwrap();
+    let status = procfs::process::Process::myself()
+        .unwrap()
+        .status()
+        .unwrap();
     assert_eq!(access.capabilities, status.capeff);
 }

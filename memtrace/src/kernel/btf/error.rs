@@ -9,7 +9,9 @@ use std::{io, path::PathBuf};
 #[non_exhaustive]
 pub enum BtfError {
     /// The file could not be read.
-    #[error("cannot read kernel type information (BTF) from {path}; it needs a kernel built with CONFIG_DEBUG_INFO_BTF=y")]
+    #[error(
+        "cannot read kernel type information (BTF) from {path}; it needs a kernel built with CONFIG_DEBUG_INFO_BTF=y"
+    )]
     Read {
         /// The file.
         path: PathBuf,

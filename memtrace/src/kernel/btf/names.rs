@@ -14,15 +14,15 @@ pub(super) struct Names {
 
 impl Names {
     /// Indexes `(type, offset of its name)` pairs.
-    pub(super) fn new(named: &[(u32, u32)], strings: &[u8]) -> Self {
+    pub(super) fn new(named: Vec<(u32, u32)>, strings: &[u8]) -> Self {
         let buckets = named.len().next_power_of_two();
         let mut heads = vec![0_u32; buckets];
-        let mut entries = Vec::with_capacity(named.len());
-        for &(id, name) in named {
-            let bytes = strings.get(name as usize..).unwrap_or_default();
+        // In place: the offset of a name is not needed any more once it is hashed.
+        let mut entries = named;
+        for (index, (_, place)) in entries.iter_mut().enumerate() {
+            let bytes = strings.get(*place as usize..).unwrap_or_default();
             if let Some(head) = heads.get_mut(hash(bytes) & (buckets - 1)) {
-                entries.push((id, *head));
-                *head = entries.len() as u32;
+                *place = std::mem::replace(head, index as u32 + 1);
             }
         }
         Self { heads, entries }

@@ -103,15 +103,24 @@ impl Btf {
         let cut = || BtfError::Truncated { id: id.0 };
         let size = record.size_or_type;
         Ok(match record.kind {
-            raw::INT => Shape::Int { size, bits: word(record.tail, 0).ok_or_else(cut)? & 0xff },
+            raw::INT => Shape::Int {
+                size,
+                bits: word(record.tail, 0).ok_or_else(cut)? & 0xff,
+            },
             raw::ENUM | raw::ENUM64 => Shape::Enum { size },
             raw::PTR => Shape::Pointer(TypeId(size)),
             raw::ARRAY => Shape::Array {
                 element: TypeId(word(record.tail, 0).ok_or_else(cut)?),
                 length: word(record.tail, 8).ok_or_else(cut)?,
             },
-            raw::STRUCT => Shape::Struct { name: self.string(record.name)?, size },
-            raw::UNION => Shape::Union { name: self.string(record.name)?, size },
+            raw::STRUCT => Shape::Struct {
+                name: self.string(record.name)?,
+                size,
+            },
+            raw::UNION => Shape::Union {
+                name: self.string(record.name)?,
+                size,
+            },
             raw::FUNC_PROTO => Shape::Function,
             _ => Shape::Other,
         })
@@ -124,11 +133,15 @@ impl Btf {
     pub fn size_of(&self, id: TypeId) -> Result<u32, BtfError> {
         let mut at = id;
         let mut count = 1_u32;
-        let overflow = || BtfError::Overflow { of: format!("type {}", id.0) };
+        let overflow = || BtfError::Overflow {
+            of: format!("type {}", id.0),
+        };
         for _ in 0..MAX_CHAIN {
             let size = match self.shape(at)? {
-                Shape::Int { size, .. } | Shape::Enum { size } => size,
-                Shape::Struct { size, .. } | Shape::Union { size, .. } => size,
+                Shape::Int { size, .. }
+                | Shape::Enum { size }
+                | Shape::Struct { size, .. }
+                | Shape::Union { size, .. } => size,
                 Shape::Pointer(_) => 8,
                 Shape::Array { element, length } => {
                     count = count.checked_mul(length).ok_or_else(overflow)?;
@@ -169,7 +182,9 @@ impl Btf {
     /// # Errors
     /// On damaged references.
     pub fn pointee(&self, id: TypeId) -> Result<Option<&str>, BtfError> {
-        let Shape::Pointer(to) = self.shape(id)? else { return Ok(None) };
+        let Shape::Pointer(to) = self.shape(id)? else {
+            return Ok(None);
+        };
         let to = self.strip(to)?;
         if to.0 == 0 {
             return Ok(None);
@@ -190,9 +205,14 @@ impl Btf {
     /// [`BtfError::BitField`], [`BtfError::NoFields`], or damage.
     pub fn field(&self, path: &str) -> Result<Option<Field>, BtfError> {
         let Some((root, rest)) = path.split_once('.') else {
-            return Err(BtfError::NoFields { path: path.to_owned() });
+            return Err(BtfError::NoFields {
+                path: path.to_owned(),
+            });
         };
-        let Some(id) = self.find(Kind::Struct, root).or_else(|| self.find(Kind::Union, root)) else {
+        let Some(id) = self
+            .find(Kind::Struct, root)
+            .or_else(|| self.find(Kind::Union, root))
+        else {
             return Ok(None);
         };
         self.field_of(id, rest)
@@ -207,9 +227,16 @@ impl Btf {
         for name in path.split('.') {
             let record = self.aggregate(field.of, path)?;
             let mut visits = 0;
-            let Some(found) = self.member(record, name, &mut visits, 0)? else { return Ok(None) };
+            let Some(found) = self.member(record, name, &mut visits, 0)? else {
+                return Ok(None);
+            };
             let offset = field.offset.checked_add(found.offset);
-            field = Field { offset: offset.ok_or_else(|| BtfError::Overflow { of: path.to_owned() })?, ..found };
+            field = Field {
+                offset: offset.ok_or_else(|| BtfError::Overflow {
+                    of: path.to_owned(),
+                })?,
+                ..found
+            };
         }
         Ok(Some(field))
     }
@@ -223,7 +250,9 @@ impl Btf {
                 return Ok(record);
             }
         }
-        Err(BtfError::NoFields { path: path.to_owned() })
+        Err(BtfError::NoFields {
+            path: path.to_owned(),
+        })
     }
 
     /// Finds a member by name, in depth first order through anonymous members.
@@ -239,11 +268,16 @@ impl Btf {
             if *visits > MAX_VISITS || depth > MAX_DEPTH {
                 return Err(BtfError::Endless { id: member.of });
             }
-            let here = Field { offset: member.bits / 8, of: TypeId(member.of) };
+            let here = Field {
+                offset: member.bits / 8,
+                of: TypeId(member.of),
+            };
             if member.name != 0 {
                 if self.is_named(member.name, name) {
                     return if self.is_bit_field(member)? {
-                        Err(BtfError::BitField { field: name.to_owned() })
+                        Err(BtfError::BitField {
+                            field: name.to_owned(),
+                        })
                     } else {
                         Ok(Some(here))
                     };
@@ -251,10 +285,14 @@ impl Btf {
                 continue;
             }
             // Unnamed members that are no structs are padding of bit-fields.
-            let Ok(inner) = self.aggregate(here.of, name) else { continue };
+            let Ok(inner) = self.aggregate(here.of, name) else {
+                continue;
+            };
             if let Some(found) = self.member(inner, name, visits, depth + 1)? {
                 let offset = here.offset.checked_add(found.offset);
-                let offset = offset.ok_or_else(|| BtfError::Overflow { of: name.to_owned() })?;
+                let offset = offset.ok_or_else(|| BtfError::Overflow {
+                    of: name.to_owned(),
+                })?;
                 return Ok(Some(Field { offset, ..found }));
             }
         }
@@ -276,16 +314,23 @@ impl Btf {
 
     /// Types of the parameters of a tracepoint's programs, in order, without the leading
     /// `void *`: those of `typedef void (*btf_trace_EVENT)(void *, ...)`, which the
-    /// kernel defines for every tracepoint (include/trace/bpf_probe.h). `None` if there
+    /// kernel defines for every tracepoint (`include/trace/bpf_probe.h`). `None` if there
     /// is no such tracepoint.
     ///
     /// # Errors
     /// If the typedef is not of that form, or on damage.
     pub fn tracepoint(&self, event: &str) -> Result<Option<Vec<TypeId>>, BtfError> {
         let name = format!("btf_trace_{event}");
-        let Some(id) = self.find(Kind::Typedef, &name) else { return Ok(None) };
-        let unexpected = |name| BtfError::Unexpected { name, expected: "the type of a tracepoint's function" };
-        let Shape::Pointer(to) = self.shape(id)? else { return Err(unexpected(name)) };
+        let Some(id) = self.find(Kind::Typedef, &name) else {
+            return Ok(None);
+        };
+        let unexpected = |name| BtfError::Unexpected {
+            name,
+            expected: "the type of a tracepoint's function",
+        };
+        let Shape::Pointer(to) = self.shape(id)? else {
+            return Err(unexpected(name));
+        };
         let to = self.strip(to)?;
         if to.0 == 0 {
             return Err(unexpected(name));
@@ -294,8 +339,12 @@ impl Btf {
         if record.kind != raw::FUNC_PROTO {
             return Err(unexpected(name));
         }
-        let mut parameters: Vec<_> =
-            record.tail.chunks_exact(8).filter_map(|bytes| word(bytes, 4)).map(TypeId).collect();
+        let mut parameters: Vec<_> = record
+            .tail
+            .chunks_exact(8)
+            .filter_map(|bytes| word(bytes, 4))
+            .map(TypeId)
+            .collect();
         let is_context = match parameters.first() {
             Some(first) => matches!(self.shape(*first)?, Shape::Pointer(TypeId(0))),
             None => false,
@@ -316,16 +365,28 @@ impl Btf {
         for &id in &self.enums {
             let record = self.record(TypeId(id))?;
             let value = if record.kind == raw::ENUM {
-                record.tail.chunks_exact(8).find(|bytes| self.is_enumerator(bytes, name)).and_then(|bytes| {
-                    let value = word(bytes, 4)?;
-                    // The flag says that the values are signed.
-                    Some(if record.flag { i64::from(value as i32) } else { i64::from(value) })
-                })
+                record
+                    .tail
+                    .chunks_exact(8)
+                    .find(|bytes| self.is_enumerator(bytes, name))
+                    .and_then(|bytes| {
+                        let value = word(bytes, 4)?;
+                        // The flag says that the values are signed.
+                        Some(if record.flag {
+                            i64::from(value as i32)
+                        } else {
+                            i64::from(value)
+                        })
+                    })
             } else {
-                record.tail.chunks_exact(12).find(|bytes| self.is_enumerator(bytes, name)).and_then(|bytes| {
-                    let (low, high) = (word(bytes, 4)?, word(bytes, 8)?);
-                    Some((u64::from(high) << 32 | u64::from(low)) as i64)
-                })
+                record
+                    .tail
+                    .chunks_exact(12)
+                    .find(|bytes| self.is_enumerator(bytes, name))
+                    .and_then(|bytes| {
+                        let (low, high) = (word(bytes, 4)?, word(bytes, 8)?);
+                        Some((u64::from(high) << 32 | u64::from(low)) as i64)
+                    })
             };
             if value.is_some() {
                 return Ok(value);

@@ -46,7 +46,11 @@ pub(super) struct Header {
 }
 
 impl Header {
-    pub(super) fn parse(data: &[u8]) -> Result<Self, BtfError> {
+    /// As much of it as this reader knows.
+    pub(super) const MAX: usize = HEADER + 8;
+
+    /// From the first [`Header::MAX`] bytes of data that has `size` bytes.
+    pub(super) fn parse(data: &[u8], size: usize) -> Result<Self, BtfError> {
         let magic = match data {
             [a, b, ..] => u16::from_ne_bytes([*a, *b]),
             _ => 0,
@@ -57,12 +61,14 @@ impl Header {
         if magic != MAGIC {
             return Err(BtfError::Magic { magic });
         }
-        let &[_, _, version, flags, ..] = data else { return Err(BtfError::Header) };
+        let &[_, _, version, flags, ..] = data else {
+            return Err(BtfError::Header);
+        };
         if version != 1 || flags != 0 {
             return Err(BtfError::Version { version, flags });
         }
         let length = word(data, 4).ok_or(BtfError::Header)? as usize;
-        let body = data.get(length..).ok_or(BtfError::Header)?.len();
+        let body = size.checked_sub(length).ok_or(BtfError::Header)?;
         if length < HEADER {
             return Err(BtfError::Header);
         }
@@ -70,19 +76,25 @@ impl Header {
         let section = |at: usize, section| {
             let error = || BtfError::Section { section };
             let offset = word(data, at).ok_or_else(error)? as usize;
-            let size = word(data, at + 4).ok_or_else(error)? as usize;
-            let end = offset.checked_add(size).filter(|end| *end <= body).ok_or_else(error)?;
+            let bytes = word(data, at + 4).ok_or_else(error)? as usize;
+            let end = offset
+                .checked_add(bytes)
+                .filter(|end| *end <= body)
+                .ok_or_else(error)?;
             Ok::<_, BtfError>(length + offset..length + end)
         };
         let types = section(8, "type")?;
         let strings = section(16, "string")?;
-        let layouts = if length >= HEADER + 8 { section(24, "layout")? } else { 0..0 };
-        // The first string is empty, the last one ends (btf_parse_str_sec(), kernel/bpf/btf.c).
-        let text = data.get(strings.clone()).unwrap_or_default();
-        if text.first() != Some(&0) || text.last() != Some(&0) {
-            return Err(BtfError::Section { section: "string" });
-        }
-        Ok(Self { types, strings, layouts })
+        let layouts = if length >= Self::MAX {
+            section(24, "layout")?
+        } else {
+            0..0
+        };
+        Ok(Self {
+            types,
+            strings,
+            layouts,
+        })
     }
 }
 
@@ -94,7 +106,13 @@ pub(super) struct Layouts(Vec<(u8, u8)>);
 impl Layouts {
     pub(super) fn parse(section: &[u8]) -> Self {
         // A kind has seven bits.
-        Self(section.chunks_exact(4).take(128).map(|entry| (entry[0], entry[1])).collect())
+        Self(
+            section
+                .chunks_exact(4)
+                .take(128)
+                .map(|entry| (entry[0], entry[1]))
+                .collect(),
+        )
     }
 
     /// Bytes that follow `struct btf_type`.
@@ -106,7 +124,10 @@ impl Layouts {
             STRUCT | UNION | DATASEC | ENUM64 => (0, 12),
             ENUM | FUNC_PROTO => (0, 8),
             0 => return None,
-            _ => self.0.get(usize::from(kind)).map(|(once, each)| (usize::from(*once), usize::from(*each)))?,
+            _ => self
+                .0
+                .get(usize::from(kind))
+                .map(|(once, each)| (usize::from(*once), usize::from(*each)))?,
         };
         // At most 255 + 2^24 * 255: no overflow.
         Some(once + vlen * each)
@@ -139,15 +160,41 @@ impl<'a> Record<'a> {
         let cut = || BtfError::Truncated { id };
         let rest = types.get(position..).ok_or_else(cut)?;
         let (head, rest) = rest.split_first_chunk::<RECORD>().ok_or_else(cut)?;
-        let word = |at: usize| u32::from_ne_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+        let word =
+            |at: usize| u32::from_ne_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
         let info = word(4);
         // Seven bits of kind and 24 of vlen since 7.1; before, the upper ones were 0.
         let kind = (info >> 24 & 0x7f) as u8;
         let vlen = (info & 0x00ff_ffff) as usize;
-        let size = layouts.tail(kind, vlen).ok_or(BtfError::UnknownKind { id, kind })?;
+        let size = layouts
+            .tail(kind, vlen)
+            .ok_or(BtfError::UnknownKind { id, kind })?;
         let tail = rest.get(..size).ok_or_else(cut)?;
-        let record = Self { name: word(0), kind, flag: info >> 31 == 1, size_or_type: word(8), tail };
+        let record = Self {
+            name: word(0),
+            kind,
+            flag: info >> 31 == 1,
+            size_or_type: word(8),
+            tail,
+        };
         Ok((record, position + RECORD + size))
+    }
+
+    /// Offset of the last string that a question about this record can compare with.
+    /// 0 for functions and the like, whose names nobody asks for.
+    #[inline]
+    pub(super) fn last_name(self) -> u32 {
+        let each = match self.kind {
+            STRUCT | UNION | ENUM64 => 12,
+            ENUM => 8,
+            TYPEDEF | FWD => return self.name,
+            _ => return 0,
+        };
+        let names = self
+            .tail
+            .chunks_exact(each)
+            .filter_map(|bytes| word(bytes, 0));
+        names.max().map_or(self.name, |last| last.max(self.name))
     }
 
     /// What follows, as triples of words: members of a struct or union.
@@ -156,8 +203,17 @@ impl<'a> Record<'a> {
         self.tail.chunks_exact(12).filter_map(move |bytes| {
             let place = word(bytes, 8)?;
             // With the flag, the upper eight bits are a bit-field's width.
-            let (bits, width) = if flag { (place & 0x00ff_ffff, place >> 24) } else { (place, 0) };
-            Some(Member { name: word(bytes, 0)?, of: word(bytes, 4)?, bits, width })
+            let (bits, width) = if flag {
+                (place & 0x00ff_ffff, place >> 24)
+            } else {
+                (place, 0)
+            };
+            Some(Member {
+                name: word(bytes, 0)?,
+                of: word(bytes, 4)?,
+                bits,
+                width,
+            })
         })
     }
 }

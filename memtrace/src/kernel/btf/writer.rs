@@ -12,7 +12,11 @@ pub(crate) struct Writer {
 
 impl Writer {
     pub(crate) fn new() -> Self {
-        Self { types: Vec::new(), strings: vec![0], count: 0 }
+        Self {
+            types: Vec::new(),
+            strings: vec![0],
+            count: 0,
+        }
     }
 
     /// The number that the next type will get.
@@ -74,16 +78,32 @@ impl Writer {
         self.aggregate(raw::UNION, name, size, members)
     }
 
-    pub(crate) fn aggregate(&mut self, kind: u8, name: &str, size: u32, members: &[(&str, u32, u32)]) -> u32 {
-        let tail: Vec<_> =
-            members.iter().flat_map(|(name, of, bytes)| [self.name(name), *of, bytes * 8]).collect();
+    pub(crate) fn aggregate(
+        &mut self,
+        kind: u8,
+        name: &str,
+        size: u32,
+        members: &[(&str, u32, u32)],
+    ) -> u32 {
+        let tail: Vec<_> = members
+            .iter()
+            .flat_map(|(name, of, bytes)| [self.name(name), *of, bytes * 8])
+            .collect();
         self.record(name, Self::info(kind, members.len()), size, &tail)
     }
 
     /// An enum of 32 bits.
     pub(crate) fn enumeration(&mut self, name: &str, signed: bool, values: &[(&str, u32)]) -> u32 {
-        let tail: Vec<_> = values.iter().flat_map(|(name, value)| [self.name(name), *value]).collect();
-        self.record(name, u32::from(signed) << 31 | Self::info(raw::ENUM, values.len()), 4, &tail)
+        let tail: Vec<_> = values
+            .iter()
+            .flat_map(|(name, value)| [self.name(name), *value])
+            .collect();
+        self.record(
+            name,
+            u32::from(signed) << 31 | Self::info(raw::ENUM, values.len()),
+            4,
+            &tail,
+        )
     }
 
     pub(crate) fn function(&mut self, parameters: &[u32]) -> u32 {
@@ -106,7 +126,10 @@ impl Writer {
 
     /// With sizes of kinds (`struct btf_layout`), by kind.
     pub(crate) fn finish_with(self, layouts: &[(u8, u8)]) -> Vec<u8> {
-        let layouts: Vec<u8> = layouts.iter().flat_map(|(once, each)| [*once, *each, 0, 0]).collect();
+        let layouts: Vec<u8> = layouts
+            .iter()
+            .flat_map(|(once, each)| [*once, *each, 0, 0])
+            .collect();
         let header: u32 = if layouts.is_empty() { 24 } else { 32 };
         let (types, strings) = (self.types.len() as u32, self.strings.len() as u32);
         let mut data = 0xeb9f_u16.to_ne_bytes().to_vec();

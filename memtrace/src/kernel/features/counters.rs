@@ -2,7 +2,10 @@
 
 use memtrace_ebpf::{CounterLayout, MEMBERS, Offsets};
 
-use crate::kernel::{Btf, KernelError, btf::{Field, Shape, TypeId}};
+use crate::kernel::{
+    Btf, KernelError,
+    btf::{Field, Shape, TypeId},
+};
 
 /// Where the counters are.
 #[derive(Debug)]
@@ -40,13 +43,29 @@ pub(super) fn find(btf: &Btf) -> Result<(CounterLayout, Counters), KernelError> 
         return Ok(unknown("there is no mm_struct.rss_stat".to_owned()));
     };
     match btf.shape(field.of)? {
-        Shape::Array { element, length } if length as usize == MEMBERS => match btf.shape(element)? {
-            Shape::Struct { name: "percpu_counter", size } => per_cpu(btf, field, element, size),
-            _ => Ok(unknown(format!("mm_struct.rss_stat is an array of {}", super::describe(btf, element)?))),
-        },
-        Shape::Struct { name: "mm_rss_stat", .. } => atomic(btf, field),
-        Shape::Array { length, .. } => Ok(unknown(format!("mm_struct.rss_stat has {length} elements"))),
-        _ => Ok(unknown(format!("mm_struct.rss_stat is {}", super::describe(btf, field.of)?))),
+        Shape::Array { element, length } if length as usize == MEMBERS => {
+            match btf.shape(element)? {
+                Shape::Struct {
+                    name: "percpu_counter",
+                    size,
+                } => per_cpu(btf, field, element, size),
+                _ => Ok(unknown(format!(
+                    "mm_struct.rss_stat is an array of {}",
+                    super::describe(btf, element)?
+                ))),
+            }
+        }
+        Shape::Struct {
+            name: "mm_rss_stat",
+            ..
+        } => atomic(btf, field),
+        Shape::Array { length, .. } => {
+            Ok(unknown(format!("mm_struct.rss_stat has {length} elements")))
+        }
+        _ => Ok(unknown(format!(
+            "mm_struct.rss_stat is {}",
+            super::describe(btf, field.of)?
+        ))),
     }
 }
 
@@ -56,38 +75,76 @@ fn unknown(found: String) -> (CounterLayout, Counters) {
 
 /// `struct percpu_counter { ...; s64 count; ...; s32 __percpu *counters; }`. A kernel for
 /// a single CPU has `count` alone.
-fn per_cpu(btf: &Btf, rss_stat: Field, element: TypeId, stride: u32) -> Result<(CounterLayout, Counters), KernelError> {
-    let (Some(count), Some(counters)) = (btf.field_of(element, "count")?, btf.field_of(element, "counters")?) else {
-        return Ok(unknown("struct percpu_counter without count or counters".to_owned()));
+fn per_cpu(
+    btf: &Btf,
+    rss_stat: Field,
+    element: TypeId,
+    stride: u32,
+) -> Result<(CounterLayout, Counters), KernelError> {
+    let (Some(count), Some(counters)) = (
+        btf.field_of(element, "count")?,
+        btf.field_of(element, "counters")?,
+    ) else {
+        return Ok(unknown(
+            "struct percpu_counter without count or counters".to_owned(),
+        ));
     };
     let Shape::Pointer(share) = btf.shape(counters.of)? else {
         return Ok(unknown("percpu_counter.counters is no pointer".to_owned()));
     };
     if !is_integer(btf, count.of, 8)? || !is_integer(btf, share, 4)? {
-        return Ok(unknown("struct percpu_counter with integers of unknown sizes".to_owned()));
+        return Ok(unknown(
+            "struct percpu_counter with integers of unknown sizes".to_owned(),
+        ));
     }
     // A debugging kernel's lock is larger, but begins with the lock word too.
     let lock = match btf.field_of(element, "lock")? {
         Some(lock) => lock.offset,
         None => memtrace_ebpf::ABSENT,
     };
-    let places = Places { rss_stat: rss_stat.offset, lock, count: count.offset, counters: counters.offset, stride };
+    let places = Places {
+        rss_stat: rss_stat.offset,
+        lock,
+        count: count.offset,
+        counters: counters.offset,
+        stride,
+    };
     Ok((CounterLayout::PerCpu, Counters::Known(places)))
 }
 
 /// `struct mm_rss_stat { atomic_long_t count[4]; }`, where `atomic_long_t` is a struct of one integer.
 fn atomic(btf: &Btf, rss_stat: Field) -> Result<(CounterLayout, Counters), KernelError> {
-    let odd = || Ok(unknown("struct mm_rss_stat without four atomic counters".to_owned()));
-    let Some(array) = btf.field_of(rss_stat.of, "count")? else { return odd() };
-    let Shape::Array { element, length } = btf.shape(array.of)? else { return odd() };
-    let Shape::Struct { size: stride, .. } = btf.shape(element)? else { return odd() };
-    let Some(counter) = btf.field_of(element, "counter")? else { return odd() };
+    let odd = || {
+        Ok(unknown(
+            "struct mm_rss_stat without four atomic counters".to_owned(),
+        ))
+    };
+    let Some(array) = btf.field_of(rss_stat.of, "count")? else {
+        return odd();
+    };
+    let Shape::Array { element, length } = btf.shape(array.of)? else {
+        return odd();
+    };
+    let Shape::Struct { size: stride, .. } = btf.shape(element)? else {
+        return odd();
+    };
+    let Some(counter) = btf.field_of(element, "counter")? else {
+        return odd();
+    };
     if length as usize != MEMBERS || !is_integer(btf, counter.of, 8)? {
         return odd();
     }
-    let Some(first) = rss_stat.offset.checked_add(array.offset) else { return odd() };
+    let Some(first) = rss_stat.offset.checked_add(array.offset) else {
+        return odd();
+    };
     let absent = memtrace_ebpf::ABSENT;
-    let places = Places { rss_stat: first, lock: absent, count: counter.offset, counters: absent, stride };
+    let places = Places {
+        rss_stat: first,
+        lock: absent,
+        count: counter.offset,
+        counters: absent,
+        stride,
+    };
     Ok((CounterLayout::Atomic, Counters::Known(places)))
 }
 

@@ -3,7 +3,10 @@
 use memtrace_ebpf::Offsets;
 
 use super::Limit;
-use crate::kernel::{Btf, KernelError, btf::{BtfError, Field, Shape}};
+use crate::kernel::{
+    Btf, KernelError,
+    btf::{BtfError, Field, Shape},
+};
 
 /// What follows if a field does not exist.
 #[derive(Clone, Copy)]
@@ -96,9 +99,10 @@ pub(super) fn find(btf: &Btf, limits: &mut Vec<Limit>) -> Result<Offsets, Kernel
             Some(offset) => *(wanted.place)(&mut offsets) = offset,
             None => limits.push(match wanted.need {
                 Need::Limits(limit) => limit(),
-                Need::Required | Need::Optional => {
-                    Limit::NoField { field: main_path(wanted), meaning: wanted.meaning }
-                }
+                Need::Required | Need::Optional => Limit::NoField {
+                    field: main_path(wanted),
+                    meaning: wanted.meaning,
+                },
             }),
         }
     }
@@ -128,16 +132,29 @@ fn locate(btf: &Btf, wanted: &Wanted) -> Result<Option<u32>, KernelError> {
             return Ok(Some(found.offset));
         }
         if required {
-            return Err(KernelError::FieldSize { field, meaning, found: size, expected: wanted.size });
+            return Err(KernelError::FieldSize {
+                field,
+                meaning,
+                found: size,
+                expected: wanted.size,
+            });
         }
         return Ok(None);
     }
-    if required { Err(KernelError::MissingField { field, meaning }) } else { Ok(None) }
+    if required {
+        Err(KernelError::MissingField { field, meaning })
+    } else {
+        Ok(None)
+    }
 }
 
 /// `pid.numbers` has one `struct upid` per PID namespace: a flexible array, or one of
 /// length 1 before it was declared as what it is.
-fn find_upids(btf: &Btf, offsets: &mut Offsets, limits: &mut Vec<Limit>) -> Result<(), KernelError> {
+fn find_upids(
+    btf: &Btf,
+    offsets: &mut Offsets,
+    limits: &mut Vec<Limit>,
+) -> Result<(), KernelError> {
     if let Some(Field { offset, of }) = btf.field("pid.numbers")?
         && let Shape::Array { element, .. } = btf.shape(of)?
         && btf.struct_name(element)? == Some("upid")
@@ -145,7 +162,10 @@ fn find_upids(btf: &Btf, offsets: &mut Offsets, limits: &mut Vec<Limit>) -> Resu
         offsets.pid_numbers = offset;
         offsets.upid_stride = btf.size_of(element)?;
     } else {
-        limits.push(Limit::NoField { field: "pid.numbers", meaning: "PIDs as seen inside of PID namespaces" });
+        limits.push(Limit::NoField {
+            field: "pid.numbers",
+            meaning: "PIDs as seen inside of PID namespaces",
+        });
     }
     Ok(())
 }
@@ -154,14 +174,21 @@ fn find_upids(btf: &Btf, offsets: &mut Offsets, limits: &mut Vec<Limit>) -> Resu
 pub(super) fn find_per_cpu(btf: &Btf, offsets: &mut Offsets) -> Result<(), KernelError> {
     let field = "bpf_array.pptrs";
     let meaning = "addresses of per-CPU memory";
-    let Some(found) = btf.field(field)? else { return Err(KernelError::MissingField { field, meaning }) };
+    let Some(found) = btf.field(field)? else {
+        return Err(KernelError::MissingField { field, meaning });
+    };
     // A flexible array of pointers; its elements are read, not itself.
     let Shape::Array { element, .. } = btf.shape(found.of)? else {
         return Err(KernelError::MissingField { field, meaning });
     };
     let size = btf.size_of(element)?;
     if size != 8 {
-        return Err(KernelError::FieldSize { field, meaning, found: size, expected: 8 });
+        return Err(KernelError::FieldSize {
+            field,
+            meaning,
+            found: size,
+            expected: 8,
+        });
     }
     offsets.array_pptrs = found.offset;
     Ok(())

@@ -15,13 +15,13 @@ pub enum Limit {
     TaskCaches,
     /// `mm_struct.owner` does not exist (`CONFIG_MEMCG` is off).
     NoOwner,
-    /// task:task_newtask does not exist.
+    /// `task:task_newtask` does not exist.
     NoNewtask,
-    /// sched:sched_process_fork does not exist.
+    /// `sched:sched_process_fork` does not exist.
     NoProcessFork,
-    /// mmap:exit_mmap does not exist (kernels up to 5.15).
+    /// `mmap:exit_mmap` does not exist (kernels up to 5.15).
     NoExitMmap,
-    /// oom:mark_victim does not exist or has unknown parameters.
+    /// `oom:mark_victim` does not exist or has unknown parameters.
     NoOomEvent,
     /// A number cannot be given, because its field does not exist.
     NoField {

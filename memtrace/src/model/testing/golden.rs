@@ -88,12 +88,15 @@ impl<'a> Fields<'a> {
         image.peak_rss_at = self.u64("peak_at");
         image.peak_rss_swap = self.i64("rss_swap");
         image.at_peak = self.pages("at_peak");
+        image.at_peak_shared = self.i64("shared_then");
+        image.shared = self.i64("shared");
         image.seq = self.u64("seq");
         image.integral = self.held();
         image.integral_at = [self.u64("held_until"); MEMBERS];
         image.events = self.u64("events");
         image.inherited = self.i64("inherited");
-        image.total_vm = self.u64("total_vm");
+        image.vm_cur[0] = self.u64("total_vm");
+        image.vm_integral_at = image.born_at;
         image.hiwater_vm = self.u64("hiwater_vm");
         image.hiwater_rss = self.u64("hiwater_rss");
         image.text_bytes = self.u64("text");
@@ -325,7 +328,7 @@ fn make_as_runit() {
 -- maxrss            1500.000 kB
 -- avgrss             400.594 kB
 -- maxvsize         10000.000 kB
--- avgvsize         10000.000 kB
+-- avgvsize          8000.000 kB
 
 "
     );

@@ -51,6 +51,7 @@ pub(crate) fn tree() -> Tree {
         peak_seq: 0,
         peak: [0; MEMBERS],
         peak_rss_swap: 0,
+        held_rss_swap: 0,
         integral: [Integral::default(); MEMBERS],
         integral_at: [0; MEMBERS],
         shared: 0,
@@ -74,6 +75,7 @@ pub(crate) fn tree() -> Tree {
 pub(crate) fn process(tgid: u32, started_at: u64, creator: u32) -> Process {
     Process {
         mm: 0,
+        image: 0,
         started_at,
         tgid,
         ns_tgid: tgid,

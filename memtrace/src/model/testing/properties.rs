@@ -306,7 +306,6 @@ const WRONG: [Mistake; 18] = [
             Stat::MapBusy,
             Stat::ReadFailed,
             Stat::Healed,
-            Stat::ProcessHealed,
             Stat::Residual,
         ];
         end.stats.set(bad[which.index(bad.len())], 1);

@@ -124,6 +124,15 @@ impl Simulator {
             this.now += pause;
             this.step(op);
         }
+        // Tracing may end in the middle of a fork or an execve.
+        if let (Some(p), unfinished @ 1..=2) = (this.living(ops.len()), ops.len() % 3) {
+            let image = match this.processes[p].image {
+                Some(parent) if unfinished == 1 => this.copy(parent, p),
+                _ => this.nascent(p),
+            };
+            let id = this.images[image].id;
+            this.processes[p].uses.push((id, UseKind::Failed));
+        }
         this.now += 1000;
         let end = this.end();
         (this, end)

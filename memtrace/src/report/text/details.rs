@@ -107,6 +107,7 @@ fn one(
     let what = match (image.fate, image.origin) {
         (Fate::FailedFork, _) => "failed fork",
         (Fate::FailedExec, _) => "failed exec",
+        (Fate::Unfinished, _) => "unfinished",
         (_, Origin::Fork) => "fork",
         (_, Origin::Exec) => "exec",
         (_, Origin::Found) => "found",

@@ -8,7 +8,11 @@ use super::{Btf, Kind, Writer, raw};
 #[derive(Clone, Debug)]
 enum Member {
     /// An integer of 2^n bytes after so many bytes of padding, behind so many typedefs.
-    Leaf { power: u32, padding: u32, typedefs: u32 },
+    Leaf {
+        power: u32,
+        padding: u32,
+        typedefs: u32,
+    },
     /// An array of structs, which is no way to further fields.
     Array { length: u32 },
     /// An anonymous struct or union: its fields belong to the outer one.
@@ -24,9 +28,18 @@ fn member() -> impl Strategy<Value = Member> {
         1 => (0_u32..5).prop_map(|length| Member::Array { length }),
     ];
     leaf.prop_recursive(5, 60, 6, |inner| {
-        (any::<bool>(), any::<bool>(), prop::collection::vec(inner, 0..6)).prop_map(|(named, union, members)| {
-            if named { Member::Named { union, members } } else { Member::Anonymous { union, members } }
-        })
+        (
+            any::<bool>(),
+            any::<bool>(),
+            prop::collection::vec(inner, 0..6),
+        )
+            .prop_map(|(named, union, members)| {
+                if named {
+                    Member::Named { union, members }
+                } else {
+                    Member::Anonymous { union, members }
+                }
+            })
     })
 }
 
@@ -45,13 +58,24 @@ impl Generator {
     }
 
     /// Writes a struct or union and returns its (type, size). `base` is its offset in the root.
-    fn aggregate(&mut self, name: &str, union: bool, members: &[Member], path: &str, base: u32) -> (u32, u32) {
+    fn aggregate(
+        &mut self,
+        name: &str,
+        union: bool,
+        members: &[Member],
+        path: &str,
+        base: u32,
+    ) -> (u32, u32) {
         let mut written = Vec::new();
         let (mut end, mut largest) = (0_u32, 0_u32);
         for member in members {
             let mut at = if union { 0 } else { end };
             let (name, of, size) = match member {
-                Member::Leaf { power, padding, typedefs } => {
+                Member::Leaf {
+                    power,
+                    padding,
+                    typedefs,
+                } => {
                     let (name, size) = (self.fresh(), 1 << power);
                     at += if union { 0 } else { *padding };
                     let mut of = self.writer.int("integer", size);
@@ -59,14 +83,16 @@ impl Generator {
                         of = self.writer.typedef("alias", of);
                         of = self.writer.qualifier(raw::VOLATILE, of);
                     }
-                    self.expected.push((format!("{path}.{name}"), base + at, size));
+                    self.expected
+                        .push((format!("{path}.{name}"), base + at, size));
                     (name, of, size)
                 }
                 Member::Array { length } => {
                     let name = self.fresh();
                     let element = self.writer.structure("element", 24, &[]);
                     let of = self.writer.array(element, *length);
-                    self.expected.push((format!("{path}.{name}"), base + at, 24 * length));
+                    self.expected
+                        .push((format!("{path}.{name}"), base + at, 24 * length));
                     (name, of, 24 * length)
                 }
                 Member::Anonymous { union, members } => {
@@ -86,7 +112,10 @@ impl Generator {
             written.push((name, of, at));
         }
         let size = if union { largest } else { end };
-        let members: Vec<_> = written.iter().map(|(name, of, at)| (name.as_str(), *of, *at)).collect();
+        let members: Vec<_> = written
+            .iter()
+            .map(|(name, of, at)| (name.as_str(), *of, *at))
+            .collect();
         let kind = if union { raw::UNION } else { raw::STRUCT };
         (self.writer.aggregate(kind, name, size, &members), size)
     }
@@ -100,7 +129,7 @@ proptest! {
         let mut generator = Generator { writer: Writer::new(), serial: 0, expected: Vec::new() };
         let (_, size) = generator.aggregate("root", union, &members, "root", 0);
         let Generator { writer, expected, .. } = generator;
-        let btf = Btf::parse(writer.finish()).unwrap();
+        let btf = Btf::parse(&writer.finish()).unwrap();
 
         let root = btf.find(if union { Kind::Union } else { Kind::Struct }, "root").unwrap();
         prop_assert_eq!(btf.size_of(root).unwrap(), size);
