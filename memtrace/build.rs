@@ -13,5 +13,8 @@ fn main() {
         PathBuf::from,
     );
     println!("cargo::rerun-if-changed={}", object.display());
-    println!("cargo::rustc-env=MEMTRACE_BPF_OBJECT_PATH={}", object.display());
+    println!(
+        "cargo::rustc-env=MEMTRACE_BPF_OBJECT_PATH={}",
+        object.display()
+    );
 }

@@ -341,7 +341,12 @@ pub(crate) unsafe fn note_footprint(tree: *mut Tree, at: u64) {
             (*tree).peak_footprint_low_at = at;
         }
         let uncertain = (*tree).uncertain;
-        let high = low + if uncertain < shared { uncertain } else { shared };
+        let high = low
+            + if uncertain < shared {
+                uncertain
+            } else {
+                shared
+            };
         if high > (*tree).peak_footprint_high {
             (*tree).peak_footprint_high = high;
             (*tree).peak_footprint_high_at = at;
@@ -378,7 +383,11 @@ pub(crate) unsafe fn note_sizes(image: *mut Image, mm: Typed, at: u64) {
         raise(image, VmField::Data, data);
         raise(image, VmField::Stack, stack);
         raise(image, VmField::Exec, mm.load(offset!(mm_exec_vm)));
-        raise(image, VmField::PageTables, mm.load(offset!(mm_pgtables_bytes)));
+        raise(
+            image,
+            VmField::PageTables,
+            mm.load(offset!(mm_pgtables_bytes)),
+        );
         raise(image, VmField::Locked, mm.load(offset!(mm_locked_vm)));
         let start: u64 = mm.load(offset!(mm_start_brk));
         let end: u64 = mm.load(offset!(mm_brk));

@@ -79,7 +79,7 @@ fn parts(mm: Typed, member: u32) -> Parts {
 }
 
 /// The value of `member`, in pages: `count` plus every CPU's share, as
-/// `percpu_counter_sum()` would return it (lib/percpu_counter.c, 6.2 and later).
+/// `percpu_counter_sum()` would return it (`lib/percpu_counter.c`, 6.2 and later).
 ///
 /// `all` sums over all CPUs whatever the scheme.
 #[inline(always)]

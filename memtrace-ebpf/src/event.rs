@@ -30,7 +30,7 @@ pub struct Header {
     pub at: u64,
 }
 
-/// A process was created (task:task_newtask or sched:sched_process_fork), or,
+/// A process was created (`task:task_newtask` or `sched:sched_process_fork`), or,
 /// for the root, registered. Sent once per process.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
@@ -55,7 +55,7 @@ pub struct Fork {
     pub comm: [u8; COMM_LEN],
 }
 
-/// A process runs a new program (sched:sched_process_exec).
+/// A process runs a new program (`sched:sched_process_exec`).
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Exec {
@@ -87,7 +87,7 @@ pub struct Exec {
     pub args: [u8; ARGS_LEN],
 }
 
-/// All threads of a process have begun to exit (sched:sched_process_exit).
+/// All threads of a process have begun to exit (`sched:sched_process_exit`).
 ///
 /// Two last threads can each see themselves as the last: then a second record
 /// follows, with [`Exit::again`] set, whose totals replace those of the first.
@@ -120,7 +120,7 @@ pub struct Exit {
     pub reserved: u32,
 }
 
-/// The OOM killer chose a process (oom:mark_victim).
+/// The OOM killer chose a process (`oom:mark_victim`).
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Oom {

@@ -58,7 +58,12 @@ fn both(mm: u64) -> Option<(*mut Image, *mut Tree)> {
 /// The RSS of the image of `mm` changed by `delta` to `now`.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn family_resident_changed(mm: u64, delta: i64, now: i64, ending: u64) -> u64 {
+pub(crate) extern "C" fn family_resident_changed(
+    mm: u64,
+    delta: i64,
+    now: i64,
+    ending: u64,
+) -> u64 {
     if let Some((image, tree)) = both(mm) {
         // SAFETY: map values.
         unsafe { resident_changed(image, tree, delta, now, ending != 0) };
@@ -70,13 +75,7 @@ pub(crate) extern "C" fn family_resident_changed(mm: u64, delta: i64, now: i64, 
 ///
 /// Both must point at map values.
 #[inline(always)]
-unsafe fn resident_changed(
-    image: *mut Image,
-    tree: *mut Tree,
-    delta: i64,
-    now: i64,
-    ending: bool,
-) {
+unsafe fn resident_changed(image: *mut Image, tree: *mut Tree, delta: i64, now: i64, ending: bool) {
     // SAFETY: the caller vouches for the pointers.
     unsafe {
         if (*image).state == ImageState::Forking as u32 {
@@ -178,9 +177,10 @@ fn faults_of(task: Typed) -> Option<u64> {
         if threads > 1 {
             return None;
         }
-        let own: u64 = task.load::<u64>(offset!(task_min_flt)) + task.load::<u64>(offset!(task_maj_flt));
-        let gone: u64 =
-            signal.load::<u64>(offset!(signal_min_flt)) + signal.load::<u64>(offset!(signal_maj_flt));
+        let own: u64 =
+            task.load::<u64>(offset!(task_min_flt)) + task.load::<u64>(offset!(task_maj_flt));
+        let gone: u64 = signal.load::<u64>(offset!(signal_min_flt))
+            + signal.load::<u64>(offset!(signal_maj_flt));
         Some(own + gone)
     }
 }

@@ -62,7 +62,7 @@ impl Integral {
 }
 
 /// Index into [`Image::vm_peak`]: sizes of virtual memory, with the kernel's own
-/// formulas (`task_mem()`, fs/proc/task_mmu.c).
+/// formulas (`task_mem()`, `fs/proc/task_mmu.c`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum VmField {

@@ -26,11 +26,11 @@ pub use process::{Process, ProcessFlags};
 pub use stat::Stat;
 pub use tree::{Control, Tree};
 
-/// `NR_MM_COUNTERS` of the kernel (include/linux/mm_types_task.h).
+/// `NR_MM_COUNTERS` of the kernel (`include/linux/mm_types_task.h`).
 pub const MEMBERS: usize = 4;
 
 /// One of the four counters in `mm_struct.rss_stat`, numbered as in the kernel
-/// (include/linux/mm_types_task.h, unchanged from 5.10 to 7.3).
+/// (`include/linux/mm_types_task.h`, unchanged from 5.10 to 7.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Member {
@@ -40,7 +40,7 @@ pub enum Member {
     Anon = 1,
     /// `MM_SWAPENTS`: anonymous pages that were swapped out. Not resident.
     Swap = 2,
-    /// `MM_SHMEMPAGES`: resident pages of shared memory (tmpfs, memfd, SysV, shared anonymous).
+    /// `MM_SHMEMPAGES`: resident pages of shared memory (tmpfs, memfd, `SysV`, shared anonymous).
     Shmem = 3,
 }
 

@@ -66,7 +66,12 @@ pub(crate) fn adopt(mm: Typed) -> Option<*mut Image> {
 
 /// Makes the image of `mm`, with nothing counted in it yet.
 #[inline(always)]
-pub(crate) fn create(mm: Typed, tgid: u32, kind: ImageKind, stage: ImageState) -> Option<*mut Image> {
+pub(crate) fn create(
+    mm: Typed,
+    tgid: u32,
+    kind: ImageKind,
+    stage: ImageState,
+) -> Option<*mut Image> {
     let image = state::insert_image(mm.address())?;
     let tree = state::tree(0)?;
     let parent = match kind {
@@ -288,7 +293,8 @@ fn namespace_tgid(task: Typed) -> u32 {
     unsafe {
         let pid: u64 = task.load(offset!(task_thread_pid));
         let level: u32 = probe(pid, offset!(pid_level)).unwrap_or(0);
-        let at = u64::from(offset!(pid_numbers)) + u64::from(level & 31) * u64::from(offset!(upid_stride));
+        let at = u64::from(offset!(pid_numbers))
+            + u64::from(level & 31) * u64::from(offset!(upid_stride));
         probe::<u32>(pid + at, offset!(upid_nr)).unwrap_or(0)
     }
 }

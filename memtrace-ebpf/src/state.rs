@@ -91,9 +91,14 @@ pub(crate) fn insert_image(mm: u64) -> Option<*mut Image> {
     }
 }
 
+/// Of two programs that find the end at the same time, one comes second.
+const ENOENT: i32 = -2;
+
 #[inline(always)]
 pub(crate) fn remove_image(mm: u64) {
-    if IMAGES.remove(mm).is_err() {
+    if let Err(error) = IMAGES.remove(mm)
+        && error != ENOENT
+    {
         count(Stat::MapBusy);
     }
 }
@@ -122,7 +127,9 @@ pub(crate) fn insert_process(tgid: u32, process: &Process) -> bool {
 
 #[inline(always)]
 pub(crate) fn remove_process(tgid: u32) {
-    if PROCESSES.remove(tgid).is_err() {
+    if let Err(error) = PROCESSES.remove(tgid)
+        && error != ENOENT
+    {
         count(Stat::MapBusy);
     }
 }

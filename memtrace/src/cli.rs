@@ -119,7 +119,11 @@ pub(crate) enum SumCpus {
 #[derive(Args, Debug)]
 pub(crate) struct TimeArgs {
     /// GNU time's own options, then the command
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "ARGUMENTS"
+    )]
     pub(crate) arguments: Vec<OsString>,
 }
 

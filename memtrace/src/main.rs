@@ -16,7 +16,9 @@ fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     // Called through a link named `time`, be GNU time.
     if let Some(name) = arguments.first()
-        && Path::new(name).file_name().is_some_and(|name| name == "time")
+        && Path::new(name)
+            .file_name()
+            .is_some_and(|name| name == "time")
     {
         return commands::time::main(&name.to_string_lossy(), arguments.iter().skip(1).cloned());
     }

@@ -408,11 +408,11 @@ fn another_user_with_all_groups() {
 #[path = "launch/signals.rs"]
 mod signals;
 
+/// Exit statuses are tested end to end: a process forked from one with threads, as
+/// the test harness is, cannot call exit(3), whose locks may be held forever.
 #[test]
 fn ending_as_the_command_did() {
     for (script, status) in [
-        ("exit 0", 0),
-        ("exit 7", 7 << 8),
         ("kill -TERM $$", libc::SIGTERM),
         ("kill -KILL $$", libc::SIGKILL),
         ("kill -INT $$", libc::SIGINT),

@@ -144,7 +144,11 @@ fn build(root: &Path, toolchain: &Toolchain) -> Result<Vec<u8>> {
 
 /// DWARF goes; BTF, which the kernel reads, stays.
 fn strip(from: &Path, to: &Path) -> Result<()> {
-    for tool in ["/usr/lib/llvm-22/bin/llvm-objcopy", "llvm-objcopy-22", "llvm-objcopy"] {
+    for tool in [
+        "/usr/lib/llvm-22/bin/llvm-objcopy",
+        "llvm-objcopy-22",
+        "llvm-objcopy",
+    ] {
         let mut command = Command::new(tool);
         command.arg("--strip-debug").arg(from).arg(to);
         match command.status() {

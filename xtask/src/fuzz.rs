@@ -38,7 +38,10 @@ pub(crate) fn run(root: &Path, options: Options) -> Result<()> {
             );
         }
     }
-    println!("{} fuzz targets, {seconds} s each: nothing found", targets.len());
+    println!(
+        "{} fuzz targets, {seconds} s each: nothing found",
+        targets.len()
+    );
     Ok(())
 }
 

@@ -33,7 +33,7 @@ pub(crate) enum Toolchain {
 impl Toolchain {
     /// The first that works.
     pub(crate) fn find() -> Result<Self> {
-        if output(&mut Command::new(LINKER).arg("--version")).is_none() {
+        if output(Command::new(LINKER).arg("--version")).is_none() {
             bail!("bpf-linker is not installed.\n{INSTALL}");
         }
         let own = env::var_os("MEMTRACE_BPF_RUSTC").map(PathBuf::from);
@@ -42,7 +42,8 @@ impl Toolchain {
                 return Ok(Self::Prebuilt { rustc });
             }
         }
-        let sysroot = output(Command::new("rustup").args(["run", "nightly", "rustc", "--print", "sysroot"]));
+        let sysroot =
+            output(Command::new("rustup").args(["run", "nightly", "rustc", "--print", "sysroot"]));
         if let Some(sysroot) = sysroot
             && Path::new(&sysroot)
                 .join("lib/rustlib/src/rust/library/core/Cargo.toml")
@@ -50,14 +51,17 @@ impl Toolchain {
         {
             return Ok(Self::Nightly);
         }
-        bail!("no Rust compiler with the target bpfel-unknown-none was found: neither /usr/bin/rustc with its core library for BPF, nor nightly with rust-src.\n{INSTALL}");
+        bail!(
+            "no Rust compiler with the target bpfel-unknown-none was found: neither /usr/bin/rustc with its core library for BPF, nor nightly with rust-src.\n{INSTALL}"
+        );
     }
 
     /// `cargo`, set up to use it, without arguments.
     pub(crate) fn cargo(&self) -> Command {
         match self {
             Self::Prebuilt { rustc } => {
-                let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+                let mut cargo =
+                    Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
                 // Never RUSTC_BOOTSTRAP=1: only these crates need unstable features.
                 cargo
                     .env("RUSTC", rustc)
@@ -87,7 +91,9 @@ impl Toolchain {
     pub(crate) fn identity(&self) -> Result<String> {
         let rustc = match self {
             Self::Prebuilt { rustc } => output(Command::new(rustc).arg("--version")),
-            Self::Nightly => output(Command::new("rustup").args(["run", "nightly", "rustc", "--version"])),
+            Self::Nightly => {
+                output(Command::new("rustup").args(["run", "nightly", "rustc", "--version"]))
+            }
         }
         .context("failed to ask the compiler for its version")?;
         let linker = output(Command::new(LINKER).arg("--version"))
@@ -111,7 +117,9 @@ fn has_core(rustc: &Path) -> bool {
         .is_some_and(|directory| {
             std::fs::read_dir(directory).is_ok_and(|mut entries| {
                 entries.any(|entry| {
-                    entry.is_ok_and(|entry| entry.file_name().to_string_lossy().starts_with("libcore-"))
+                    entry.is_ok_and(|entry| {
+                        entry.file_name().to_string_lossy().starts_with("libcore-")
+                    })
                 })
             })
         })

@@ -1,5 +1,5 @@
-//! kmem:rss_stat, the mandatory hook: `mm_trace_rss_stat()` (mm/memory.c) runs after
-//! every change of `mm->rss_stat`, in whatever context makes it. And mmap:exit_mmap,
+//! `kmem:rss_stat`, the mandatory hook: `mm_trace_rss_stat()` (mm/memory.c) runs after
+//! every change of `mm->rss_stat`, in whatever context makes it. And `mmap:exit_mmap`,
 //! where an address space has ended for certain.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};

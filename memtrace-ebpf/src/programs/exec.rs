@@ -1,4 +1,4 @@
-//! sched:sched_process_exec: at the end of `exec_binprm()` (fs/exec.c), in the
+//! `sched:sched_process_exec`: at the end of `exec_binprm()` (fs/exec.c), in the
 //! context of the process, whose new image is complete.
 
 use aya_ebpf::{

@@ -1,4 +1,4 @@
-//! sched:sched_process_exit: once per thread, in its own context (`do_exit()`,
+//! `sched:sched_process_exit`: once per thread, in its own context (`do_exit()`,
 //! kernel/exit.c). Up to 6.15 after `exit_mm()`, since 6.16 before it; nothing here
 //! depends on that, for memory ends with the image and not with the process.
 
@@ -29,8 +29,14 @@ pub(crate) fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
     unsafe {
         atomic::fetch_add(&raw mut (*process).utime, task.load(offset!(task_utime)));
         atomic::fetch_add(&raw mut (*process).stime, task.load(offset!(task_stime)));
-        atomic::fetch_add(&raw mut (*process).min_flt, task.load(offset!(task_min_flt)));
-        atomic::fetch_add(&raw mut (*process).maj_flt, task.load(offset!(task_maj_flt)));
+        atomic::fetch_add(
+            &raw mut (*process).min_flt,
+            task.load(offset!(task_min_flt)),
+        );
+        atomic::fetch_add(
+            &raw mut (*process).maj_flt,
+            task.load(offset!(task_maj_flt)),
+        );
         atomic::fetch_add(&raw mut (*process).exits, 1);
         let signal = task.follow(offset!(task_signal));
         if signal.load::<i32>(offset!(signal_live)) != 0 {

@@ -1,6 +1,6 @@
-//! task:task_newtask and sched:sched_process_fork. Both run in the creator's
+//! `task:task_newtask` and `sched:sched_process_fork`. Both run in the creator's
 //! context before the child's first instruction (`copy_process()` and
-//! `kernel_clone()`, kernel/fork.c). The first also sees io_uring workers; the second
+//! `kernel_clone()`, kernel/fork.c). The first also sees `io_uring` workers; the second
 //! is a twin, in case the kernel skipped the first.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};

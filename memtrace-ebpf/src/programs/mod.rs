@@ -1,4 +1,8 @@
 //! One file per hook family.
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "aya's macros hand the context over by value"
+)]
 
 mod counters;
 mod exec;

@@ -1,4 +1,4 @@
-//! oom:mark_victim. Its argument was a pid up to 6.6 and is the task since (the
+//! `oom:mark_victim`. Its argument was a pid up to 6.6 and is the task since (the
 //! change was also backported); userspace loads the program that fits.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};

@@ -3,7 +3,9 @@
 
 use aya_ebpf::{
     EbpfContext,
-    helpers::{bpf_probe_read_kernel, bpf_probe_read_kernel_buf, generated::bpf_map_lookup_percpu_elem},
+    helpers::{
+        bpf_probe_read_kernel, bpf_probe_read_kernel_buf, generated::bpf_map_lookup_percpu_elem,
+    },
     macros::{btf_tracepoint, raw_tracepoint},
     programs::{BtfTracePointContext, RawTracePointContext},
 };
@@ -47,11 +49,7 @@ pub(crate) fn find_cpu_offsets(ctx: RawTracePointContext) -> i32 {
         }
         // SAFETY: the map and the key outlive the call.
         let value = unsafe {
-            bpf_map_lookup_percpu_elem(
-                map.cast_mut().cast(),
-                (&raw const key).cast(),
-                cpu as u32,
-            )
+            bpf_map_lookup_percpu_elem(map.cast_mut().cast(), (&raw const key).cast(), cpu as u32)
         };
         if value.is_null() {
             continue;
@@ -88,7 +86,7 @@ fn as_number(pointer: *const u8) -> Option<u64> {
     if number == 0 { None } else { Some(number) }
 }
 
-/// task:task_rename, attached only until the root has registered: a process that
+/// `task:task_rename`, attached only until the root has registered: a process that
 /// takes the name that userspace chose at random is the root. So no process id has
 /// to cross PID namespaces.
 #[btf_tracepoint(function = "task_rename")]

@@ -100,7 +100,8 @@ fn examine() -> Report {
     };
     let exact = programs.loaded && self_test.iter().all(|round| round.passed);
     let read = |path: &str| {
-        fs::read_to_string(path).map_or_else(|_| "unknown".to_owned(), |text| text.trim().to_owned())
+        fs::read_to_string(path)
+            .map_or_else(|_| "unknown".to_owned(), |text| text.trim().to_owned())
     };
     Report {
         schema: "memtrace.check/1",
@@ -117,11 +118,16 @@ fn examine() -> Report {
             .tracefs
             .as_ref()
             .map(|path| path.display().to_string()),
-        counters: features.as_ref().ok().map(|features| match features.layout {
-            CounterLayout::PerCpu => "a count and a share per CPU, summed exactly (6.2 and later)",
-            CounterLayout::Atomic => "one atomic count, with caches per thread (before 6.2)",
-            CounterLayout::Classic => "unknown, taken from the tracepoint",
-        }),
+        counters: features
+            .as_ref()
+            .ok()
+            .map(|features| match features.layout {
+                CounterLayout::PerCpu => {
+                    "a count and a share per CPU, summed exactly (6.2 and later)"
+                }
+                CounterLayout::Atomic => "one atomic count, with caches per thread (before 6.2)",
+                CounterLayout::Classic => "unknown, taken from the tracepoint",
+            }),
         limits: features.as_ref().map_or_else(
             |_| Vec::new(),
             |features| features.limits.iter().map(ToString::to_string).collect(),
@@ -191,7 +197,10 @@ fn print(report: &Report, out: &mut dyn Write) -> io::Result<()> {
                 .clone()
                 .unwrap_or_else(|| "not mounted (not needed)".to_owned()),
         ),
-        ("RSS counters", report.counters.unwrap_or("unknown").to_owned()),
+        (
+            "RSS counters",
+            report.counters.unwrap_or("unknown").to_owned(),
+        ),
         ("programs load", yes(report.programs.loaded).to_owned()),
         ("tier", report.tier.unwrap_or("none").to_owned()),
         ("why not more", report.why_not_better.clone()),

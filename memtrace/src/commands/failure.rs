@@ -19,9 +19,13 @@ pub(super) fn report(program: &str, error: &TraceError, verbose: bool) -> ExitCo
     }
     say(program, error);
     if let Some(remedy) = error.remedy() {
-        say(program, format_args!("{remedy}; `memtrace check` tells more"));
+        say(
+            program,
+            format_args!("{remedy}; `memtrace check` tells more"),
+        );
     }
-    if verbose && let TraceError::Refused { source, .. } = error
+    if verbose
+        && let TraceError::Refused { source, .. } = error
         && let Some(log) = source.verifier_log()
     {
         say(program, format_args!("the verifier's log:\n{log}"));

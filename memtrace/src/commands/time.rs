@@ -9,8 +9,8 @@ use std::{
 };
 
 use memtrace::{
-    Traced,
-    launch::{self, IfExists, OWN_FAILURE, Spec, open_output},
+    TraceError, Traced,
+    launch::{self, IfExists, LaunchError, OWN_FAILURE, Spec, open_output},
     model::{ImageSummary, Origin},
     report::gnu_time::TimeValues,
 };
@@ -78,13 +78,24 @@ fn run(program: &str, options: TimeOptions) -> ExitCode {
     let spec = Spec::new(&options.command);
     let traced = match tracer(&TracingArgs::default()).trace(&spec) {
         Ok(traced) => traced,
-        Err(error) => return failure::report(program, &error, false),
+        Err(error) => {
+            let exit = failure::report(program, &error, false);
+            if let TraceError::Launch(LaunchError::CannotRun { finished, .. }) = &error {
+                // GNU time reports on the process that failed to become the command.
+                let values = TimeValues::from_rusage(
+                    options.command,
+                    finished.status,
+                    u64::try_from(finished.elapsed().as_nanos()).unwrap_or(u64::MAX),
+                    memtrace::kernel::cpus::page_size(),
+                    &finished.rusage,
+                );
+                let _ = write(output, &values.render(&options.format, options.quiet));
+            }
+            return exit;
+        }
     };
     let text = values(&traced, options.command).render(&options.format, options.quiet);
-    let written = match output {
-        Some(mut file) => file.write_all(&text),
-        None => io::stderr().write_all(&text),
-    };
+    let written = write(output, &text);
     if !matches!(
         traced.summary().certificate.verdict,
         memtrace::model::Verdict::Exact
@@ -99,6 +110,13 @@ fn run(program: &str, options: TimeOptions) -> ExitCode {
         say(program, format_args!("cannot write the report: {error}"));
     }
     exit(traced.finished().status)
+}
+
+fn write(output: Option<File>, text: &[u8]) -> io::Result<()> {
+    match output {
+        Some(mut file) => file.write_all(text),
+        None => io::stderr().write_all(text),
+    }
 }
 
 /// GNU time exits with 128 + the signal's number rather than dying of it.

@@ -18,7 +18,7 @@ use crate::report::gnu_time::Format;
 
 /// A valid command line of GNU time.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TimeOptions {
+pub(crate) struct TimeOptions {
     /// What to print.
     pub format: Format,
     /// `-o`: where to print it; standard error otherwise.
@@ -33,7 +33,7 @@ pub struct TimeOptions {
 
 /// What a command line asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TimeRequest {
+pub(crate) enum TimeRequest {
     /// Run a command.
     Run(TimeOptions),
     /// `--help`: print the help to standard output and succeed.
@@ -47,7 +47,7 @@ pub enum TimeRequest {
 /// The text is all that GNU time prints after `PROGRAM: `, without the second
 /// line, which [`UsageError::message`] adds.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum UsageError {
+pub(crate) enum UsageError {
     /// A letter that is no option.
     #[error("invalid option -- '{}'", show(.0))]
     InvalidLetter(Vec<u8>),
@@ -79,7 +79,7 @@ pub enum UsageError {
 impl UsageError {
     /// The two lines for standard error, with the last newline.
     #[must_use]
-    pub fn message(&self, program: &str) -> String {
+    pub(crate) fn message(&self, program: &str) -> String {
         format!("{program}: {self}\nTry '{program} --help' for more information.\n")
     }
 }
@@ -165,7 +165,7 @@ impl Parsed {
 /// # Errors
 ///
 /// The first mistake, as GNU time reports it.
-pub fn parse(
+pub(crate) fn parse(
     arguments: impl IntoIterator<Item = OsString>,
     time_format: Option<OsString>,
 ) -> Result<TimeRequest, UsageError> {

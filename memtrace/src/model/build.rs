@@ -13,7 +13,9 @@ use super::{
     },
     processes::{People, Place},
     story::{Birth, Life, Lives, Story},
-    summary::{Footprint, Holder, ImageSummary, Origin, Outcome, Summary, TreeSummary, VmMeans, VmPeaks},
+    summary::{
+        Footprint, Holder, ImageSummary, Origin, Outcome, Summary, TreeSummary, VmMeans, VmPeaks,
+    },
 };
 
 /// Boot time to time since the tree's start.

@@ -2,7 +2,8 @@
 //! brought into a form in which nothing can overflow or be negative any more.
 
 use memtrace_ebpf::{
-    Image, ImageKind, ImageState, Integral, MEMBERS, Member, Pages, VM_FIELDS, VM_MEANS, VmField, VmMean,
+    Image, ImageKind, ImageState, Integral, MEMBERS, Member, Pages, VM_FIELDS, VM_MEANS, VmField,
+    VmMean,
 };
 
 use super::summary::Amounts;
@@ -253,7 +254,9 @@ fn completed_sizes(image: &Image, until: u64) -> [u128; VM_MEANS] {
     let mut integrals = [0; VM_MEANS];
     let parts = image.vm_integral.iter().zip(&image.vm_cur);
     for (integral, (kept, now)) in integrals.iter_mut().zip(parts) {
-        *integral = kept.page_ns().saturating_add(missing.saturating_mul(u128::from(*now)));
+        *integral = kept
+            .page_ns()
+            .saturating_add(missing.saturating_mul(u128::from(*now)));
     }
     integrals
 }

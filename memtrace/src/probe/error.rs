@@ -2,11 +2,7 @@
 
 use std::io;
 
-use aya::{
-    BtfError, EbpfError,
-    maps::MapError,
-    programs::ProgramError,
-};
+use aya::{BtfError, EbpfError, maps::MapError, programs::ProgramError};
 
 /// Loading, attaching or reading failed.
 #[derive(Debug, thiserror::Error)]

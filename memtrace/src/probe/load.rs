@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
+    os::fd::{AsFd, BorrowedFd},
 };
 
 use aya::{
@@ -91,7 +91,11 @@ impl Probe {
     /// # Errors
     ///
     /// When the kernel refuses a map or a program.
-    pub fn load(features: &Features, options: &Options, root_name: [u8; COMM_LEN]) -> Result<Self, ProbeError> {
+    pub fn load(
+        features: &Features,
+        options: &Options,
+        root_name: [u8; COMM_LEN],
+    ) -> Result<Self, ProbeError> {
         let btf = Btf::from_sys_fs().map_err(|source| ProbeError::Btf { source })?;
         let config = Config {
             layout: features.layout as u32,
@@ -271,12 +275,6 @@ impl AsFd for Probe {
     /// Readable when records wait.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.ring.as_fd()
-    }
-}
-
-impl AsRawFd for Probe {
-    fn as_raw_fd(&self) -> RawFd {
-        self.ring.as_raw_fd()
     }
 }
 

@@ -19,7 +19,7 @@ const FIRST: Duration = Duration::from_millis(5);
 const SLOWEST: Duration = Duration::from_secs(1);
 /// `TASK_RSS_EVENTS_THRESH`-like slack does not exist on kernels with per-CPU
 /// counters; there, an approximate reading is off by up to `batch - 1` pages per CPU
-/// (`percpu_counter_batch`, lib/percpu_counter.c).
+/// (`percpu_counter_batch`, `lib/percpu_counter.c`).
 const MIN_BATCH: u64 = 32;
 
 /// Makes the comparisons of one run.

@@ -4,6 +4,7 @@ mod cross_check;
 mod error;
 mod limits;
 mod run;
+mod watch;
 
 use memtrace_ebpf::SumScheme;
 

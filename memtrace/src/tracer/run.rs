@@ -3,24 +3,21 @@
 use std::{
     fs,
     io::{self, Read as _},
-    os::{
-        fd::{AsFd as _, AsRawFd as _},
-        unix::ffi::OsStrExt as _,
-    },
+    os::unix::ffi::OsStrExt as _,
     time::Duration,
 };
 
 use memtrace_ebpf::COMM_LEN;
-use tokio::io::{Interest, unix::AsyncFd};
 
 use super::{
     TraceError, Tracer,
     cross_check::{self, CrossChecker},
     limits,
+    watch::{Watched, watch},
 };
 use crate::{
     kernel::{self, Btf, Features},
-    launch::{Finished, Running, Signals, Spec, spawn_stopped},
+    launch::{Finished, Running, Signals, Spec, exit_like, spawn_stopped},
     model::{Final, Model, Summary},
     probe::{Options, Probe, ProbeError},
 };
@@ -61,11 +58,17 @@ pub(super) fn trace(tracer: &Tracer, spec: &Spec) -> Result<Traced, TraceError> 
 
     let features = Features::from_btf(&Btf::from_sys_fs().map_err(kernel::KernelError::from)?)?;
     let options = options(tracer)?;
-    let mut probe =
-        Probe::load(&features, &options, root_name()?).map_err(TraceError::refused)?;
+    let mut probe = Probe::load(&features, &options, root_name()?).map_err(TraceError::refused)?;
     stopped.rename(probe.root_name())?;
     let root_tgid = probe.registered().map_err(TraceError::refused)?;
     let offset = kernel::clock::realtime_offset()?;
+    if let Some(signal) = signals.take_fatal().map_err(system("read signals"))? {
+        // Asked to end before anything began: the waiting process goes with us.
+        drop(stopped);
+        drop(probe);
+        signals.restore();
+        exit_like(signal);
+    }
     let mut running = stopped.release()?;
 
     let mut model = Model::new();
@@ -77,7 +80,16 @@ pub(super) fn trace(tracer: &Tracer, spec: &Spec) -> Result<Traced, TraceError> 
         .map_err(system("start the event loop"))?;
     let followed = runtime.block_on(async {
         let checks = (!tracer.no_cross_checks).then_some(&mut checker);
-        follow(tracer, &mut probe, &mut running, &signals, &mut model, checks, root_tgid).await
+        follow(
+            tracer,
+            &mut probe,
+            &mut running,
+            &signals,
+            &mut model,
+            checks,
+            root_tgid,
+        )
+        .await
     });
     let finished = followed?;
     signals.restore();
@@ -129,14 +141,11 @@ async fn follow(
     mut checks: Option<&mut CrossChecker>,
     root_tgid: u32,
 ) -> Result<Finished, TraceError> {
-    let ring = AsyncFd::with_interest(probe.as_raw_fd(), Interest::READABLE)
-        .map_err(system("wait for records"))?;
-    let signal = AsyncFd::with_interest(signals.as_fd().as_raw_fd(), Interest::READABLE)
-        .map_err(system("wait for signals"))?;
+    let ring = watch(&*probe).map_err(system("wait for records"))?;
+    let signal = watch(signals).map_err(system("wait for signals"))?;
     let pidfd = running
-        .try_clone_pidfd()
-        .map_err(system("watch the command"))?
-        .map(|fd| AsyncFd::with_interest(fd, Interest::READABLE))
+        .pidfd()
+        .map(watch)
         .transpose()
         .map_err(system("watch the command"))?;
     let pid = running.pid();
@@ -180,7 +189,7 @@ async fn follow(
 }
 
 /// Returns when the command may have ended.
-async fn ended(pidfd: Option<&AsyncFd<std::os::fd::OwnedFd>>) {
+async fn ended(pidfd: Option<&Watched>) {
     match pidfd {
         Some(pidfd) => {
             if let Ok(mut ready) = pidfd.readable().await {
@@ -224,9 +233,9 @@ fn root_name() -> Result<[u8; COMM_LEN], TraceError> {
     fs::File::open("/dev/urandom")
         .and_then(|mut file| file.read_exact(&mut random))
         .map_err(system("read /dev/urandom"))?;
-    let text = random
-        .iter()
-        .fold(String::from("mt-"), |text, byte| format!("{text}{byte:02x}"));
+    let text = random.iter().fold(String::from("mt-"), |text, byte| {
+        format!("{text}{byte:02x}")
+    });
     let mut name = [0_u8; COMM_LEN];
     for (to, from) in name.iter_mut().zip(text.bytes()) {
         *to = from;

@@ -1,0 +1,206 @@
+//! Where a test works: alone on the machine, in a directory of its own.
+
+use std::{
+    env, fs,
+    fs::File,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::{Context, Result, anyhow};
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::{Finished, Status, Summary, memtrace, run_to_end, workloads};
+
+/// No workload takes nearly as long, also on a slow emulated machine.
+const LIMIT: Duration = Duration::from_secs(120);
+
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// A place for one test. While it exists, no other test has one: neither a thread of
+/// this process nor another test binary.
+#[derive(Debug)]
+pub struct Lab {
+    dir: PathBuf,
+    // Fields are dropped in order: first the machine is free, then this process's threads.
+    _machine: Flock<File>,
+    _process: MutexGuard<'static, ()>,
+}
+
+/// What a traced command did.
+#[derive(Debug)]
+pub struct Run {
+    /// memtrace's end and output.
+    pub finished: Finished,
+    /// memtrace's JSON.
+    pub summary: Summary,
+}
+
+impl Lab {
+    /// Waits until no other test runs and makes the directory.
+    ///
+    /// # Errors
+    /// The directory or the lock cannot be made.
+    pub fn new() -> Result<Self> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let process = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let base = Path::new(env!("OUT_DIR"));
+        let lock = File::create(base.join("lock")).context("create the lock file of the tests")?;
+        let machine = Flock::lock(lock, FlockArg::LockExclusive)
+            .map_err(|(_, error)| anyhow!("lock the tests' lock file: {error}"))?;
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let dir = env::temp_dir().join(format!("memtrace-tests-{}-{number}", std::process::id()));
+        fs::create_dir(&dir).with_context(|| format!("create {}", dir.display()))?;
+        Ok(Self {
+            dir,
+            _machine: machine,
+            _process: process,
+        })
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// A path in the directory.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// A script's command line (see [`workloads::script`]); `@NAME` is a path in the directory.
+    #[must_use]
+    pub fn script(&self, words: &str) -> Vec<String> {
+        let expand = |word: String| match word.strip_prefix('@') {
+            Some(name) => self.path(name).display().to_string(),
+            None => word,
+        };
+        workloads::script(words).into_iter().map(expand).collect()
+    }
+
+    /// The status that a script wrote with `status @NAME`.
+    ///
+    /// # Errors
+    /// It did not.
+    pub fn status(&self, name: &str) -> Result<Status> {
+        Status::read(&self.path(name))
+    }
+
+    /// Whether a file was written by the last script.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.path(name).exists()
+    }
+
+    /// Runs a script without memtrace, under the same conditions otherwise, and checks
+    /// that it ends with status 0: a test's own workload must be right first.
+    ///
+    /// # Errors
+    /// It cannot be run or fails.
+    pub fn alone(&self, words: &str) -> Result<Finished> {
+        self.to_end(&mut self.fixed(&self.script(words)))?
+            .success()
+            .context("the workload fails without memtrace")
+    }
+
+    /// Runs a script under `memtrace run` and checks that it ends with status 0.
+    ///
+    /// # Errors
+    /// It cannot be run or fails, or memtrace's JSON breaks the contract.
+    pub fn trace(&self, words: &str) -> Result<Run> {
+        self.trace_with(&[], words)
+    }
+
+    /// The same with options of `memtrace run`.
+    ///
+    /// # Errors
+    /// As for [`Lab::trace`].
+    pub fn trace_with(&self, options: &[&str], words: &str) -> Result<Run> {
+        let Run { finished, summary } = self.run(options, &self.script(words))?;
+        Ok(Run {
+            finished: finished.success()?,
+            summary,
+        })
+    }
+
+    /// Runs any command under `memtrace run --json FILE -q` with further options, an empty
+    /// environment but for PATH, and without address randomisation.
+    ///
+    /// # Errors
+    /// It cannot be run, or memtrace's JSON breaks the contract.
+    pub fn run<S: AsRef<str>>(&self, options: &[&str], command: &[S]) -> Result<Run> {
+        let mut line = self.memtrace_run(options)?;
+        line.extend(command.iter().map(|word| word.as_ref().to_owned()));
+        let finished = self.to_end(&mut self.fixed(&line))?;
+        self.summary(finished)
+    }
+
+    /// The words `memtrace run --json FILE -q OPTION... --`.
+    ///
+    /// # Errors
+    /// There is no memtrace.
+    pub fn memtrace_run(&self, options: &[&str]) -> Result<Vec<String>> {
+        let json = self.path("summary.json");
+        if json.exists() {
+            fs::remove_file(&json)?;
+        }
+        let mut line = vec![memtrace()?.display().to_string()];
+        line.extend(["run", "--json", &json.display().to_string(), "-q"].map(str::to_owned));
+        line.extend(options.iter().map(|&option| option.to_owned()));
+        line.push("--".to_owned());
+        Ok(line)
+    }
+
+    /// Adds the JSON that [`Lab::memtrace_run`] asked for.
+    ///
+    /// # Errors
+    /// There is none, or it breaks the contract.
+    pub fn summary(&self, finished: Finished) -> Result<Run> {
+        let summary = Summary::read(&self.path("summary.json")).with_context(|| {
+            format!(
+                "memtrace ended with {}; stderr: {}",
+                finished.status, finished.stderr
+            )
+        })?;
+        Ok(Run { finished, summary })
+    }
+
+    /// A command with an empty environment but for PATH, and without address randomisation
+    /// (which would move the stack across page boundaries).
+    #[must_use]
+    pub fn fixed<S: AsRef<str>>(&self, line: &[S]) -> Command {
+        let mut command = Command::new("setarch");
+        command.arg("-R").args(line.iter().map(AsRef::as_ref));
+        command
+            .env_clear()
+            .env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin")
+            .current_dir(&self.dir);
+        command
+    }
+
+    /// Runs a command to its end.
+    ///
+    /// # Errors
+    /// It cannot be started or takes too long.
+    pub fn to_end(&self, command: &mut Command) -> Result<Finished> {
+        run_to_end(command, &self.dir, LIMIT)
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        if env::var_os("MEMTRACE_KEEP").is_some() {
+            eprintln!("the test's files are kept in {}", self.dir.display());
+            return;
+        }
+        // A survivor may still write; the directory is in the system's temporary one.
+        let _ = fs::remove_dir_all(&self.dir);
+    }
+}

@@ -1,0 +1,79 @@
+//! What the end-to-end tests share.
+//!
+//! The tests run `memtrace` on workloads that know their own page counts and compare
+//! what it reports with arithmetic or with the workload's own `/proc/self/status`.
+//!
+//! - [`Lab`] is what a test starts with: it runs alone on the machine, has a directory
+//!   of its own, and runs workloads with and without memtrace.
+//! - [`Summary`] is memtrace's JSON, as the contract `memtrace.summary/1` has it.
+//! - [`Status`] is a `/proc/PID/status` that a workload wrote.
+//! - [`workloads`] has the paths of the programs.
+//!
+//! Tests that need privileges skip without them and say why; with
+//! `MEMTRACE_REQUIRE_ALL=1` that is a failure.
+
+mod binary;
+mod cgroup;
+mod lab;
+mod output;
+mod partner;
+mod requirements;
+mod status;
+mod summary;
+mod swap;
+pub mod workloads;
+
+pub use binary::memtrace;
+pub use cgroup::Cgroup;
+pub use lab::{Lab, Run};
+pub use output::{Finished, run_to_end};
+pub use partner::Partner;
+pub use requirements::{Missing, capability, exact_status, skip};
+pub use status::Status;
+pub use summary::{AtPeak, Certificate, CrossChecks, Image, Kernel, Lost, Process, Summary, Tree};
+pub use swap::Swap;
+
+/// A base page of this machine, bytes.
+#[must_use]
+pub fn page() -> u64 {
+    nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)
+        .ok()
+        .flatten()
+        .and_then(|size| u64::try_from(size).ok())
+        .unwrap_or(4096)
+}
+
+/// Base pages in `mib` MiB.
+#[must_use]
+pub fn mib(mib: u64) -> u64 {
+    (mib << 20) / page()
+}
+
+/// What the kernel books to the image that executes a program with a few arguments: the page
+/// that holds them, while the new image is built (`acct_arg_size()`, fs/exec.c). With vfork
+/// the image is the parent's. It is in the counters that `/proc` shows at that moment, so it is
+/// in the peak of an image that is at its top then; it is never in the tree twice.
+#[must_use]
+pub fn exec_arguments() -> u64 {
+    page()
+}
+
+/// Returns from the test, saying why, if something that it needs is missing;
+/// panics instead with `MEMTRACE_REQUIRE_ALL=1`.
+#[macro_export]
+macro_rules! require {
+    ($condition:expr) => {
+        if let Err(missing) = $condition {
+            $crate::skip(&missing);
+            return Ok(());
+        }
+    };
+}
+
+/// Returns from the test, saying why, if memtrace cannot trace here.
+#[macro_export]
+macro_rules! require_privileges {
+    () => {
+        $crate::require!($crate::capability());
+    };
+}

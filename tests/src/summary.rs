@@ -1,0 +1,317 @@
+//! memtrace's JSON, schema `memtrace.summary/1`.
+//!
+//! Written from the contract and independent of memtrace's own types, so that a field
+//! that is renamed or missing there fails here.
+
+use std::{fs, path::Path};
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+
+/// The whole document.
+#[derive(Clone, Debug, Deserialize)]
+#[expect(missing_docs, reason = "the names are the contract's")]
+pub struct Summary {
+    pub schema: String,
+    pub command: Vec<String>,
+    pub exit_status: Option<i32>,
+    pub signal: Option<i32>,
+    pub wall_ns: u64,
+    pub user_ns: u64,
+    pub system_ns: u64,
+    pub certificate: Certificate,
+    pub tree: Tree,
+    pub processes: Vec<Process>,
+}
+
+/// How exact the numbers are.
+#[derive(Clone, Debug, Deserialize)]
+#[expect(missing_docs, reason = "the names are the contract's")]
+pub struct Certificate {
+    pub verdict: String,
+    pub within_bytes: u64,
+    pub reasons: Vec<String>,
+    pub tier: String,
+    pub events: u64,
+    pub lost: Lost,
+    pub residual_bytes: i64,
+    pub cross_checks: CrossChecks,
+}
+
+/// What was lost, by reason.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[expect(missing_docs, reason = "the names are the contract's")]
+pub struct Lost {
+    pub ring: u64,
+    pub maps_full: u64,
+    pub recursion: u64,
+}
+
+/// Comparisons with `/proc`.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[expect(missing_docs, reason = "the names are the contract's")]
+pub struct CrossChecks {
+    pub count: u64,
+    pub largest_difference_bytes: u64,
+}
+
+/// Totals of the tree.
+#[derive(Clone, Debug, Deserialize)]
+#[expect(missing_docs, reason = "the names are the contract's")]
+pub struct Tree {
+    pub processes: u64,
+    pub images: u64,
+    pub peak_rss_bytes: u64,
+    pub peak_at_ns: u64,
+    pub peak_anon_bytes: u64,
+    pub peak_file_bytes: u64,
+    pub peak_shmem_bytes: u64,
+    pub peak_swap_bytes: u64,
+    /// Not in the contract's first form.
+    pub peak_rss_swap_bytes: Option<u64>,
+    pub average_rss_bytes: u64,
+    pub peak_footprint_low_bytes: u64,
+    pub peak_footprint_high_bytes: u64,
+    pub peak_footprint_at_ns: u64,
+    pub at_peak: Vec<AtPeak>,
+}
+
+/// What one image held at the tree's peak.
+#[derive(Clone, Debug, Deserialize)]
+#[expect(missing_docs, reason = "the names are the contract's")]
+pub struct AtPeak {
+    pub pid: u32,
+    pub image: u64,
+    pub command: Vec<String>,
+    pub rss_bytes: u64,
+    pub anon_bytes: u64,
+    pub file_bytes: u64,
+    pub shmem_bytes: u64,
+    pub inherited_bytes: u64,
+}
+
+/// One process.
+#[derive(Clone, Debug, Deserialize)]
+#[expect(missing_docs, reason = "the names are the contract's")]
+pub struct Process {
+    pub pid: u32,
+    pub ppid: u32,
+    pub start_ns: u64,
+    pub end_ns: Option<u64>,
+    pub exit_status: Option<i32>,
+    pub signal: Option<i32>,
+    pub oom_killed: bool,
+    pub images: Vec<Image>,
+}
+
+/// One address space of a process.
+#[derive(Clone, Debug, Deserialize)]
+#[expect(missing_docs, reason = "the names are the contract's")]
+pub struct Image {
+    pub id: u64,
+    pub kind: String,
+    pub command: Vec<String>,
+    pub exe: Option<String>,
+    pub start_ns: u64,
+    pub end_ns: Option<u64>,
+    pub peak_rss_bytes: u64,
+    pub peak_at_ns: u64,
+    pub peak_anon_bytes: u64,
+    pub peak_file_bytes: u64,
+    pub peak_shmem_bytes: u64,
+    pub peak_swap_bytes: u64,
+    /// Not in the contract's first form.
+    pub peak_rss_swap_bytes: Option<u64>,
+    pub peak_vm_bytes: u64,
+    pub average_rss_bytes: u64,
+    pub kernel: Kernel,
+}
+
+/// The kernel's own, approximate idea.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[expect(missing_docs, reason = "the names are the contract's")]
+pub struct Kernel {
+    pub hiwater_rss_bytes: Option<u64>,
+    pub maxrss_bytes: Option<u64>,
+}
+
+impl Summary {
+    /// Reads one from a file.
+    ///
+    /// # Errors
+    /// The file is missing or is not what the contract says.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = fs::read_to_string(path)
+            .with_context(|| format!("read memtrace's JSON {}", path.display()))?;
+        Self::parse(&text)
+    }
+
+    /// Takes one from text.
+    ///
+    /// # Errors
+    /// It is not what the contract says.
+    pub fn parse(text: &str) -> Result<Self> {
+        let summary: Self = serde_json::from_str(text)
+            .with_context(|| format!("memtrace's JSON breaks the contract: {text}"))?;
+        if summary.schema != "memtrace.summary/1" {
+            bail!("schema is {:?}", summary.schema);
+        }
+        Ok(summary)
+    }
+
+    /// The process with this pid.
+    ///
+    /// # Errors
+    /// There is none, or more than one.
+    pub fn process(&self, pid: u32) -> Result<&Process> {
+        let mut found = self.processes.iter().filter(|process| process.pid == pid);
+        match (found.next(), found.next()) {
+            (Some(process), None) => Ok(process),
+            (None, _) => bail!("no process {pid} in {self:#?}"),
+            _ => bail!("two processes {pid} in {self:#?}"),
+        }
+    }
+
+    /// The process that memtrace started.
+    ///
+    /// # Errors
+    /// There is no process at all.
+    pub fn root(&self) -> Result<&Process> {
+        self.processes
+            .iter()
+            .min_by_key(|process| process.start_ns)
+            .context("no process in the summary")
+    }
+
+    /// All images made by exec, over all processes.
+    pub fn exec_images(&self) -> impl Iterator<Item = &Image> {
+        self.processes
+            .iter()
+            .flat_map(|process| process.images.iter())
+            .filter(|image| image.kind == "exec")
+    }
+
+    /// The exec images of one program, by its first argument.
+    pub fn images_of(&self, program: &str) -> Vec<&Image> {
+        self.exec_images()
+            .filter(|image| image.command.first().is_some_and(|first| first == program))
+            .collect()
+    }
+
+    /// The one exec image whose command line contains a word.
+    ///
+    /// # Errors
+    /// None or several contain it.
+    pub fn image_with(&self, word: &str) -> Result<&Image> {
+        let mut found = self
+            .exec_images()
+            .filter(|image| image.command.iter().any(|argument| argument == word));
+        match (found.next(), found.next()) {
+            (Some(image), None) => Ok(image),
+            (None, _) => bail!("no exec image with {word:?} in {self:#?}"),
+            _ => bail!("several exec images with {word:?} in {self:#?}"),
+        }
+    }
+
+    /// Checks all that a certificate "exact" promises.
+    ///
+    /// # Panics
+    /// When something is not so.
+    #[track_caller]
+    pub fn assert_exact(&self) {
+        let Certificate {
+            verdict,
+            within_bytes,
+            reasons,
+            tier: _,
+            events,
+            lost,
+            residual_bytes,
+            cross_checks,
+        } = &self.certificate;
+        assert_eq!(verdict, "exact", "reasons: {reasons:?}");
+        assert_eq!(*within_bytes, 0);
+        assert_eq!(
+            (lost.ring, lost.maps_full, lost.recursion),
+            (0, 0, 0),
+            "lost: {lost:?}"
+        );
+        assert_eq!(*residual_bytes, 0);
+        assert!(*events > 0, "no event was seen");
+        assert_eq!(
+            cross_checks.largest_difference_bytes, 0,
+            "cross-checks with /proc: {cross_checks:?}"
+        );
+        self.assert_consistent();
+    }
+
+    /// Checks what must agree within one summary, whatever the certificate says.
+    ///
+    /// # Panics
+    /// When something does not agree.
+    #[track_caller]
+    pub fn assert_consistent(&self) {
+        let sum: u64 = self.tree.at_peak.iter().map(|part| part.rss_bytes).sum();
+        assert_eq!(
+            sum, self.tree.peak_rss_bytes,
+            "the parts at the peak: {:#?}",
+            self.tree.at_peak
+        );
+        for part in &self.tree.at_peak {
+            assert_eq!(
+                part.anon_bytes + part.file_bytes + part.shmem_bytes,
+                part.rss_bytes,
+                "{part:?}"
+            );
+            assert!(part.inherited_bytes <= part.rss_bytes, "{part:?}");
+        }
+        let tree = &self.tree;
+        assert!(
+            tree.peak_footprint_low_bytes <= tree.peak_footprint_high_bytes,
+            "{tree:?}"
+        );
+        assert!(
+            tree.peak_footprint_high_bytes <= tree.peak_rss_bytes,
+            "{tree:?}"
+        );
+        assert!(tree.average_rss_bytes <= tree.peak_rss_bytes, "{tree:?}");
+        assert_eq!(
+            tree.processes,
+            self.processes.len() as u64,
+            "tree.processes and the table differ"
+        );
+        for process in &self.processes {
+            for image in &process.images {
+                assert!(
+                    image.peak_rss_bytes <= tree.peak_rss_bytes,
+                    "{image:?} above the tree's {}",
+                    tree.peak_rss_bytes
+                );
+                assert!(image.average_rss_bytes <= image.peak_rss_bytes, "{image:?}");
+                let parts = image.peak_anon_bytes + image.peak_file_bytes + image.peak_shmem_bytes;
+                assert!(image.peak_rss_bytes <= parts, "{image:?}");
+            }
+        }
+    }
+}
+
+impl Process {
+    /// Its images made by exec, in order.
+    #[must_use]
+    pub fn execs(&self) -> Vec<&Image> {
+        self.images
+            .iter()
+            .filter(|image| image.kind == "exec")
+            .collect()
+    }
+
+    /// Its last image.
+    ///
+    /// # Errors
+    /// It has none.
+    pub fn last_image(&self) -> Result<&Image> {
+        self.images
+            .last()
+            .with_context(|| format!("process {} has no image", self.pid))
+    }
+}

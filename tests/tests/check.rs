@@ -1,0 +1,46 @@
+//! `memtrace check`: the first thing that a bug report needs.
+
+use anyhow::Result;
+use memtrace_tests::{Lab, memtrace, require_privileges};
+
+/// Its self-test passes here, to the page.
+#[test]
+fn the_self_test_passes() -> Result<()> {
+    require_privileges!();
+    let lab = Lab::new()?;
+    let memtrace = memtrace()?.display().to_string();
+    let finished = lab
+        .to_end(&mut lab.fixed(&[memtrace.as_str(), "check"]))?
+        .success()?;
+    assert!(finished.stdout.lines().count() > 5, "{}", finished.stdout);
+    assert!(
+        finished.stdout.contains(
+            nix::sys::utsname::uname()?
+                .release()
+                .to_string_lossy()
+                .as_ref()
+        )
+    );
+    Ok(())
+}
+
+/// The same for programs.
+#[test]
+fn the_check_is_also_given_as_json() -> Result<()> {
+    require_privileges!();
+    let lab = Lab::new()?;
+    let memtrace = memtrace()?.display().to_string();
+    let finished = lab
+        .to_end(&mut lab.fixed(&[memtrace.as_str(), "check", "--json"]))?
+        .success()?;
+    let report: serde_json::Value = serde_json::from_str(&finished.stdout)?;
+    assert_eq!(report["exact"], true, "{report:#}");
+    assert_eq!(report["tier"], "A", "{report:#}");
+    assert!(
+        report["self_test"]
+            .as_array()
+            .is_some_and(|rounds| !rounds.is_empty()),
+        "{report:#}"
+    );
+    Ok(())
+}

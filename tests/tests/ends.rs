@@ -1,0 +1,155 @@
+//! Ends that are not the process's own choice, and address spaces that outlive their process.
+
+use std::{
+    fs,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    thread,
+};
+
+use anyhow::Result;
+use memtrace_tests::{Cgroup, Lab, exact_status, mib, page, require, require_privileges, skip};
+
+/// Killed at its top: the peak is complete, and memtrace ends by the same signal.
+#[test]
+fn a_killed_process_is_complete() -> Result<()> {
+    require_privileges!();
+    require!(exact_status());
+    let lab = Lab::new()?;
+    for (end, signal) in [("kill 9", 9), ("segv", 11), ("kill 15", 15), ("kill 6", 6)] {
+        let run = lab.run(&[], &lab.script(&format!("anon 5000 status @top {end}")))?;
+        assert_eq!(
+            run.finished.signal(),
+            Some(signal),
+            "{end}: {}",
+            run.finished.stderr
+        );
+        run.summary.assert_exact();
+        assert_eq!(
+            (run.summary.exit_status, run.summary.signal),
+            (None, Some(signal))
+        );
+        let root = run.summary.root()?;
+        assert_eq!((root.exit_status, root.signal), (None, Some(signal)));
+        assert_eq!(
+            root.last_image()?.peak_rss_bytes,
+            lab.status("top")?.rss()?,
+            "{end}"
+        );
+    }
+    Ok(())
+}
+
+/// A killed child among others that end well.
+#[test]
+fn a_killed_child_is_reported_with_its_signal() -> Result<()> {
+    require_privileges!();
+    require!(exact_status());
+    let lab = Lab::new()?;
+    let words = "fork{ anon 3000 status @child kill 9 } reap status @parent exit 4";
+    let run = lab.run(&[], &lab.script(words))?;
+    assert_eq!(run.finished.code(), Some(4));
+    run.summary.assert_exact();
+    let (child, parent) = (lab.status("child")?, lab.status("parent")?);
+    let process = run.summary.process(child.pid()?)?;
+    assert_eq!(
+        (process.exit_status, process.signal, process.oom_killed),
+        (None, Some(9), false)
+    );
+    assert_eq!(process.last_image()?.peak_rss_bytes, child.rss()?);
+    assert_eq!(
+        run.summary.tree.peak_rss_bytes,
+        child.rss()? + parent.rss()?
+    );
+    Ok(())
+}
+
+/// A process that the OOM killer ends in a memory cgroup is marked, and its pages end with it
+/// although the reaper frees them from outside.
+#[test]
+fn an_oom_killed_process_is_marked_and_complete() -> Result<()> {
+    require_privileges!();
+    let lab = Lab::new()?;
+    let limit = 48 << 20;
+    let group = match Cgroup::with_memory_limit(limit) {
+        Ok(group) => group,
+        Err(missing) => {
+            skip(&missing);
+            return Ok(());
+        }
+    };
+    let words = format!(
+        "fork{{ cgroup {} anon {} }} reap",
+        group.path().display(),
+        mib(100)
+    );
+    let summary = lab.trace(&words)?.summary;
+    summary.assert_exact();
+    let killed: Vec<_> = summary
+        .processes
+        .iter()
+        .filter(|process| process.oom_killed)
+        .collect();
+    assert_eq!(killed.len(), 1, "{:#?}", summary.processes);
+    for process in killed {
+        assert_eq!(process.signal, Some(9));
+        let peak = process.last_image()?.peak_rss_bytes;
+        // What it had before it joined is charged elsewhere; page tables and the like need room.
+        assert!(peak > limit / 2 && peak < limit + (1 << 20), "{peak}");
+    }
+    Ok(())
+}
+
+/// T13: readers of /proc hold address spaces beyond the end of their processes; they
+/// stay counted until they are gone, and then nothing is left.
+#[test]
+fn readers_of_proc_do_not_disturb_the_accounting() -> Result<()> {
+    require_privileges!();
+    let lab = Lab::new()?;
+    let done = AtomicBool::new(false);
+    let reads = AtomicU64::new(0);
+    let summary = thread::scope(|scope| {
+        let reader = || {
+            while !done.load(Ordering::Relaxed) {
+                for pid in workers() {
+                    // It may end at any moment: that is the point.
+                    if fs::read(format!("/proc/{pid}/smaps")).is_ok_and(|text| !text.is_empty()) {
+                        reads.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            }
+        };
+        scope.spawn(reader);
+        scope.spawn(reader);
+        let run = lab.trace("loop{ 400 fork{ anon 2000 } wait }");
+        done.store(true, Ordering::Relaxed);
+        run.map(|run| run.summary)
+    })?;
+    assert!(
+        reads.load(Ordering::Relaxed) > 0,
+        "the readers read nothing"
+    );
+    summary.assert_exact();
+    assert_eq!(summary.processes.len(), 401);
+    let peaks = summary.processes.iter().flat_map(|process| &process.images);
+    let children: Vec<u64> = peaks
+        .filter(|image| image.kind == "fork")
+        .map(|image| image.peak_rss_bytes)
+        .collect();
+    assert_eq!(children.len(), 400);
+    assert_eq!(children.iter().min(), children.iter().max());
+    assert!(children.first().is_some_and(|peak| *peak > 2000 * page()));
+    Ok(())
+}
+
+/// The processes that run the script now.
+fn workers() -> Vec<u32> {
+    let named = |pid: &u32| {
+        fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "script\n")
+    };
+    fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(named)
+        .collect()
+}
