@@ -177,8 +177,9 @@ pub struct Config {
     pub root_name: [u8; crate::COMM_LEN],
     /// Number of bits in the map of tracked tgids, a power of two.
     pub tgid_bits: u32,
-    /// Keep to one tree even if maps could hold more; reserved, 0.
-    pub reserved: u32,
+    /// Offset of `size` in the record of the classic tracepoint kmem:rss_stat
+    /// ([`CounterLayout::Classic`]).
+    pub classic_size: u32,
 }
 
 impl Config {
@@ -191,7 +192,7 @@ impl Config {
         page_shift: 12,
         root_name: [0; crate::COMM_LEN],
         tgid_bits: 1 << 22,
-        reserved: 0,
+        classic_size: 24,
     };
 }
 

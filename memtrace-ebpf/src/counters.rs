@@ -1,7 +1,9 @@
 //! The exact value of the kernel's RSS counters.
 
 use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_probe_read_kernel};
-use memtrace_ebpf::{ABSENT, Control, Image, MAX_CPUS, Pages, Stat, SumScheme, TOUCHED_CPUS};
+use memtrace_ebpf::{
+    ABSENT, Control, CounterLayout, Image, MAX_CPUS, Pages, Stat, SumScheme, TOUCHED_CPUS,
+};
 
 use crate::{
     kernel::{Typed, config, offset},
@@ -63,7 +65,12 @@ fn parts_of<const MEMBER: u32>(mm: Typed) -> Parts {
         Parts {
             lock,
             count: mm.load(base + offset!(counter_count)),
-            shares: mm.load(base + offset!(counter_counters)),
+            // Up to 6.1 there are none.
+            shares: if offset!(counter_counters) == ABSENT {
+                0
+            } else {
+                mm.load(base + offset!(counter_counters))
+            },
         }
     }
 }
@@ -114,15 +121,19 @@ pub(crate) fn sum(mm: Typed, member: u32, image: *mut Image, all: bool) -> i64 {
     value
 }
 
-/// All four values, over all CPUs.
+/// All four values, over all CPUs; `None` where only the classic tracepoint knows them.
 #[inline(always)]
-pub(crate) fn sums(mm: Typed, image: *mut Image) -> Pages {
-    [
+pub(crate) fn sums(mm: Typed, image: *mut Image) -> Option<Pages> {
+    // SAFETY: a field of the read-only data.
+    if unsafe { config!(layout) } == CounterLayout::Classic as u32 {
+        return None;
+    }
+    Some([
         sum(mm, 0, image, true),
         sum(mm, 1, image, true),
         sum(mm, 2, image, true),
         sum(mm, 3, image, true),
-    ]
+    ])
 }
 
 /// The share of one CPU.

@@ -2,7 +2,8 @@
 
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use memtrace_ebpf::{
-    COMM_LEN, Image, ImageKind, ImageState, MEMBERS, Process, ProcessFlags, Stat, event,
+    COMM_LEN, CounterLayout, Image, ImageKind, ImageState, MEMBERS, Process, ProcessFlags, Stat,
+    event,
 };
 
 use crate::{
@@ -107,9 +108,7 @@ pub(crate) fn create(
 /// Books the present value of one member.
 #[inline(always)]
 pub(crate) fn update(mm: Typed, member: u32, image: *mut Image) {
-    // SAFETY: a field of the read-only data.
-    let users = mm.load::<i32>(unsafe { offset!(mm_users) });
-    let ending = users == 0;
+    let ending = is_ending(mm);
     let at = state::now();
     // SAFETY: map values, under the lock of the image's tree.
     unsafe {
@@ -119,20 +118,11 @@ pub(crate) fn update(mm: Typed, member: u32, image: *mut Image) {
         let held = state::lock(tree);
         counters::touch(image);
         let value = counters::sum(mm, member, image, false);
-        if !ending {
-            accounting::note_sizes(image, mm, at);
-            if family::has_relatives(image) {
-                let before = (&raw const (*image).cur)
-                    .cast::<i64>()
-                    .add((member & 3) as usize);
-                let grows = value > *before;
-                family::family_before_update((*image).mm, grows.into(), at);
-            }
-            activate(mm, image, tree, at);
-        } else if (*image).end_reason == 0 {
-            begin_end(mm, image, at);
-        }
-        accounting::book(
+        let before = (&raw const (*image).cur)
+            .cast::<i64>()
+            .add((member & 3) as usize);
+        prepare(mm, image, tree, ending, value > *before, at);
+        let ended = complete(
             image,
             tree,
             &Update {
@@ -142,14 +132,67 @@ pub(crate) fn update(mm: Typed, member: u32, image: *mut Image) {
                 ending,
             },
         );
-        let ended = ending && is_empty(image);
-        if ended {
-            finish_image((*image).mm, at, event_reason::ALL_ZERO);
-        }
         state::unlock(tree, held);
         if ended {
-            state::remove_image(mm.address());
+            state::remove_image((*image).mm);
         }
+    }
+}
+
+/// Has the last user of the address space left?
+#[inline(always)]
+pub(crate) fn is_ending(mm: Typed) -> bool {
+    // SAFETY: a field of the read-only data.
+    mm.load::<i32>(unsafe { offset!(mm_users) }) == 0
+}
+
+/// What an update needs of the mm itself, before its value is booked.
+///
+/// # Safety
+///
+/// Both must point at map values; call under the tree's lock.
+#[inline(always)]
+pub(crate) unsafe fn prepare(
+    mm: Typed,
+    image: *mut Image,
+    tree: *mut memtrace_ebpf::Tree,
+    ending: bool,
+    increases: bool,
+    at: u64,
+) {
+    // SAFETY: as the caller vouches.
+    unsafe {
+        if !ending {
+            accounting::note_sizes(image, mm, at);
+            if family::has_relatives(image) {
+                family::family_before_update((*image).mm, increases.into(), at);
+            }
+            activate(mm, image, tree, at);
+        } else if (*image).end_reason == 0 {
+            begin_end(mm, image, at);
+        }
+    }
+}
+
+/// Books the value, and ends the image if that was its last page: true then.
+///
+/// # Safety
+///
+/// Both must point at map values; call under the tree's lock.
+#[inline(always)]
+pub(crate) unsafe fn complete(
+    image: *mut Image,
+    tree: *mut memtrace_ebpf::Tree,
+    update: &Update,
+) -> bool {
+    // SAFETY: as the caller vouches.
+    unsafe {
+        accounting::book(image, tree, update);
+        let ended = update.ending && is_empty(image);
+        if ended {
+            finish_image((*image).mm, update.at, event_reason::ALL_ZERO);
+        }
+        ended
     }
 }
 
@@ -213,6 +256,9 @@ unsafe fn begin_end(mm: Typed, image: *mut Image, at: u64) {
 pub(crate) unsafe fn note_hiwater(mm: Typed, image: *mut Image) {
     // SAFETY: `image` as the caller vouches; fields of the read-only data.
     unsafe {
+        if config!(layout) == CounterLayout::Classic as u32 {
+            return;
+        }
         let base = offset!(mm_rss_stat) + offset!(counter_count);
         let stride = offset!(counter_stride);
         let mut now = 0_i64;
@@ -374,8 +420,7 @@ pub(crate) fn process_created(child: Typed, first_hook: bool) {
             unsafe {
                 let held = state::lock(tree);
                 accounting::keep_for_peak(image, tree);
-                if late {
-                    let values = counters::sums(mm, image);
+                if late && let Some(values) = counters::sums(mm, image) {
                     accounting::settle(image, tree, &values, state::now());
                 }
                 (*image).tgid = tgid;

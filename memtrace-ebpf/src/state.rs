@@ -44,6 +44,25 @@ static OFFSET_PROBE: PerCpuArray<u64, 1> = PerCpuArray::new();
 #[btf_map]
 static BLANK: Array<Image, 1> = Array::new();
 
+/// What `rss_stat_before` found out for `rss_stat_size` (see `programs::classic`).
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Pending {
+    /// The image's key; 0: the event is not about one of ours.
+    pub(crate) mm: u64,
+    pub(crate) at: u64,
+    pub(crate) member: u32,
+    pub(crate) ending: u32,
+}
+
+#[btf_map]
+static PENDING: PerCpuArray<Pending, 1> = PerCpuArray::new();
+
+#[inline(always)]
+pub(crate) fn pending() -> Option<*mut Pending> {
+    PENDING.get_ptr_mut(0)
+}
+
 #[inline(always)]
 pub(crate) fn now() -> u64 {
     // SAFETY: the helper has no preconditions.

@@ -95,6 +95,10 @@ pub(crate) struct TracingArgs {
     /// Buffer for records, in KiB
     #[arg(long, value_name = "KIB")]
     pub(crate) ring_size: Option<u32>,
+    /// Take values from the classic tracepoint, as on kernels with unknown counters;
+    /// needs tracefs
+    #[arg(long)]
+    pub(crate) classic_tracepoint: bool,
     /// Do not compare numbers with /proc while the command runs
     #[arg(long)]
     pub(crate) no_cross_checks: bool,

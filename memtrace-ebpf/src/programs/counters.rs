@@ -1,6 +1,7 @@
 //! `kmem:rss_stat`, the mandatory hook: `mm_trace_rss_stat()` (mm/memory.c) runs after
 //! every change of `mm->rss_stat`, in whatever context makes it. And `mmap:exit_mmap`,
-//! where an address space has ended for certain.
+//! where an address space has ended for certain. The fallback for counters of an
+//! unknown layout is in `classic`.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 
@@ -42,8 +43,9 @@ pub(crate) fn exit_mmap(ctx: BtfTracePointContext) -> i32 {
         };
         let at = state::now();
         let held = state::lock(tree);
-        let values = counters::sums(mm, image);
-        accounting::settle(image, tree, &values, at);
+        if let Some(values) = counters::sums(mm, image) {
+            accounting::settle(image, tree, &values, at);
+        }
         life::finish_image((*image).mm, at, event_reason::EXIT_MMAP);
         state::unlock(tree, held);
         state::remove_image(mm.address());

@@ -54,7 +54,9 @@ pub(crate) fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
                 if (*image).state == ImageState::Execing as u32 {
                     accounting::enter_tree(image, tree, at);
                 }
-                accounting::settle(image, tree, &values, at);
+                if let Some(values) = values {
+                    accounting::settle(image, tree, &values, at);
+                }
                 state::unlock(tree, held);
             }
             image_id = (*image).id;

@@ -8,7 +8,7 @@ use std::{
 
 use memtrace::{
     abi::CounterLayout,
-    kernel::{Access, Btf, Features, MarkVictim, cpus},
+    kernel::{Access, Btf, Features, MarkVictim, cpus, tracefs},
     probe::{Options, Probe},
 };
 use serde::Serialize;
@@ -142,11 +142,14 @@ fn examine() -> Report {
 
 /// Tries our own programs: the only test that answers the question.
 fn load(features: &Features, access: &Access) -> Programs {
-    let options = Options::new(
+    let mut options = Options::new(
         cpus::possible().unwrap_or(1),
         cpus::page_size(),
         4 << 20, // PID_MAX_LIMIT
     );
+    if features.layout == CounterLayout::Classic {
+        options.classic_size = tracefs::rss_stat_size().ok();
+    }
     match Probe::load(features, &options, *b"mt-check-check\0\0") {
         Ok(_) => Programs {
             loaded: true,

@@ -115,6 +115,7 @@ pub(super) fn tracer(args: &TracingArgs) -> Tracer {
         max_images,
         max_processes,
         ring_size,
+        classic_tracepoint,
         no_cross_checks,
     } = args;
     Tracer::new()
@@ -125,6 +126,7 @@ pub(super) fn tracer(args: &TracingArgs) -> Tracer {
         .max_images(*max_images)
         .max_processes(*max_processes)
         .ring_bytes(ring_size.map(|kib| kib.saturating_mul(1024)))
+        .classic_tracepoint(*classic_tracepoint)
         .cross_checks(!no_cross_checks)
 }
 

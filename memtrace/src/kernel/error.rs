@@ -67,6 +67,17 @@ pub enum KernelError {
         /// The value that the programs use.
         expected: i64,
     },
+    /// tracefs is needed, because the counters' layout is unknown, but not mounted.
+    #[error(
+        "the counters of this kernel have an unknown layout, and the tracepoint that knows their values needs tracefs: mount it with `mount -t tracefs tracefs /sys/kernel/tracing`"
+    )]
+    NoTracefs,
+    /// The record of kmem:rss_stat is not as expected.
+    #[error("{}: no field `size` of 8 bytes; please report it with this file", path.display())]
+    RecordFormat {
+        /// The file that describes it.
+        path: PathBuf,
+    },
     /// A file of the kernel could not be read.
     #[error("cannot read {path}")]
     Read {

@@ -11,6 +11,7 @@ pub mod clock;
 pub mod cpus;
 mod error;
 pub mod features;
+pub mod tracefs;
 
 pub use access::{Access, Lockdown, Obstacle};
 pub use btf::{Btf, BtfError};

@@ -8,9 +8,9 @@ use std::{
 use aya::{
     Btf, Ebpf, EbpfLoader,
     maps::{Array, MapData, RingBuf},
-    programs::{BtfTracePoint, RawTracePoint, RawTracePointRunOptions, TestRun},
+    programs::{BtfTracePoint, RawTracePoint, RawTracePointRunOptions, TestRun, TracePoint},
 };
-use memtrace_ebpf::{COMM_LEN, Config, Control, MAX_CPUS, SumScheme};
+use memtrace_ebpf::{COMM_LEN, Config, Control, CounterLayout, MAX_CPUS, SumScheme};
 
 use super::{ProbeError, object::OBJECT};
 use crate::{
@@ -27,6 +27,9 @@ pub struct Options {
     pub max_processes: u32,
     /// Bytes of the ring buffer, a power of two and a multiple of the page size.
     pub ring_bytes: u32,
+    /// Take values from the classic tracepoint even if the counters' layout is known;
+    /// the offset of `size` in its record (see [`crate::kernel::tracefs`]).
+    pub classic_size: Option<u32>,
     /// How per-CPU shares are summed; `None` chooses by the number of CPUs.
     pub scheme: Option<SumScheme>,
     /// Highest possible CPU number plus one.
@@ -48,6 +51,7 @@ impl Options {
             max_images: 16 * 1024,
             max_processes: 32 * 1024,
             ring_bytes: 8 << 20,
+            classic_size: None,
             scheme: None,
             cpus,
             page_size,
@@ -97,14 +101,19 @@ impl Probe {
         root_name: [u8; COMM_LEN],
     ) -> Result<Self, ProbeError> {
         let btf = Btf::from_sys_fs().map_err(|source| ProbeError::Btf { source })?;
+        let layout = if options.classic_size.is_some() {
+            CounterLayout::Classic
+        } else {
+            features.layout
+        };
         let config = Config {
-            layout: features.layout as u32,
+            layout: layout as u32,
             scheme: options.scheme() as u32,
             cpus: options.cpus.min(MAX_CPUS as u32),
             page_shift: options.page_size.trailing_zeros(),
             root_name,
             tgid_bits: options.pid_max.next_power_of_two(),
-            reserved: 0,
+            classic_size: options.classic_size.unwrap_or(0),
         };
         let mut ebpf = EbpfLoader::new()
             .btf(Some(&btf))
@@ -138,6 +147,13 @@ impl Probe {
         for (program, hook) in hooks(features) {
             probe.attach(program, hook, &btf)?;
         }
+        if layout == CounterLayout::Classic {
+            // In this order: programs are called in the order of attaching.
+            probe.attach("rss_stat_before", "rss_stat", &btf)?;
+            probe.attach_classic()?;
+        } else {
+            probe.attach("rss_stat", "rss_stat", &btf)?;
+        }
         Ok(probe)
     }
 
@@ -170,6 +186,30 @@ impl Probe {
             source: Box::new(source),
         })?;
         self.programs.push(program);
+        Ok(())
+    }
+
+    /// The perf tracepoint of the fallback; its fd stays with aya until the probe is dropped.
+    fn attach_classic(&mut self) -> Result<(), ProbeError> {
+        const PROGRAM: &str = "rss_stat_size";
+        let program: &mut TracePoint = self
+            .ebpf
+            .program_mut(PROGRAM)
+            .and_then(|found| found.try_into().ok())
+            .ok_or(ProbeError::Missing {
+                kind: "program",
+                name: PROGRAM,
+            })?;
+        program.load().map_err(|source| ProbeError::Load {
+            program: PROGRAM,
+            source: Box::new(source),
+        })?;
+        program
+            .attach("kmem", "rss_stat")
+            .map_err(|source| ProbeError::Attach {
+                program: PROGRAM,
+                source: Box::new(source),
+            })?;
         Ok(())
     }
 
@@ -250,6 +290,24 @@ impl Probe {
         Ok(())
     }
 
+    /// Detaches the fallback's tracepoint, if it is attached.
+    pub(super) fn detach_classic(&mut self) -> Result<(), ProbeError> {
+        const PROGRAM: &str = "rss_stat_size";
+        let Some(program) = self.ebpf.program_mut(PROGRAM) else {
+            return Ok(());
+        };
+        let Ok(program): Result<&mut TracePoint, _> = program.try_into() else {
+            return Ok(());
+        };
+        match program.unload() {
+            Ok(()) | Err(aya::programs::ProgramError::NotLoaded) => Ok(()),
+            Err(source) => Err(ProbeError::Attach {
+                program: PROGRAM,
+                source: Box::new(source),
+            }),
+        }
+    }
+
     /// Hands every waiting record to `take`, oldest first.
     pub fn drain(&mut self, mut take: impl FnMut(Event)) {
         while let Some(record) = self.ring.next() {
@@ -296,6 +354,5 @@ fn hooks(features: &Features) -> Vec<(&'static str, &'static str)> {
     if features.has_exit_mmap {
         hooks.push(("exit_mmap", "exit_mmap"));
     }
-    hooks.push(("rss_stat", "rss_stat"));
     hooks
 }

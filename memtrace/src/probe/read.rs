@@ -105,6 +105,7 @@ impl Probe {
         for program in self.programs.clone() {
             self.detach(program)?;
         }
+        self.detach_classic()?;
         self.wait_until_quiet()?;
         let images = self.all_images()?;
         let processes = self.all_processes()?;

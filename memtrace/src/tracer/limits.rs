@@ -10,7 +10,9 @@ pub(super) fn of_kernel(limit: &kernel::Limit) -> model::Limit {
         | kernel::Limit::NoProcessFork
         | kernel::Limit::NoExitMmap
         | kernel::Limit::NoOomEvent
-        | kernel::Limit::NoField { .. } => Some(0),
+        | kernel::Limit::NoField { .. }
+        // The tracepoint's own value is the kernel's exact sum.
+        | kernel::Limit::UnknownCounters { .. } => Some(0),
         _ => None,
     };
     model::Limit {

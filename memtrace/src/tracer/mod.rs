@@ -34,6 +34,7 @@ pub struct Tracer {
     pub(crate) max_processes: Option<u32>,
     pub(crate) ring_bytes: Option<u32>,
     pub(crate) no_cross_checks: bool,
+    pub(crate) classic: bool,
 }
 
 impl Tracer {
@@ -94,6 +95,14 @@ impl Tracer {
     #[must_use]
     pub const fn cross_checks(mut self, check: bool) -> Self {
         self.no_cross_checks = !check;
+        self
+    }
+
+    /// Takes values from the classic tracepoint, as on kernels whose counters have an
+    /// unknown layout. Costs more and needs tracefs; results do not depend on it.
+    #[must_use]
+    pub const fn classic_tracepoint(mut self, classic: bool) -> Self {
+        self.classic = classic;
         self
     }
 

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use memtrace_ebpf::COMM_LEN;
+use memtrace_ebpf::{COMM_LEN, CounterLayout};
 
 use super::{
     TraceError, Tracer,
@@ -57,7 +57,7 @@ pub(super) fn trace(tracer: &Tracer, spec: &Spec) -> Result<Traced, TraceError> 
     let mut stopped = spawn_stopped(spec, signals.inherited())?;
 
     let features = Features::from_btf(&Btf::from_sys_fs().map_err(kernel::KernelError::from)?)?;
-    let options = options(tracer)?;
+    let options = options(tracer, &features)?;
     let mut probe = Probe::load(&features, &options, root_name()?).map_err(TraceError::refused)?;
     stopped.rename(probe.root_name())?;
     let root_tgid = probe.registered().map_err(TraceError::refused)?;
@@ -201,10 +201,13 @@ async fn ended(pidfd: Option<&Watched>) {
     }
 }
 
-fn options(tracer: &Tracer) -> Result<Options, TraceError> {
+fn options(tracer: &Tracer, features: &Features) -> Result<Options, TraceError> {
     let cpus = kernel::cpus::possible()?;
     let mut options = Options::new(cpus, cross_check::page_size(), pid_max());
     options.scheme = tracer.sum_scheme;
+    if tracer.classic || features.layout == CounterLayout::Classic {
+        options.classic_size = Some(kernel::tracefs::rss_stat_size()?);
+    }
     if let Some(images) = tracer.max_images {
         options.max_images = images.max(1);
     }

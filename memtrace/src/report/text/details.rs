@@ -163,20 +163,20 @@ fn one(
     if image.inherited > 0 {
         row(out, "inherited by fork", &[Some(image.inherited)])?;
     }
-    let vm = &image.vm;
-    for (label, bytes) in [
-        ("virtual size", vm.size),
-        ("data", vm.data),
-        ("stack", vm.stack),
-        ("text", vm.text),
-        ("libraries", vm.lib),
-        ("heap", vm.heap),
-        ("page tables", vm.page_tables),
-        ("locked", vm.locked),
+    let (vm, mean) = (&image.vm, &image.vm_average);
+    for (label, bytes, average) in [
+        ("virtual size", vm.size, Some(mean.size)),
+        ("data", vm.data, Some(mean.data)),
+        ("stack", vm.stack, Some(mean.stack)),
+        ("text", vm.text, None),
+        ("libraries", vm.lib, None),
+        ("heap", vm.heap, None),
+        ("page tables", vm.page_tables, None),
+        ("locked", vm.locked, None),
     ] {
         // Most programs lock nothing; a row of nothing says nothing.
         if bytes > 0 {
-            row(out, label, &[Some(bytes)])?;
+            row(out, label, &[Some(bytes), average])?;
         }
     }
     row(out, "kernel's VmHWM", &[Some(image.kernel_hiwater_rss)])?;

@@ -1,0 +1,102 @@
+//! The fallback where the layout of the counters is unknown: the classic tracepoint
+//! kmem:rss_stat carries the value, which the kernel itself sums up
+//! (`percpu_counter_sum_positive()` since 6.2), but not the mm. So two programs share
+//! the work on each event: `rss_stat_before`, attached first and therefore called
+//! first, notes the mm, and `rss_stat_size` books the record's size to it.
+
+use aya_ebpf::{
+    macros::{btf_tracepoint, tracepoint},
+    programs::{BtfTracePointContext, TracePointContext},
+};
+use memtrace_ebpf::Stat;
+
+use crate::{
+    accounting::Update,
+    kernel::{Typed, config},
+    life, state,
+};
+
+/// Notes which image the event is about, or that it is about none of ours.
+#[btf_tracepoint(function = "rss_stat")]
+pub(crate) fn rss_stat_before(ctx: BtfTracePointContext) -> i32 {
+    let mm = Typed::new(ctx.arg::<*const u8>(0));
+    let member = ctx.arg::<i32>(1) as u32;
+    let Some(pending) = state::pending() else {
+        return 0;
+    };
+    // SAFETY: this CPU's own slot of a map.
+    unsafe { (*pending).mm = 0 };
+    let image = match state::image(mm.address()) {
+        Some(image) => image,
+        None => match life::adopt(mm) {
+            Some(image) => image,
+            None => return 0,
+        },
+    };
+    let ending = life::is_ending(mm);
+    let at = state::now();
+    // SAFETY: map values, under the lock of the image's tree.
+    unsafe {
+        let Some(tree) = state::tree((*image).tree) else {
+            return 0;
+        };
+        let held = state::lock(tree);
+        // Whether the value grows is not known yet; taking it for no makes the
+        // footprint's high bound higher, never lower.
+        life::prepare(mm, image, tree, ending, false, at);
+        state::unlock(tree, held);
+        *pending = state::Pending {
+            mm: (*image).mm,
+            at,
+            member,
+            ending: ending.into(),
+        };
+    }
+    0
+}
+
+/// Books the size in the record, which is in bytes.
+#[tracepoint(category = "kmem", name = "rss_stat")]
+pub(crate) fn rss_stat_size(ctx: TracePointContext) -> u32 {
+    let Some(slot) = state::pending() else {
+        return 0;
+    };
+    // SAFETY: this CPU's own slot of a map; fields of the read-only data.
+    let (pending, at, shift) = unsafe { (*slot, config!(classic_size), config!(page_shift)) };
+    if pending.mm == 0 {
+        return 0;
+    }
+    // SAFETY: as above.
+    unsafe { (*slot).mm = 0 };
+    // SAFETY: the helper behind it checks the address.
+    let Ok(size) = (unsafe { ctx.read_at::<i64>(at as usize) }) else {
+        state::count(Stat::ReadFailed);
+        return 0;
+    };
+    let Some(image) = state::image(pending.mm) else {
+        return 0;
+    };
+    state::count(Stat::Events);
+    // SAFETY: map values, under the lock of the image's tree.
+    unsafe {
+        let Some(tree) = state::tree((*image).tree) else {
+            return 0;
+        };
+        let held = state::lock(tree);
+        let ended = life::complete(
+            image,
+            tree,
+            &Update {
+                member: pending.member,
+                value: size >> shift,
+                at: pending.at,
+                ending: pending.ending != 0,
+            },
+        );
+        state::unlock(tree, held);
+        if ended {
+            state::remove_image(pending.mm);
+        }
+    }
+    0
+}
