@@ -268,29 +268,16 @@ unsafe fn add_to_tree(tree: *mut Tree, member: u32, delta: i64, at: u64) {
             }
             *until = at;
         }
-        integrate_footprint(tree, at);
-        // Another program may be here too, if one of the two gave up the lock.
+        // Atomic, because another program may be here too, if it gave up the lock.
         crate::atomic::fetch_add(cur.cast::<u64>(), delta as u64);
         if member != Member::Swap as u32 {
             crate::atomic::fetch_add((&raw mut (*tree).rss).cast::<u64>(), delta as u64);
         }
-        (*tree).events += 1;
-    }
-}
-
-#[inline(always)]
-unsafe fn integrate_footprint(tree: *mut Tree, at: u64) {
-    // SAFETY: `tree` is a map value, see `book`.
-    unsafe {
-        let until = (*tree).footprint_low_integral_at;
-        if at > until {
-            if until != 0 {
-                (*tree)
-                    .footprint_low_integral
-                    .add((*tree).rss - (*tree).shared, at - until);
-            }
-            (*tree).footprint_low_integral_at = at;
+        let peak = slot(&raw mut (*tree).peak, member);
+        if *cur > *peak {
+            *peak = *cur;
         }
+        (*tree).events += 1;
     }
 }
 
@@ -308,13 +295,6 @@ unsafe fn note_peaks(tree: *mut Tree, at: u64, swap: &WithSwap) {
             (*tree).peak_rss = resident;
             (*tree).peak_rss_at = at;
             (*tree).peak_seq += 1;
-        }
-        for member in 0..MEMBERS as u32 {
-            let value = *slot(&raw mut (*tree).cur, member);
-            let peak = slot(&raw mut (*tree).peak, member);
-            if value > *peak {
-                *peak = value;
-            }
         }
         swap.raise(
             resident + (*tree).cur[Member::Swap as usize],

@@ -177,7 +177,7 @@ pub struct Config {
     pub root_name: [u8; crate::COMM_LEN],
     /// Number of bits in the map of tracked tgids, a power of two.
     pub tgid_bits: u32,
-    /// Offset of `size` in the record of the classic tracepoint kmem:rss_stat
+    /// Offset of `size` in the record of the classic tracepoint `kmem:rss_stat`
     /// ([`CounterLayout::Classic`]).
     pub classic_size: u32,
 }

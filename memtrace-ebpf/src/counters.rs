@@ -20,6 +20,10 @@ const TRIES: u32 = 3;
 /// page-table lock. The exceptions are covered by sums over all CPUs at exec and end.
 #[inline(always)]
 pub(crate) fn touch(image: *mut Image) {
+    // SAFETY: a field of the read-only data.
+    if unsafe { config!(scheme) } != SumScheme::Touched as u32 {
+        return;
+    }
     // SAFETY: the helper has no preconditions.
     let cpu = unsafe { bpf_get_smp_processor_id() } & (MAX_CPUS as u32 - 1);
     // SAFETY: indices are masked to the arrays' lengths; `image` is a map value.
@@ -121,19 +125,26 @@ pub(crate) fn sum(mm: Typed, member: u32, image: *mut Image, all: bool) -> i64 {
     value
 }
 
-/// All four values, over all CPUs; `None` where only the classic tracepoint knows them.
+/// Whether updates may have left out a CPU that was never seen, so that the sums over
+/// all CPUs say more.
 #[inline(always)]
-pub(crate) fn sums(mm: Typed, image: *mut Image) -> Option<Pages> {
-    // SAFETY: a field of the read-only data.
-    if unsafe { config!(layout) } == CounterLayout::Classic as u32 {
-        return None;
+pub(crate) fn may_lack_cpus() -> bool {
+    // SAFETY: fields of the read-only data.
+    unsafe {
+        config!(layout) != CounterLayout::Classic as u32
+            && config!(scheme) == SumScheme::Touched as u32
     }
-    Some([
+}
+
+/// All four values, over all CPUs.
+#[inline(always)]
+pub(crate) fn sums(mm: Typed, image: *mut Image) -> Pages {
+    [
         sum(mm, 0, image, true),
         sum(mm, 1, image, true),
         sum(mm, 2, image, true),
         sum(mm, 3, image, true),
-    ])
+    ]
 }
 
 /// The share of one CPU.

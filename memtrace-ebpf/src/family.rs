@@ -26,7 +26,7 @@ use memtrace_ebpf::{Image, ImageState, Tree, rss};
 use crate::{
     accounting::{keep_for_peak, note_footprint},
     kernel::{Typed, offset, probe},
-    state::{current_tgid, image as find, tree},
+    state::{current_tgid, image as find, now, tree},
 };
 
 /// Stands for "all of it": added to `uncertain` when nothing is known about writes.
@@ -133,6 +133,12 @@ unsafe fn limit_heir(image: *mut Image, tree: *mut Tree, now: i64) -> i64 {
 unsafe fn set_shared(image: *mut Image, tree: *mut Tree, shared: i64) {
     // SAFETY: map values, see the callers.
     unsafe {
+        let at = now();
+        if at > (*tree).shared_integral_at {
+            let since = at - (*tree).shared_integral_at;
+            (*tree).shared_integral.add((*tree).shared, since);
+            (*tree).shared_integral_at = at;
+        }
         (*tree).shared += shared - (*image).shared;
         (*image).shared = shared;
         cap_doubt(image, tree);
@@ -319,9 +325,8 @@ pub(crate) extern "C" fn family_leave(mm: u64) -> u64 {
     unsafe {
         unlink(image, tree);
         bequeath(image, tree);
-        (*tree).shared -= (*image).shared;
+        set_shared(image, tree, 0);
         (*tree).uncertain -= (*image).uncertain;
-        (*image).shared = 0;
         (*image).uncertain = 0;
     }
     0

@@ -5,7 +5,10 @@
 //! they are plain loads. Pointers that went through a map are plain numbers and
 //! need `bpf_probe_read_kernel`.
 
-use aya_ebpf::helpers::{bpf_probe_read_kernel, generated::bpf_get_current_task_btf};
+use aya_ebpf::helpers::{
+    bpf_probe_read_kernel,
+    generated::{self, bpf_get_current_task_btf},
+};
 use memtrace_ebpf::{ABSENT, Config, Offsets};
 
 #[unsafe(no_mangle)]
@@ -70,6 +73,12 @@ impl Typed {
         Self(unsafe { bpf_get_current_task_btf() }.cast())
     }
 
+    /// The pointer itself.
+    #[inline(always)]
+    pub(crate) fn pointer(self) -> *const u8 {
+        self.0
+    }
+
     /// Its address.
     #[inline(always)]
     pub(crate) fn address(self) -> u64 {
@@ -103,4 +112,18 @@ pub(crate) fn probe<T>(address: u64, offset: u32) -> Option<T> {
     }
     // SAFETY: the helper checks the address and fails on a bad one.
     unsafe { bpf_probe_read_kernel((address + u64::from(offset)) as *const T) }.ok()
+}
+
+/// The pointer as a number. The verifier does not let a pointer be stored in a map
+/// or computed with freely; read back from the stack it has no type any more.
+#[inline(always)]
+pub(crate) fn as_number(pointer: *const u8) -> Option<u64> {
+    let mut spilled = pointer;
+    let mut number = 0_u64;
+    // SAFETY: both are on this program's stack.
+    unsafe {
+        core::ptr::write_volatile(&raw mut spilled, pointer);
+        generated::bpf_probe_read_kernel((&raw mut number).cast(), 8, (&raw const spilled).cast());
+    }
+    if number == 0 { None } else { Some(number) }
 }

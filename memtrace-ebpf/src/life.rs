@@ -9,7 +9,7 @@ use memtrace_ebpf::{
 use crate::{
     accounting::{self, Update},
     counters, family,
-    kernel::{Typed, config, offset, probe},
+    kernel::{Typed, as_number, config, offset, probe},
     state,
 };
 
@@ -43,7 +43,7 @@ pub(crate) fn adopt(mm: Typed) -> Option<*mut Image> {
             return None;
         }
         state::count(Stat::Healed);
-        return create(mm, tgid, ImageKind::Found, ImageState::Active);
+        return create(mm, tgid, ImageKind::Found);
     }
     if at_owner == memtrace_ebpf::ABSENT {
         // Without an owner a new image cannot be told from one that this process
@@ -53,44 +53,53 @@ pub(crate) fn adopt(mm: Typed) -> Option<*mut Image> {
     // mm_init_owner() (kernel/fork.c) sets the owner before the first page.
     let owner = mm.follow(at_owner);
     if owner.address() == current.address() {
-        return create(mm, tgid, ImageKind::Exec, ImageState::Execing);
+        return create(mm, tgid, ImageKind::Exec);
     }
     // A fork child under construction: dup_task_struct() copied the creator's
     // tgid, and copy_mm() sets the child's mm only when it is complete.
     // SAFETY: fields of the read-only data.
     let owner_tgid = unsafe { owner.load::<u32>(offset!(task_tgid)) };
     if owner.load::<u64>(at_mm) == 0 && owner_tgid == tgid {
-        return create(mm, tgid, ImageKind::Fork, ImageState::Forking);
+        return create(mm, tgid, ImageKind::Fork);
     }
     None
 }
 
 /// Makes the image of `mm`, with nothing counted in it yet.
 #[inline(always)]
-pub(crate) fn create(
-    mm: Typed,
-    tgid: u32,
-    kind: ImageKind,
-    stage: ImageState,
-) -> Option<*mut Image> {
-    let image = state::insert_image(mm.address())?;
-    let tree = state::tree(0)?;
-    let parent = match kind {
-        ImageKind::Fork => {
-            // SAFETY: a field of the read-only data.
-            let parent = Typed::current().load::<u64>(unsafe { offset!(task_mm) });
-            // SAFETY: a map value.
-            state::image(parent).map_or(0, |parent| unsafe { (*parent).id })
-        }
-        _ => 0,
+pub(crate) fn create(mm: Typed, tgid: u32, kind: ImageKind) -> Option<*mut Image> {
+    create_image(as_number(mm.pointer())?, tgid.into(), kind as u64);
+    state::image(mm.address())
+}
+
+/// Makes an image in the state that its kind begins with. A function of its own for
+/// the verifier, like `state::wait_for_lock`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn create_image(mm: u64, tgid: u64, kind: u64) -> u64 {
+    let (Some(image), Some(tree)) = (state::insert_image(mm), state::tree(0)) else {
+        return 0;
     };
+    let mut stage = ImageState::Active;
+    let mut parent_id = 0;
+    if kind == ImageKind::Fork as u64 {
+        stage = ImageState::Forking;
+        // SAFETY: a field of the read-only data.
+        let parent = Typed::current().load::<u64>(unsafe { offset!(task_mm) });
+        if let Some(parent) = state::image(parent) {
+            // SAFETY: a map value.
+            parent_id = unsafe { (*parent).id };
+        }
+    } else if kind == ImageKind::Exec as u64 {
+        stage = ImageState::Execing;
+    }
     let now = state::now();
     // SAFETY: map values.
     unsafe {
         (*image).id = state::next_image_id();
-        (*image).mm = mm.address();
-        (*image).parent = parent;
-        (*image).tgid = tgid;
+        (*image).mm = mm;
+        (*image).parent = parent_id;
+        (*image).tgid = tgid as u32;
         (*image).kind = kind as u32;
         (*image).born_at = now;
         (*image).integral_at = [now; MEMBERS];
@@ -102,7 +111,7 @@ pub(crate) fn create(
             (*tree).started_at = now;
         }
     }
-    Some(image)
+    1
 }
 
 /// Books the present value of one member.
@@ -360,12 +369,13 @@ pub(crate) fn comm(task: Typed) -> [u8; COMM_LEN] {
     comm
 }
 
-/// A process was created by the current one. Called from two hooks; the second call does nothing.
+/// A process was created by the current one: its tgid, if it is new to us. Called from
+/// two hooks, of which the second finds nothing left to do.
 #[inline(always)]
-pub(crate) fn process_created(child: Typed, first_hook: bool) {
+pub(crate) fn process_created(child: Typed, first_hook: bool) -> Option<u32> {
     let creator = state::current_tgid();
     if !state::is_tracked(creator) {
-        return;
+        return None;
     }
     // SAFETY: fields of the read-only data.
     let (pid, tgid, mm, own_mm) = unsafe {
@@ -381,14 +391,14 @@ pub(crate) fn process_created(child: Typed, first_hook: bool) {
             // SAFETY: a map value; threads may be created on several CPUs.
             unsafe { crate::atomic::fetch_add((&raw mut (*process).threads).cast(), 1) };
         }
-        return;
+        return None;
     }
     // SAFETY: a field of the read-only data.
     let started_at = unsafe { child.load::<u64>(offset!(task_start_boottime)) };
     if let Some(known) = state::process(tgid) {
         // SAFETY: a map value.
         if unsafe { (*known).started_at } == started_at {
-            return;
+            return None;
         }
     }
     if !first_hook {
@@ -398,7 +408,7 @@ pub(crate) fn process_created(child: Typed, first_hook: bool) {
     let mut flags = 0;
     let mut image_id = 0;
     let mut inherited = 0;
-    let Some(tree) = state::tree(0) else { return };
+    let tree = state::tree(0)?;
     if shares {
         flags = ProcessFlags::SHARES_IMAGE;
         if let Some(image) = state::image(mm.address()) {
@@ -412,7 +422,7 @@ pub(crate) fn process_created(child: Typed, first_hook: bool) {
             Some(image) => Some(image),
             None => {
                 state::count(Stat::Healed);
-                create(mm, tgid, ImageKind::Fork, ImageState::Forking)
+                create(mm, tgid, ImageKind::Fork)
             }
         };
         if let Some(image) = image {
@@ -420,7 +430,8 @@ pub(crate) fn process_created(child: Typed, first_hook: bool) {
             unsafe {
                 let held = state::lock(tree);
                 accounting::keep_for_peak(image, tree);
-                if late && let Some(values) = counters::sums(mm, image) {
+                if late && counters::may_lack_cpus() {
+                    let values = counters::sums(mm, image);
                     accounting::settle(image, tree, &values, state::now());
                 }
                 (*image).tgid = tgid;
@@ -456,7 +467,7 @@ pub(crate) fn process_created(child: Typed, first_hook: bool) {
         state::set_tracked(tgid, true);
     } else if !first_hook {
         // The first hook has told of it already.
-        return;
+        return None;
     }
     // SAFETY: a map value.
     unsafe {
@@ -478,6 +489,7 @@ pub(crate) fn process_created(child: Typed, first_hook: bool) {
         inherited,
         comm: comm(child),
     });
+    Some(tgid)
 }
 
 /// The current process asks to be the root; its image is memtrace's own.

@@ -45,10 +45,10 @@ pub struct Tree {
     pub peak_footprint_high: i64,
     /// When that was.
     pub peak_footprint_high_at: u64,
-    /// Time integral of the footprint's low bound.
-    pub footprint_low_integral: Integral,
+    /// Time integral of [`Tree::shared`].
+    pub shared_integral: Integral,
     /// Until when it is integrated.
-    pub footprint_low_integral_at: u64,
+    pub shared_integral_at: u64,
     /// When its first image became active.
     pub started_at: u64,
     /// Counter updates of its images.

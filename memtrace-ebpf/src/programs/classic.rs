@@ -1,5 +1,5 @@
 //! The fallback where the layout of the counters is unknown: the classic tracepoint
-//! kmem:rss_stat carries the value, which the kernel itself sums up
+//! `kmem:rss_stat` carries the value, which the kernel itself sums up
 //! (`percpu_counter_sum_positive()` since 6.2), but not the mm. So two programs share
 //! the work on each event: `rss_stat_before`, attached first and therefore called
 //! first, notes the mm, and `rss_stat_size` books the record's size to it.

@@ -43,7 +43,8 @@ pub(crate) fn exit_mmap(ctx: BtfTracePointContext) -> i32 {
         };
         let at = state::now();
         let held = state::lock(tree);
-        if let Some(values) = counters::sums(mm, image) {
+        if counters::may_lack_cpus() {
+            let values = counters::sums(mm, image);
             accounting::settle(image, tree, &values, at);
         }
         life::finish_image((*image).mm, at, event_reason::EXIT_MMAP);

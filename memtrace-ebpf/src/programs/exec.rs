@@ -6,6 +6,7 @@ use aya_ebpf::{
     macros::btf_tracepoint,
     programs::BtfTracePointContext,
 };
+use aya_log_ebpf::debug;
 use memtrace_ebpf::{
     ImageKind, ImageState, ProcessFlags, Stat,
     event::{self, ARGS_LEN, Exec, PATH_LEN},
@@ -36,7 +37,7 @@ pub(crate) fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
         Some(image) => Some(image),
         None => {
             state::count(Stat::Healed);
-            life::create(mm, tgid, ImageKind::Exec, ImageState::Execing)
+            life::create(mm, tgid, ImageKind::Exec)
         }
     };
     let mut image_id = 0;
@@ -49,12 +50,12 @@ pub(crate) fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
                 // Pages of a new program are counted while its arguments are
                 // copied, partly without a page-table lock (GUP), so that a CPU
                 // may have a share that no update told of.
-                let values = counters::sums(mm, image);
                 (*image).tgid = tgid;
                 if (*image).state == ImageState::Execing as u32 {
                     accounting::enter_tree(image, tree, at);
                 }
-                if let Some(values) = values {
+                if counters::may_lack_cpus() {
+                    let values = counters::sums(mm, image);
                     accounting::settle(image, tree, &values, at);
                 }
                 state::unlock(tree, held);
@@ -70,6 +71,10 @@ pub(crate) fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
         (*process).flags &= !(ProcessFlags::PRE_EXEC | ProcessFlags::SHARES_IMAGE);
         old
     };
+    debug!(
+        &ctx,
+        "process {} executes: image {} after {}", tgid, image_id, old_image
+    );
     state::send_in_place::<Exec>(|record| {
         // SAFETY: `record` is reserved ring memory of this type.
         unsafe {

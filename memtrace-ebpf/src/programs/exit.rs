@@ -3,6 +3,7 @@
 //! depends on that, for memory ends with the image and not with the process.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use aya_log_ebpf::debug;
 use memtrace_ebpf::{
     ProcessFlags,
     event::{self, Exit},
@@ -59,6 +60,10 @@ pub(crate) fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
             task.follow(offset!(task_group_leader))
                 .load(offset!(task_exit_code))
         };
+        debug!(
+            &ctx,
+            "process {} ends with wait status {}", tgid, wait_status
+        );
         state::send(&Exit {
             header: event::Header {
                 kind: event::EXIT,

@@ -9,10 +9,11 @@ use aya_ebpf::{
     macros::{btf_tracepoint, raw_tracepoint},
     programs::{BtfTracePointContext, RawTracePointContext},
 };
+use aya_log_ebpf::debug;
 use memtrace_ebpf::{COMM_LEN, MAX_CPUS};
 
 use crate::{
-    kernel::{Typed, config, offset},
+    kernel::{Typed, as_number, config, offset},
     life, state,
 };
 
@@ -68,24 +69,6 @@ pub(crate) fn find_cpu_offsets(ctx: RawTracePointContext) -> i32 {
     0
 }
 
-/// The pointer as a number. The verifier does not let a pointer be stored in a map
-/// or computed with freely; read back from the stack it has no type any more.
-#[inline(always)]
-fn as_number(pointer: *const u8) -> Option<u64> {
-    let mut spilled = pointer;
-    let mut number = 0_u64;
-    // SAFETY: both are on this program's stack.
-    unsafe {
-        core::ptr::write_volatile(&raw mut spilled, pointer);
-        aya_ebpf::helpers::generated::bpf_probe_read_kernel(
-            (&raw mut number).cast(),
-            8,
-            (&raw const spilled).cast(),
-        );
-    }
-    if number == 0 { None } else { Some(number) }
-}
-
 /// `task:task_rename`, attached only until the root has registered: a process that
 /// takes the name that userspace chose at random is the root. So no process id has
 /// to cross PID namespaces.
@@ -111,5 +94,6 @@ pub(crate) fn register(ctx: BtfTracePointContext) -> i32 {
         }
     }
     life::root_registered(task);
+    debug!(&ctx, "process {} is the root", state::current_tgid());
     0
 }

@@ -84,15 +84,19 @@ fn examine() -> Report {
     let access = Access::of_this_process();
     let features = Btf::from_sys_fs()
         .map_err(|error| error.to_string())
-        .and_then(|btf| Features::from_btf(&btf).map_err(|error| error.to_string()));
+        .and_then(|btf| match Features::from_btf(&btf) {
+            Ok(features) => Ok((btf, features)),
+            Err(error) => Err(error.to_string()),
+        });
     let programs = match &features {
-        Ok(features) => load(features, &access),
+        Ok((btf, features)) => load(btf, features, &access),
         Err(error) => Programs {
             loaded: false,
             error: Some(error.clone()),
             remedy: Some(access.explain(None).remedy().to_owned()),
         },
     };
+    let features = features.map(|(_, features)| features);
     let self_test: Vec<TestRound> = if programs.loaded {
         self_test::run().into_iter().map(Into::into).collect()
     } else {
@@ -141,7 +145,7 @@ fn examine() -> Report {
 }
 
 /// Tries our own programs: the only test that answers the question.
-fn load(features: &Features, access: &Access) -> Programs {
+fn load(btf: &Btf, features: &Features, access: &Access) -> Programs {
     let mut options = Options::new(
         cpus::possible().unwrap_or(1),
         cpus::page_size(),
@@ -150,7 +154,7 @@ fn load(features: &Features, access: &Access) -> Programs {
     if features.layout == CounterLayout::Classic {
         options.classic_size = tracefs::rss_stat_size().ok();
     }
-    match Probe::load(features, &options, *b"mt-check-check\0\0") {
+    match Probe::load(btf, features, &options, *b"mt-check-check\0\0") {
         Ok(_) => Programs {
             loaded: true,
             error: None,

@@ -52,7 +52,10 @@ pub(crate) fn main(args: &RunArgs) -> ExitCode {
             return code(OWN_FAILURE);
         }
     };
-    let traced = match tracer(&args.tracing).wait_tree(args.wait_tree).trace(&spec) {
+    let tracer = tracer(&args.tracing)
+        .wait_tree(args.wait_tree)
+        .log_programs(args.verbose > 1);
+    let traced = match tracer.trace(&spec) {
         Ok(traced) => traced,
         Err(error) => return failure::report(PROGRAM, &error, args.verbose > 0),
     };

@@ -72,7 +72,7 @@ pub enum KernelError {
         "the counters of this kernel have an unknown layout, and the tracepoint that knows their values needs tracefs: mount it with `mount -t tracefs tracefs /sys/kernel/tracing`"
     )]
     NoTracefs,
-    /// The record of kmem:rss_stat is not as expected.
+    /// The record of `kmem:rss_stat` is not as expected.
     #[error("{}: no field `size` of 8 bytes; please report it with this file", path.display())]
     RecordFormat {
         /// The file that describes it.

@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf};
 
 use super::{Access, KernelError};
 
-/// The offset of `size` in the record of kmem:rss_stat.
+/// The offset of `size` in the record of `kmem:rss_stat`.
 ///
 /// # Errors
 ///
@@ -22,7 +22,7 @@ pub fn rss_stat_size() -> Result<u32, KernelError> {
     size_offset(&text).ok_or(KernelError::RecordFormat { path })
 }
 
-/// Finds `field:long size;	offset:24;	size:8;	signed:1;` (lines as
+/// Finds the line `field:long size; offset:24; size:8; signed:1;` (with tabs between; as
 /// `trace_print_entry_header()`, `kernel/trace/trace_events.c`, writes them).
 fn size_offset(format: &str) -> Option<u32> {
     let line = format.lines().find(|line| {

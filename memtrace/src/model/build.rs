@@ -323,13 +323,13 @@ fn tree_summary(
     let (tree, page, until) = (&last.tree, last.page_size, last.ended_at);
     let duration = clock.ns(until);
     let integral = completed_members(&tree.integral, &tree.cur, &tree.integral_at, until);
-    let footprint_now = rss(&tree.cur).saturating_sub(tree.shared);
-    let footprint_integral = completed(
-        tree.footprint_low_integral,
-        footprint_now,
-        tree.footprint_low_integral_at,
+    let shared_integral = completed(
+        tree.shared_integral,
+        tree.shared,
+        tree.shared_integral_at,
         until,
     );
+    let footprint_integral = rss_integral(&integral).saturating_sub(shared_integral);
     let ran = images.iter().enumerate().filter(|(_, image)| image.ran());
     let biggest = ran.max_by_key(|(i, image)| (image.peak_rss, std::cmp::Reverse(*i)));
     TreeSummary {

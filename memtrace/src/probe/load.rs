@@ -6,16 +6,17 @@ use std::{
 };
 
 use aya::{
-    Btf, Ebpf, EbpfLoader,
+    Btf, Ebpf, EbpfLoader, Endianness,
     maps::{Array, MapData, RingBuf},
     programs::{BtfTracePoint, RawTracePoint, RawTracePointRunOptions, TestRun, TracePoint},
 };
+use aya_log::EbpfLogger;
 use memtrace_ebpf::{COMM_LEN, Config, Control, CounterLayout, MAX_CPUS, SumScheme};
 
-use super::{ProbeError, object::OBJECT};
+use super::{ProbeError, attach, object::OBJECT};
 use crate::{
     event::{DecodeError, Event},
-    kernel::{Features, MarkVictim},
+    kernel::{self, Features, MarkVictim},
 };
 
 /// Sizes and choices that are fixed at load.
@@ -30,6 +31,8 @@ pub struct Options {
     /// Take values from the classic tracepoint even if the counters' layout is known;
     /// the offset of `size` in its record (see [`crate::kernel::tracefs`]).
     pub classic_size: Option<u32>,
+    /// Log what the programs do, through the `log` crate.
+    pub log: bool,
     /// How per-CPU shares are summed; `None` chooses by the number of CPUs.
     pub scheme: Option<SumScheme>,
     /// Highest possible CPU number plus one.
@@ -39,6 +42,9 @@ pub struct Options {
     /// Upper bound of process ids, `kernel.pid_max`.
     pub pid_max: u32,
 }
+
+/// The mandatory hook.
+const RSS_STAT: &str = "rss_stat";
 
 /// Above this many CPUs the shares of all of them are too many to read at every event.
 const MAX_CPUS_SUMMED: u32 = 16;
@@ -52,6 +58,7 @@ impl Options {
             max_processes: 32 * 1024,
             ring_bytes: 8 << 20,
             classic_size: None,
+            log: false,
             scheme: None,
             cpus,
             page_size,
@@ -74,6 +81,8 @@ impl Options {
 pub struct Probe {
     pub(super) ebpf: Ebpf,
     ring: RingBuf<MapData>,
+    /// Where the programs' own log lines come out, if they write any.
+    logger: Option<EbpfLogger<&'static dyn log::Log>>,
     root_name: [u8; COMM_LEN],
     pub(super) programs: Vec<&'static str>,
     undecodable: u64,
@@ -96,11 +105,15 @@ impl Probe {
     ///
     /// When the kernel refuses a map or a program.
     pub fn load(
+        kernel: &kernel::Btf,
         features: &Features,
         options: &Options,
         root_name: [u8; COMM_LEN],
     ) -> Result<Self, ProbeError> {
-        let btf = Btf::from_sys_fs().map_err(|source| ProbeError::Btf { source })?;
+        let mut names: Vec<&str> = hooks(features).iter().map(|(_, hook)| *hook).collect();
+        names.push(RSS_STAT);
+        let btf = Btf::parse(&attach::table(kernel, &names), Endianness::default())
+            .map_err(|source| ProbeError::Btf { source })?;
         let layout = if options.classic_size.is_some() {
             CounterLayout::Classic
         } else {
@@ -115,10 +128,18 @@ impl Probe {
             tgid_bits: options.pid_max.next_power_of_two(),
             classic_size: options.classic_size.unwrap_or(0),
         };
+        let log_level: u8 = if options.log {
+            aya_log::Level::Debug as u8
+        } else {
+            0
+        };
         let mut ebpf = EbpfLoader::new()
-            .btf(Some(&btf))
+            // Nothing in the object is to be relocated by type.
+            .btf(None)
             .override_global("OFFSETS", &features.offsets, true)
             .override_global("CONFIG", &config, true)
+            // A constant for the verifier, which drops the logging where it is 0.
+            .override_global(aya_log::LEVEL, &log_level, true)
             .map_max_entries("IMAGES", options.max_images)
             .map_max_entries("PROCESSES", options.max_processes)
             .map_max_entries("TRACKED", config.tgid_bits.div_ceil(64).max(1))
@@ -136,9 +157,21 @@ impl Probe {
             map: "EVENTS",
             source,
         })?;
+        let logger = if options.log {
+            match EbpfLogger::init(&mut ebpf) {
+                Ok(logger) => Some(logger),
+                Err(error) => {
+                    log::warn!("no log lines from the BPF programs: {error}");
+                    None
+                }
+            }
+        } else {
+            None
+        };
         let mut probe = Self {
             ebpf,
             ring,
+            logger,
             root_name,
             programs: Vec::new(),
             undecodable: 0,
@@ -149,10 +182,10 @@ impl Probe {
         }
         if layout == CounterLayout::Classic {
             // In this order: programs are called in the order of attaching.
-            probe.attach("rss_stat_before", "rss_stat", &btf)?;
+            probe.attach("rss_stat_before", RSS_STAT, &btf)?;
             probe.attach_classic()?;
         } else {
-            probe.attach("rss_stat", "rss_stat", &btf)?;
+            probe.attach("rss_stat", RSS_STAT, &btf)?;
         }
         Ok(probe)
     }
@@ -310,6 +343,9 @@ impl Probe {
 
     /// Hands every waiting record to `take`, oldest first.
     pub fn drain(&mut self, mut take: impl FnMut(Event)) {
+        if let Some(logger) = &mut self.logger {
+            logger.flush();
+        }
         while let Some(record) = self.ring.next() {
             match Event::decode(&record) {
                 Ok(event) => take(event),

@@ -1,6 +1,7 @@
 //! Loads and attaches the BPF object and reads its ring and maps. The only module
 //! that calls aya.
 
+mod attach;
 mod error;
 mod load;
 mod object;

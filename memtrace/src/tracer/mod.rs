@@ -35,6 +35,7 @@ pub struct Tracer {
     pub(crate) ring_bytes: Option<u32>,
     pub(crate) no_cross_checks: bool,
     pub(crate) classic: bool,
+    pub(crate) log_programs: bool,
 }
 
 impl Tracer {
@@ -95,6 +96,13 @@ impl Tracer {
     #[must_use]
     pub const fn cross_checks(mut self, check: bool) -> Self {
         self.no_cross_checks = !check;
+        self
+    }
+
+    /// Passes on what the BPF programs log, at level debug, through the `log` crate.
+    #[must_use]
+    pub const fn log_programs(mut self, log: bool) -> Self {
+        self.log_programs = log;
         self
     }
 

@@ -56,9 +56,11 @@ pub(super) fn trace(tracer: &Tracer, spec: &Spec) -> Result<Traced, TraceError> 
     let mut signals = Signals::take_over().map_err(system("take over signals"))?;
     let mut stopped = spawn_stopped(spec, signals.inherited())?;
 
-    let features = Features::from_btf(&Btf::from_sys_fs().map_err(kernel::KernelError::from)?)?;
+    let btf = Btf::from_sys_fs().map_err(kernel::KernelError::from)?;
+    let features = Features::from_btf(&btf)?;
     let options = options(tracer, &features)?;
-    let mut probe = Probe::load(&features, &options, root_name()?).map_err(TraceError::refused)?;
+    let mut probe =
+        Probe::load(&btf, &features, &options, root_name()?).map_err(TraceError::refused)?;
     stopped.rename(probe.root_name())?;
     let root_tgid = probe.registered().map_err(TraceError::refused)?;
     let offset = kernel::clock::realtime_offset()?;
@@ -205,6 +207,7 @@ fn options(tracer: &Tracer, features: &Features) -> Result<Options, TraceError> 
     let cpus = kernel::cpus::possible()?;
     let mut options = Options::new(cpus, cross_check::page_size(), pid_max());
     options.scheme = tracer.sum_scheme;
+    options.log = tracer.log_programs;
     if tracer.classic || features.layout == CounterLayout::Classic {
         options.classic_size = Some(kernel::tracefs::rss_stat_size()?);
     }

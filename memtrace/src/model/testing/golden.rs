@@ -126,10 +126,10 @@ impl<'a> Fields<'a> {
         tree.peak_footprint_low_at = footprint[1].unsigned_abs();
         tree.peak_footprint_high = footprint[2];
         tree.peak_footprint_high_at = footprint[3].unsigned_abs();
-        if let Some((pages, ns)) = self.text("footprint_held").split_once('x') {
+        if let Some((pages, ns)) = self.text("shared_held").split_once('x') {
             let (pages, ns) = (pages.parse().expect("pages"), ns.parse().expect("ns"));
-            tree.footprint_low_integral.add(pages, ns);
-            tree.footprint_low_integral_at = tree.started_at + ns;
+            tree.shared_integral.add(pages, ns);
+            tree.shared_integral_at = tree.started_at + ns;
         }
         tree
     }
