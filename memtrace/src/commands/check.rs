@@ -137,7 +137,7 @@ fn examine() -> Report {
             |features| features.limits.iter().map(ToString::to_string).collect(),
         ),
         tier: programs.loaded.then_some("A"),
-        why_not_better: why_not_better(features.as_ref().ok()),
+        why_not_better: why_not_better(features.as_ref().ok().filter(|_| programs.loaded)),
         programs,
         self_test,
         exact,
