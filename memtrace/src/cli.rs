@@ -26,9 +26,17 @@ Examples:
   memtrace time -v ./job                 GNU time's report with exact numbers
   memtrace check                         what this machine can do, with a self-test";
 
+const RUN_NOTES: &str = "\
+The result goes to standard error; standard input, output and error, the terminal,
+signals and the exit status are the command's own.
+
+Exit status: the command's; if a signal ended it, memtrace dies of the same signal.
+125 if memtrace failed, 126 if the command cannot be run, 127 if it is not found.";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run a command and print what memory its whole process tree used
+    #[command(after_help = RUN_NOTES)]
     Run(Box<RunArgs>),
     /// Run a command and print what GNU time prints, with exact numbers
     #[command(disable_help_flag = true, disable_version_flag = true)]
@@ -40,11 +48,6 @@ pub(crate) enum Command {
     SelfTestWorkload(WorkloadArgs),
 }
 
-/// The result goes to standard error; standard input, output and error, the
-/// terminal, signals and the exit status are the command's own.
-///
-/// Exit status: the command's; if a signal ended it, memtrace dies of the same signal.
-/// 125 if memtrace failed, 126 if the command cannot be run, 127 if it is not found.
 #[derive(Args, Debug)]
 pub(crate) struct RunArgs {
     /// Write everything as JSON to FILE; `-` is standard output, if --stdout sends the
@@ -66,7 +69,7 @@ pub(crate) struct RunArgs {
     /// Run the command as this user (name or id)
     #[arg(short, long, value_name = "USER")]
     pub(crate) user: Option<String>,
-    /// Print nothing if memtrace itself succeeds
+    /// Print nothing, unless the result is not exact
     #[arg(short, long, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
     /// All numbers; -vv also logs what memtrace and its BPF programs do

@@ -1,6 +1,6 @@
 //! Signals to memtrace, up to its death at any moment.
 
-use std::{fs, thread, time::Duration};
+use std::{fs, os::unix::process::CommandExt as _, thread, time::Duration};
 
 use anyhow::{Result, ensure};
 use memtrace_tests::{Lab, Partner, Summary, require_privileges};
@@ -100,7 +100,9 @@ fn stopping_memtrace_stops_the_command_too() -> Result<()> {
     let lab = Lab::new()?;
     let mut line = lab.memtrace_run(&[])?;
     line.extend(lab.script("status @start say ready hear exit 6"));
-    let mut running = Partner::start(&mut lab.fixed(&line))?;
+    // A group of their own, with a parent outside of it in the same session: the kernel
+    // discards SIGTSTP in an orphaned process group, as a runner without a terminal may be.
+    let mut running = Partner::start(lab.fixed(&line).process_group(0))?;
     running.expect("ready")?;
     let both = [running.pid(), lab.status("start")?.pid()?];
     running.signal(Signal::SIGTSTP)?;

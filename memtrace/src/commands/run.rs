@@ -12,7 +12,7 @@ use memtrace::{
     Tracer,
     abi::SumScheme,
     launch::{self, IfExists, OWN_FAILURE, OutputError, Spec, open_output},
-    model::Summary,
+    model::{Summary, Verdict},
     report::{
         json,
         runit::{self, MachineMemory},
@@ -63,6 +63,10 @@ pub(crate) fn main(args: &RunArgs) -> ExitCode {
     let mut failed = None;
     if !args.quiet {
         print(args, summary);
+    } else if summary.certificate.verdict != Verdict::Exact {
+        for reason in &summary.certificate.reasons {
+            say(PROGRAM, format_args!("not exact: {reason}"));
+        }
     }
     if let Some(file) = json {
         let mut out = BufWriter::new(file);
