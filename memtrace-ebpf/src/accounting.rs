@@ -5,7 +5,7 @@
 //! healed by the next one. Everything here runs under the tree's lock.
 
 use memtrace_ebpf::{
-    Image, ImageState, Integral, MEMBERS, Member, Pages, Tree, VM_MEANS, VmField, rss,
+    EPOCHS, Image, ImageState, Integral, MEMBERS, Member, Pages, Tree, VM_MEANS, VmField, rss,
 };
 
 use crate::{
@@ -92,6 +92,12 @@ pub(crate) unsafe fn book(image: *mut Image, tree: *mut Tree, update: &Update) {
             add_to_tree(tree, member, delta, update.at);
             if member != Member::Swap as u32 && delta != 0 {
                 tell_family(image, delta, now, update.ending);
+            } else if member == Member::Swap as u32
+                && delta < 0
+                && !update.ending
+                && family::has_relatives(image)
+            {
+                family::family_swapped_in((*image).mm, -delta);
             }
             note_peaks(tree, update.at, &with_swap);
         }
@@ -330,6 +336,38 @@ pub(crate) unsafe fn note_footprint(tree: *mut Tree, at: u64) {
         if high > (*tree).peak_footprint_high {
             (*tree).peak_footprint_high = high;
             (*tree).peak_footprint_high_at = at;
+        }
+        if shared != 0 {
+            remember(tree, high, at);
+        }
+    }
+}
+
+/// How long a stretch of the recent past is.
+const EPOCH_NS: u64 = 20_000_000;
+
+/// Keeps the largest values of the recent past, while anything is shared.
+#[inline(always)]
+unsafe fn remember(tree: *mut Tree, high: i64, at: u64) {
+    // SAFETY: `tree` is a map value, see `note_footprint`; the index is masked to the
+    // arrays' length, a power of two.
+    unsafe {
+        let mut index = ((*tree).epoch & (EPOCHS as u64 - 1)) as usize;
+        let starts = (&raw mut (*tree).epoch_start).cast::<u64>();
+        let start = *starts.add(index);
+        let fresh = start == 0 || at > start + EPOCH_NS;
+        if fresh {
+            (*tree).epoch += 1;
+            index = (index + 1) & (EPOCHS - 1);
+            *starts.add(index) = at;
+        }
+        let highest = (&raw mut (*tree).epoch_high).cast::<i64>().add(index);
+        if fresh || high > *highest {
+            *highest = high;
+        }
+        let resident = (&raw mut (*tree).epoch_rss).cast::<i64>().add(index);
+        if fresh || (*tree).rss > *resident {
+            *resident = (*tree).rss;
         }
     }
 }

@@ -160,6 +160,10 @@ pub enum SumScheme {
     Touched = 2,
 }
 
+/// Thread group ids are below this: `PID_MAX_LIMIT` (include/linux/threads.h). The
+/// limit in force, `kernel.pid_max`, can change, and since 6.14 belongs to a PID namespace.
+pub const PID_LIMIT: u32 = 4 << 20;
+
 /// Everything else that is decided at start-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
@@ -175,8 +179,6 @@ pub struct Config {
     /// The name by which a process asks to become the root of tree 0 with
     /// `prctl(PR_SET_NAME)`; see the `register` program.
     pub root_name: [u8; crate::COMM_LEN],
-    /// Number of bits in the map of tracked tgids, a power of two.
-    pub tgid_bits: u32,
     /// Offset of `size` in the record of the classic tracepoint `kmem:rss_stat`
     /// ([`CounterLayout::Classic`]).
     pub classic_size: u32,
@@ -191,13 +193,12 @@ impl Config {
         cpus: 0,
         page_shift: 12,
         root_name: [0; crate::COMM_LEN],
-        tgid_bits: 1 << 22,
         classic_size: 24,
     };
 }
 
 const _: () = assert!(size_of::<Offsets>() == 4 * Offsets::COUNT);
-const _: () = assert!(size_of::<Config>() == 40);
+const _: () = assert!(size_of::<Config>() == 36);
 
 #[cfg(feature = "user")]
 // SAFETY: `repr(C)`, only `u32` fields, hence no padding and any bytes are valid.

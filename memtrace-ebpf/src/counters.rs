@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// How often a sum is read again when a share moved meanwhile.
-const TRIES: u32 = 3;
+const TRIES: u32 = 4;
 
 /// Notes that the image was updated on this CPU (scheme B).
 ///
@@ -97,10 +97,12 @@ fn parts(mm: Typed, member: u32) -> Parts {
 pub(crate) fn sum(mm: Typed, member: u32, image: *mut Image, all: bool) -> i64 {
     // SAFETY: fields of the read-only data.
     let (scheme, cpus) = unsafe { (config!(scheme), config!(cpus)) };
-    let mut value = 0;
+    let mut lowest = i64::MAX;
+    let mut verified = false;
+    let mut last = i64::MIN;
     for attempt in 0..TRIES {
         let before = parts(mm, member);
-        value = before.count;
+        let mut value = before.count;
         if before.shares != 0 {
             value += if all || scheme == SumScheme::AllCpus as u32 {
                 all_shares(before.shares, cpus)
@@ -110,19 +112,33 @@ pub(crate) fn sum(mm: Typed, member: u32, image: *mut Image, all: bool) -> i64 {
         }
         // A share that moves into `count` does so under the counter's lock, first
         // added, then subtracted. Neither was under way if the lock was free and
-        // `count` is the same as before.
-        if before.lock == 0 && before.count == parts(mm, member).count {
+        // `count` is the same as before. Whoever reads /proc/PID/status holds the
+        // lock too, and changes nothing: two equal sums in a row tell that.
+        let stable = before.count == parts(mm, member).count;
+        if stable && (before.lock == 0 || value == last) {
+            lowest = value;
+            verified = true;
             break;
+        }
+        last = value;
+        // `count` is read first, so a sum across a move lacks pages rather than
+        // having them twice. What it lacks, the update that moved them brings: its
+        // own event comes right after. The lowest reading can thus not make a peak.
+        if value < lowest {
+            lowest = value;
         }
         if attempt == 0 {
             count(Stat::Torn);
         }
     }
-    if value < 0 {
+    if !verified {
+        count(Stat::Unverified);
+    }
+    if lowest < 0 {
         count(Stat::Negative);
         return 0;
     }
-    value
+    lowest
 }
 
 /// Whether updates may have left out a CPU that was never seen, so that the sums over

@@ -21,7 +21,7 @@
 //! checks each of them once (see `state::wait_for_lock`). Only images that have
 //! relatives pay for the second look-up.
 
-use memtrace_ebpf::{Image, ImageState, Tree, rss};
+use memtrace_ebpf::{EPOCHS, Image, ImageState, Tree, rss};
 
 use crate::{
     accounting::{keep_for_peak, note_footprint},
@@ -33,7 +33,7 @@ use crate::{
 const UNKNOWN: i64 = 1 << 40;
 
 /// How many heirs are told that the image they share with has ended.
-const MAX_HEIRS: u32 = 64;
+const MAX_HEIRS: u32 = 512;
 
 /// Does the image share pages with another one?
 ///
@@ -94,7 +94,7 @@ unsafe fn resident_changed(image: *mut Image, tree: *mut Tree, delta: i64, now: 
             doubt = -delta - (shared - left);
         }
         if ending && (*image).sharer != 0 {
-            // `legacy` says what its end leaves open.
+            // What its end leaves open was counted when it began.
             return;
         }
         if (*image).heir != 0 {
@@ -210,15 +210,90 @@ fn faults_of_owner(mm: u64) -> Option<u64> {
     }
 }
 
+/// A doubt is found that may have existed since the image was looked at last, when
+/// the tree may have been larger: it counts for every moment since then.
+#[inline(always)]
+unsafe fn found_late(image: *mut Image, pages: i64) {
+    // SAFETY: a map value, see the callers.
+    unsafe { family_found_late((*image).mm, pages) };
+}
+
+/// [`found_late`] for the image of `mm`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn family_found_late(mm: u64, pages: i64) -> u64 {
+    let Some((image, tree)) = both(mm) else {
+        return 0;
+    };
+    // SAFETY: map values; indices are below the arrays' length.
+    unsafe {
+        let since = (*image).looked_at;
+        let at = now();
+        (*image).looked_at = at;
+        if pages <= 0 {
+            return 0;
+        }
+        for epoch in 0..EPOCHS {
+            raise_epoch(tree, epoch, since, pages);
+        }
+        let starts = (&raw const (*tree).epoch_start).cast::<u64>();
+        let oldest = *starts.add(((*tree).epoch as usize + 1) & (EPOCHS - 1));
+        // Longer ago than is remembered: the largest ever stands for all.
+        if oldest > since {
+            let high = min((*tree).peak_footprint_high + pages, (*tree).peak_rss);
+            raise_peak(tree, high, at);
+        }
+        add_doubt(image, tree, pages);
+    }
+    0
+}
+
+/// Counts `pages` for one stretch of the past, if it reached beyond `since`.
+#[inline(always)]
+unsafe fn raise_epoch(tree: *mut Tree, epoch: usize, since: u64, pages: i64) {
+    // SAFETY: map values; indices are masked to the arrays' length.
+    unsafe {
+        let starts = (&raw const (*tree).epoch_start).cast::<u64>();
+        let start = *starts.add(epoch);
+        let next = *starts.add((epoch + 1) & (EPOCHS - 1));
+        // The present one has no next; what follows it in the ring is older.
+        let over = next > start && next <= since;
+        if start == 0 || over {
+            return;
+        }
+        let high = (&raw mut (*tree).epoch_high).cast::<i64>().add(epoch);
+        let limit = *(&raw const (*tree).epoch_rss).cast::<i64>().add(epoch);
+        let raised = min(*high + pages, limit);
+        *high = raised;
+        raise_peak(tree, raised, since);
+    }
+}
+
+#[inline(always)]
+unsafe fn raise_peak(tree: *mut Tree, high: i64, at: u64) {
+    // SAFETY: a map value, see the callers.
+    unsafe {
+        if high > (*tree).peak_footprint_high {
+            (*tree).peak_footprint_high = high;
+            (*tree).peak_footprint_high_at = at;
+        }
+    }
+}
+
+#[inline(always)]
+fn min(a: i64, b: i64) -> i64 {
+    if a < b { a } else { b }
+}
+
 /// Takes the faults of the owner since the last look for copies on write, except
 /// those that changed a counter and so brought a page of their own.
 #[inline(always)]
-unsafe fn note_faults(image: *mut Image, tree: *mut Tree, faults: Option<u64>) {
+unsafe fn note_faults(image: *mut Image, faults: Option<u64>) {
     // SAFETY: map values, see the callers.
     unsafe {
         let Some(faults) = faults else {
             if (*image).uncertain < UNKNOWN {
-                add_doubt(image, tree, UNKNOWN);
+                found_late(image, UNKNOWN);
             }
             return;
         };
@@ -230,7 +305,7 @@ unsafe fn note_faults(image: *mut Image, tree: *mut Tree, faults: Option<u64>) {
         let accounted = (*image).fault_pending;
         (*image).fault_pending = 0;
         (*image).faults_seen = faults;
-        add_doubt(image, tree, since as i64 - accounted as i64);
+        found_late(image, since as i64 - accounted as i64);
     }
 }
 
@@ -247,11 +322,74 @@ pub(crate) extern "C" fn family_before_update(mm: u64, increases: u64, at: u64) 
         if (*image).state != ImageState::Active as u32 || current_tgid() != (*image).tgid {
             return 0;
         }
-        note_faults(image, tree, faults_of(Typed::current()));
+        note_faults(image, faults_of(Typed::current()));
         if increases != 0 {
             (*image).fault_pending = 1;
+        } else {
+            // A peak may be passing: what its nearest relatives wrote to counts.
+            note_relatives(image);
         }
         note_footprint(tree, at);
+    }
+    0
+}
+
+#[inline(always)]
+unsafe fn note_relatives(image: *mut Image) {
+    // SAFETY: map values, see the callers.
+    unsafe {
+        if let Some(sharer) = find((*image).sharer) {
+            note_faults(sharer, faults_of_owner((*image).sharer));
+        }
+        if let Some(heir) = find((*image).heir) {
+            note_faults(heir, faults_of_owner((*image).heir));
+        }
+    }
+}
+
+/// The last thread of a process leaves: the last look at what it wrote to.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn family_user_leaves(mm: u64, at: u64) -> u64 {
+    let Some((image, tree)) = both(mm) else {
+        return 0;
+    };
+    // SAFETY: map values.
+    unsafe {
+        if (*image).state != ImageState::Active as u32 || !has_relatives(image) {
+            return 0;
+        }
+        let faults = faults_of(Typed::current());
+        if current_tgid() == (*image).tgid {
+            note_faults(image, faults);
+        } else {
+            let faults = match faults {
+                Some(faults) => faults as i64,
+                None => UNKNOWN,
+            };
+            found_late(image, faults);
+        }
+        note_footprint(tree, at);
+    }
+    0
+}
+
+/// Pages of an image with relatives were swapped in: with swap-out they had left what
+/// it shares, but both sides may have got the same page back.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn family_swapped_in(mm: u64, pages: i64) -> u64 {
+    let Some((image, tree)) = both(mm) else {
+        return 0;
+    };
+    // SAFETY: map values.
+    unsafe {
+        let resident = rss(&(*image).cur);
+        let before = (*image).shared;
+        if pages > 0 && (*image).sharer != 0 {
+            set_shared(image, tree, min(before + pages, resident));
+        }
+        add_doubt(image, tree, pages);
     }
     0
 }
@@ -266,13 +404,15 @@ pub(crate) extern "C" fn family_before_end(mm: u64, at: u64) -> u64 {
     };
     // SAFETY: map values.
     unsafe {
-        if let Some(sharer) = find((*image).sharer) {
-            note_faults(sharer, tree, faults_of_owner((*image).sharer));
+        note_relatives(image);
+        if let Some(sharer) = find((*image).sharer)
+            && (*image).heir != 0
+        {
+            // Its heirs pass to its sharer, and what they shared with it alone then
+            // belongs to one of them.
+            let legacy = rss(&(*image).cur) - (*image).shared + (*image).uncertain;
+            add_doubt(sharer, tree, legacy);
         }
-        if let Some(heir) = find((*image).heir) {
-            note_faults(heir, tree, faults_of_owner((*image).heir));
-        }
-        (*image).legacy = rss(&(*image).cur) - (*image).shared + (*image).uncertain;
         note_footprint(tree, at);
     }
     0
@@ -287,13 +427,15 @@ pub(crate) extern "C" fn family_join(mm: u64, parent: u64) -> u64 {
     };
     // SAFETY: map values.
     unsafe {
-        let now = rss(&(*image).cur);
-        (*image).inherited = now;
-        set_shared(image, tree, now);
+        let resident = rss(&(*image).cur);
+        (*image).inherited = resident;
+        set_shared(image, tree, resident);
         (*image).sharer = (*parent).mm;
         (*image).faults_seen = 0;
         (*image).fault_pending = 0;
+        (*image).looked_at = now();
         if !has_relatives(parent) {
+            (*parent).looked_at = now();
             match faults_of(Typed::current()) {
                 Some(faults) => (*parent).faults_seen = faults,
                 None => (*parent).faults_seen = 0,
@@ -325,6 +467,9 @@ pub(crate) extern "C" fn family_leave(mm: u64) -> u64 {
     unsafe {
         unlink(image, tree);
         bequeath(image, tree);
+        if let Some(sharer) = find((*image).sharer) {
+            cap_doubt(sharer, tree);
+        }
         set_shared(image, tree, 0);
         (*tree).uncertain -= (*image).uncertain;
         (*image).uncertain = 0;
@@ -353,9 +498,7 @@ unsafe fn unlink(image: *mut Image, tree: *mut Tree) {
             Some(younger) => (*younger).older = older,
             None => (*sharer).last_heir = older,
         }
-        if (*sharer).heir == 0 {
-            cap_doubt(sharer, tree);
-        } else {
+        if (*sharer).heir != 0 {
             limit_heir(sharer, tree, rss(&(*sharer).cur));
         }
     }
@@ -377,11 +520,9 @@ unsafe fn bequeath(image: *mut Image, tree: *mut Tree) {
         let last = (*image).last_heir;
         let successor = (*image).sharer;
         if let Some(sharer) = find(successor) {
-            // They share with its sharer too. What they shared with the image
-            // alone now belongs to one of them.
+            // They share with its sharer too.
             tell(first, successor, tree);
             append(sharer, first, last);
-            add_doubt(sharer, tree, (*image).legacy);
             return;
         }
         // The oldest heir is now the first of the family: all its pages count.
@@ -396,6 +537,8 @@ unsafe fn bequeath(image: *mut Image, tree: *mut Tree) {
             tell(rest, first, tree);
             append(heir, rest, last);
             limit_heir(heir, tree, rss(&(*heir).cur));
+            // What the others shared with the ended image alone.
+            add_doubt(heir, tree, (*image).uncertain);
         }
     }
 }

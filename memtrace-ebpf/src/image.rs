@@ -169,8 +169,8 @@ pub struct Image {
     pub shared: i64,
     /// By how much [`Image::shared`] may be too high: pages freed or copied on write since the fork.
     pub uncertain: i64,
-    /// When its end began: pages that only it and its heirs may have shared.
-    pub legacy: i64,
+    /// When the owner's page faults were looked at last.
+    pub looked_at: u64,
     /// Page faults of the owner that are accounted for in [`Image::uncertain`].
     pub faults_seen: u64,
     /// 1 if the last increase seen came from a fault that was not finished yet.

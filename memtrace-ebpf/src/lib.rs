@@ -20,11 +20,13 @@ mod process;
 mod stat;
 mod tree;
 
-pub use config::{ABSENT, Config, CounterLayout, MAX_CPUS, Offsets, SumScheme, TOUCHED_CPUS};
+pub use config::{
+    ABSENT, Config, CounterLayout, MAX_CPUS, Offsets, PID_LIMIT, SumScheme, TOUCHED_CPUS,
+};
 pub use image::{Image, ImageKind, ImageState, Integral, VM_FIELDS, VM_MEANS, VmField, VmMean};
 pub use process::{Process, ProcessFlags};
 pub use stat::Stat;
-pub use tree::{Control, Tree};
+pub use tree::{Control, EPOCHS, Tree};
 
 /// `NR_MM_COUNTERS` of the kernel (`include/linux/mm_types_task.h`).
 pub const MEMBERS: usize = 4;

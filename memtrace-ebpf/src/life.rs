@@ -121,6 +121,10 @@ pub(crate) fn update(mm: Typed, member: u32, image: *mut Image) {
     let at = state::now();
     // SAFETY: map values, under the lock of the image's tree.
     unsafe {
+        if (*image).state == 0 {
+            // Another CPU is just making it; its next update brings this value too.
+            return;
+        }
         let Some(tree) = state::tree((*image).tree) else {
             return;
         };
@@ -295,7 +299,7 @@ pub(crate) unsafe fn note_hiwater(mm: Typed, image: *mut Image) {
 ///
 /// `image` must point at a map value.
 #[inline(always)]
-unsafe fn note_text(mm: Typed, image: *mut Image) {
+pub(crate) unsafe fn note_text(mm: Typed, image: *mut Image) {
     // SAFETY: `image` as the caller vouches; fields of the read-only data.
     unsafe {
         let start: u64 = mm.load(offset!(mm_start_code));
@@ -465,6 +469,8 @@ pub(crate) fn process_created(child: Typed, first_hook: bool) -> Option<u32> {
     };
     if state::insert_process(tgid, &process) {
         state::set_tracked(tgid, true);
+        // SAFETY: a map value.
+        unsafe { crate::atomic::fetch_add((&raw mut (*tree).live).cast(), 1) };
     } else if !first_hook {
         // The first hook has told of it already.
         return None;
@@ -472,7 +478,6 @@ pub(crate) fn process_created(child: Typed, first_hook: bool) -> Option<u32> {
     // SAFETY: a map value.
     unsafe {
         crate::atomic::fetch_add(&raw mut (*tree).processes, 1);
-        crate::atomic::fetch_add((&raw mut (*tree).live).cast(), 1);
     }
     state::send(&event::Fork {
         header: event::Header {

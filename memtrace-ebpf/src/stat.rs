@@ -41,6 +41,8 @@ stats! {
     Negative = "sums below zero, taken for zero",
     /// A sum that was read again because a CPU's share moved meanwhile.
     Torn = "sums read again",
+    /// A sum that stayed unverified: the lowest reading was taken.
+    Unverified = "sums that could not be verified",
     /// An image of a tracked process that was found by a later event than its first.
     Healed = "images found late",
     /// A process that was found by a later event than its creation.

@@ -2,10 +2,13 @@
 
 use aya_ebpf::{
     btf_maps::{Array, HashMap, PerCpuArray, RingBuf},
-    helpers::{bpf_get_current_pid_tgid, generated::bpf_ktime_get_boot_ns},
+    helpers::{
+        bpf_get_current_pid_tgid,
+        generated::{bpf_ktime_get_boot_ns, bpf_probe_read_kernel},
+    },
     macros::btf_map,
 };
-use memtrace_ebpf::{Control, Image, Process, Stat, Tree};
+use memtrace_ebpf::{Control, Image, PID_LIMIT, Process, Stat, Tree};
 
 use crate::atomic;
 
@@ -20,7 +23,7 @@ static PROCESSES: HashMap<u32, Process, 32768> = HashMap::new();
 /// One bit per tgid: is it in [`PROCESSES`]? The one test that everything
 /// untracked has to pay.
 #[btf_map]
-static TRACKED: Array<u64, 65536> = Array::new();
+static TRACKED: Array<u64, { PID_LIMIT as usize / 64 }> = Array::new();
 
 #[btf_map]
 static TREES: Array<Tree, 1> = Array::new();
@@ -165,6 +168,7 @@ pub(crate) fn is_tracked(tgid: u32) -> bool {
 #[inline(always)]
 pub(crate) fn set_tracked(tgid: u32, tracked: bool) {
     let Some(word) = TRACKED.get_ptr_mut(tgid >> 6) else {
+        count(Stat::ProcessesFull);
         return;
     };
     let bit = 1_u64 << (tgid & 63);
@@ -226,13 +230,22 @@ pub(crate) fn next_image_id() -> u64 {
     }
 }
 
-/// How often to try for the lock. Every iteration costs the verifier a branch to
-/// remember, so they are few, and time passes between them.
-const LOCK_TRIES: u32 = 128;
+/// How often to try for the lock: first with little time between, as a holder needs
+/// less than a microsecond, then with much, for one whose virtual CPU is not running.
+/// Every iteration costs the verifier a branch to remember, so they are few.
+const SHORT_WAITS: u32 = 64;
+const LONG_WAITS: u32 = 128;
 
-/// Reads of the clock between two tries: together about 50 microseconds, longer
-/// than any holder needs unless its virtual CPU is not running.
-const LOCK_PAUSE: u32 = 16;
+/// Reads of the clock in a short wait, about a tenth of a microsecond together.
+const SHORT_PAUSE: u32 = 4;
+
+/// Copies of [`IDLE`] onto itself in a long wait, some ten microseconds together.
+const LONG_PAUSE: u32 = 8;
+
+/// Something to copy where time has to pass: the slowest thing that is allowed.
+#[btf_map]
+static IDLE: PerCpuArray<[u8; IDLE_LEN], 1> = PerCpuArray::new();
+const IDLE_LEN: usize = 16 * 1024;
 
 /// Takes the tree's lock, so that no other program changes the same tree; give the
 /// result to [`unlock`].
@@ -266,9 +279,22 @@ pub(crate) extern "C" fn wait_for_lock(index: u64) -> u64 {
     let Some(tree) = tree(index as u32) else {
         return 0;
     };
-    for _ in 0..LOCK_TRIES {
-        for _ in 0..LOCK_PAUSE {
+    for _ in 0..SHORT_WAITS {
+        for _ in 0..SHORT_PAUSE {
             now();
+        }
+        // SAFETY: `tree` points at a map value.
+        if unsafe { atomic::replace(&raw mut (*tree).lock, 0, 1) } {
+            return 1;
+        }
+    }
+    let Some(idle) = IDLE.get_ptr_mut(0) else {
+        return 0;
+    };
+    for _ in 0..LONG_WAITS {
+        for _ in 0..LONG_PAUSE {
+            // SAFETY: source and destination are this CPU's own map value.
+            unsafe { bpf_probe_read_kernel(idle.cast(), IDLE_LEN as u32, idle.cast()) };
         }
         // SAFETY: `tree` points at a map value.
         if unsafe { atomic::replace(&raw mut (*tree).lock, 0, 1) } {

@@ -2,6 +2,9 @@
 
 use crate::{Integral, MEMBERS, Pages};
 
+/// How many stretches of the recent past a [`Tree`] remembers.
+pub const EPOCHS: usize = 8;
+
 /// Totals of one tree; an array map's value.
 ///
 /// Updates are ordered by [`Tree::lock`], so that peak, breakdown and footprint
@@ -49,6 +52,15 @@ pub struct Tree {
     pub shared_integral: Integral,
     /// Until when it is integrated.
     pub shared_integral_at: u64,
+    /// The recent past, for doubts that are found late: [`EPOCHS`] stretches of time,
+    /// the present one at `epoch % EPOCHS`.
+    pub epoch: u64,
+    /// When each began; 0 if it has not been.
+    pub epoch_start: [u64; EPOCHS],
+    /// The largest high bound of the footprint in each.
+    pub epoch_high: [i64; EPOCHS],
+    /// The largest RSS in each.
+    pub epoch_rss: [i64; EPOCHS],
     /// When its first image became active.
     pub started_at: u64,
     /// Counter updates of its images.
@@ -59,7 +71,8 @@ pub struct Tree {
     pub processes: u64,
     /// Processes alive.
     pub live: i64,
-    /// Counter updates that found the record of family relations inconsistent.
+    /// How often the record of who shares with whom was not kept; the footprint's own
+    /// bounds are void then.
     pub family_lost: u64,
 }
 

@@ -25,7 +25,13 @@ pub(crate) fn rss_stat_before(ctx: BtfTracePointContext) -> i32 {
         return 0;
     };
     // SAFETY: this CPU's own slot of a map.
-    unsafe { (*pending).mm = 0 };
+    unsafe {
+        if (*pending).mm != 0 {
+            // The kernel skipped the other program: that value is missing.
+            state::count(Stat::ReadFailed);
+        }
+        (*pending).mm = 0;
+    }
     let image = match state::image(mm.address()) {
         Some(image) => image,
         None => match life::adopt(mm) {

@@ -13,7 +13,7 @@ use memtrace_ebpf::{
 };
 
 use crate::{
-    accounting, counters,
+    accounting, counters, family,
     kernel::{Typed, offset},
     life, state,
 };
@@ -51,6 +51,7 @@ pub(crate) fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
                 // copied, partly without a page-table lock (GUP), so that a CPU
                 // may have a share that no update told of.
                 (*image).tgid = tgid;
+                life::note_text(mm, image);
                 if (*image).state == ImageState::Execing as u32 {
                     accounting::enter_tree(image, tree, at);
                 }
@@ -61,6 +62,17 @@ pub(crate) fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
                 state::unlock(tree, held);
             }
             image_id = (*image).id;
+        }
+    }
+    // SAFETY: map values, under the tree's lock.
+    unsafe {
+        if (*process).flags & ProcessFlags::SHARES_IMAGE != 0
+            && let Some(tree) = state::tree((*process).tree)
+        {
+            // It leaves its creator's image; what it wrote there counts.
+            let held = state::lock(tree);
+            family::family_user_leaves((*process).mm, state::now());
+            state::unlock(tree, held);
         }
     }
     // SAFETY: a map value that only its own process's hooks change.

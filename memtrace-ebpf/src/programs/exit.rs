@@ -10,7 +10,7 @@ use memtrace_ebpf::{
 };
 
 use crate::{
-    atomic,
+    atomic, family,
     kernel::{Typed, offset},
     life, state,
 };
@@ -42,6 +42,11 @@ pub(crate) fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
         let signal = task.follow(offset!(task_signal));
         if signal.load::<i32>(offset!(signal_live)) != 0 {
             return 0;
+        }
+        if let Some(tree) = state::tree((*process).tree) {
+            let held = state::lock(tree);
+            family::family_user_leaves((*process).mm, state::now());
+            state::unlock(tree, held);
         }
         let mm: u64 = task.load(offset!(task_mm));
         if mm != 0

@@ -146,11 +146,7 @@ fn examine() -> Report {
 
 /// Tries our own programs: the only test that answers the question.
 fn load(btf: &Btf, features: &Features, access: &Access) -> Programs {
-    let mut options = Options::new(
-        cpus::possible().unwrap_or(1),
-        cpus::page_size(),
-        4 << 20, // PID_MAX_LIMIT
-    );
+    let mut options = Options::new(cpus::possible().unwrap_or(1), cpus::page_size());
     if features.layout == CounterLayout::Classic {
         options.classic_size = tracefs::rss_stat_size().ok();
     }

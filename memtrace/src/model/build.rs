@@ -35,7 +35,7 @@ pub(super) fn build(
     story: Story,
     ended: BTreeMap<u64, Measured>,
     repeated: &[u64],
-    last: Final,
+    mut last: Final,
 ) -> Summary {
     let mut findings = Findings::default();
     for id in repeated {
@@ -47,10 +47,21 @@ pub(super) fn build(
             .entry(image.id)
             .or_insert_with(|| Measured::alive(image, last.ended_at));
     }
+    end_with_the_last_image(&mut last, &images);
+    bound_footprint(&mut last.tree, &images, &mut findings);
     let mut lives = story.lives();
     let alive = check_processes(&mut lives, &last, &mut findings);
     check_ids(&lives, &images, &last.processes, &mut findings);
     check_images(&images, &last, &mut findings);
+    let root = lives.0.values().any(|life| {
+        let birth = life.birth.as_ref();
+        birth.is_some_and(|birth| birth.flags & ProcessFlags::PRE_EXEC != 0)
+    });
+    if root && images.is_empty() {
+        findings.gap("commands of which no address space was seen", || {
+            "the command itself".to_owned()
+        });
+    }
     check_tree(&images, &last.tree, last.page_size, &mut findings);
 
     let clock = Clock {
@@ -86,6 +97,45 @@ pub(super) fn build(
         processes,
         images: summaries,
     }
+}
+
+/// Once every image has ended, so has the tree: how long it took us to notice must
+/// not dilute its means.
+fn end_with_the_last_image(last: &mut Final, images: &BTreeMap<u64, Measured>) {
+    if images.values().all(|image| image.ended_at.is_some())
+        && let Some(end) = images.values().filter_map(|image| image.ended_at).max()
+    {
+        last.ended_at = end;
+    }
+}
+
+/// Where the record of who shares what was not kept, or does not add up, the footprint
+/// is only known to lie between the largest image and the sum of all.
+fn bound_footprint(tree: &mut Tree, images: &BTreeMap<u64, Measured>, findings: &mut Findings) {
+    let alive = images.values().filter(|image| image.is_alive());
+    let shared = alive.fold(0_i64, |sum, image| sum.saturating_add(image.shared));
+    if tree.family_lost == 0 && tree.shared == shared {
+        return;
+    }
+    findings.footprint_unknown = true;
+    let largest = images
+        .values()
+        .filter(|image| image.counted())
+        .max_by_key(|image| image.peak_rss);
+    tree.peak_footprint_low = largest.map_or(0, |image| image.peak_rss.min(tree.peak_rss));
+    tree.peak_footprint_low_at = largest.map_or(0, |image| image.peak_rss_at);
+    tree.peak_footprint_high = tree.peak_rss;
+    tree.peak_footprint_high_at = tree.peak_rss_at;
+    tree.shared = 0;
+    tree.shared_integral =
+        tree.integral
+            .iter()
+            .fold(memtrace_ebpf::Integral::default(), |sum, member| {
+                memtrace_ebpf::Integral {
+                    hi: sum.hi.saturating_add(member.hi),
+                    lo: sum.lo.saturating_add(member.lo),
+                }
+            });
 }
 
 /// When the tree began; if no image was ever active, when its first process did.

@@ -82,6 +82,8 @@ pub(super) struct Findings {
     /// Largest difference between an image's peak and its members at that moment.
     pub(super) own_peak_difference_bytes: u64,
     pub(super) residual_bytes: u64,
+    /// The footprint's bounds are as wide as they can be.
+    pub(super) footprint_unknown: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -162,7 +164,11 @@ const fn meaning(stat: Stat) -> Meaning {
         // first instruction, too.
         // Each is corrected by the next update of the same counter, which the
         // change that was in flight delivers itself.
-        Stat::Negative | Stat::Torn | Stat::Unlocked | Stat::ProcessHealed => Meaning::Remark,
+        Stat::Negative
+        | Stat::Torn
+        | Stat::Unverified
+        | Stat::Unlocked
+        | Stat::ProcessHealed => Meaning::Remark,
         Stat::Events | Stat::Residual => Meaning::Nothing,
     }
 }
@@ -262,11 +268,10 @@ fn judge_differences(judge: &mut Judge, last: &Final, findings: &Findings) {
             format!("an image's parts at its peak differ from it by {own} bytes"),
         );
     }
-    if last.tree.family_lost > 0 {
-        judge.incomplete(format!(
-            "{} counter updates found the record of shared pages inconsistent (footprint only)",
-            last.tree.family_lost
-        ));
+    if findings.footprint_unknown {
+        judge.remarks.push(
+            "the record of pages shared after fork was not kept; the footprint lies between the largest image and the sum of RSS".to_owned(),
+        );
     }
     if last.tree.unlocked > 0 && last.stats.get(Stat::Unlocked) == 0 {
         judge

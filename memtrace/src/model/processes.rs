@@ -162,7 +162,7 @@ impl<'a> People<'a> {
                 let signal = life
                     .exit
                     .and_then(|exit| Outcome::from_wait_status(exit.wait_status).signal);
-                last && matches!(signal, Some(9 | 11))
+                last && signal.is_some()
             });
         if active && (image.is_alive() || !killed_by_exec) {
             findings.gap("images in use without a record of the process", || {

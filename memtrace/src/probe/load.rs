@@ -39,9 +39,10 @@ pub struct Options {
     pub cpus: u32,
     /// Bytes per page.
     pub page_size: u64,
-    /// Upper bound of process ids, `kernel.pid_max`.
-    pub pid_max: u32,
 }
+
+/// The program of the fallback's classic tracepoint.
+pub(super) const CLASSIC: &str = "rss_stat_size";
 
 /// The mandatory hook.
 const RSS_STAT: &str = "rss_stat";
@@ -52,7 +53,7 @@ const MAX_CPUS_SUMMED: u32 = 16;
 impl Options {
     /// Defaults for a machine.
     #[must_use]
-    pub const fn new(cpus: u32, page_size: u64, pid_max: u32) -> Self {
+    pub const fn new(cpus: u32, page_size: u64) -> Self {
         Self {
             max_images: 16 * 1024,
             max_processes: 32 * 1024,
@@ -62,7 +63,6 @@ impl Options {
             scheme: None,
             cpus,
             page_size,
-            pid_max,
         }
     }
 
@@ -125,7 +125,6 @@ impl Probe {
             cpus: options.cpus.min(MAX_CPUS as u32),
             page_shift: options.page_size.trailing_zeros(),
             root_name,
-            tgid_bits: options.pid_max.next_power_of_two(),
             classic_size: options.classic_size.unwrap_or(0),
         };
         let log_level: u8 = if options.log {
@@ -142,7 +141,6 @@ impl Probe {
             .override_global(aya_log::LEVEL, &log_level, true)
             .map_max_entries("IMAGES", options.max_images)
             .map_max_entries("PROCESSES", options.max_processes)
-            .map_max_entries("TRACKED", config.tgid_bits.div_ceil(64).max(1))
             .map_max_entries("EVENTS", options.ring_bytes)
             .load(OBJECT)
             .map_err(|source| ProbeError::Object {
@@ -224,7 +222,7 @@ impl Probe {
 
     /// The perf tracepoint of the fallback; its fd stays with aya until the probe is dropped.
     fn attach_classic(&mut self) -> Result<(), ProbeError> {
-        const PROGRAM: &str = "rss_stat_size";
+        const PROGRAM: &str = CLASSIC;
         let program: &mut TracePoint = self
             .ebpf
             .program_mut(PROGRAM)
@@ -325,7 +323,7 @@ impl Probe {
 
     /// Detaches the fallback's tracepoint, if it is attached.
     pub(super) fn detach_classic(&mut self) -> Result<(), ProbeError> {
-        const PROGRAM: &str = "rss_stat_size";
+        const PROGRAM: &str = CLASSIC;
         let Some(program) = self.ebpf.program_mut(PROGRAM) else {
             return Ok(());
         };

@@ -8,7 +8,7 @@ use aya::{
 };
 use memtrace_ebpf::{Image, Process, Stat, Tree};
 
-use super::{Probe, ProbeError};
+use super::{Probe, ProbeError, load::CLASSIC};
 use crate::model::{Missed, Stats};
 
 /// The kernel side's state when tracing ended.
@@ -185,6 +185,7 @@ impl Probe {
     fn missed(&self) -> Vec<Missed> {
         self.programs
             .iter()
+            .chain(&[CLASSIC])
             .filter_map(|name| {
                 let count = self.ebpf.program(name).and_then(recursion_misses)?;
                 Some(Missed {
@@ -197,10 +198,12 @@ impl Probe {
 }
 
 fn recursion_misses(program: &Program) -> Option<u64> {
-    let Program::BtfTracePoint(program) = program else {
-        return None;
-    };
-    let fd = program.fd().ok()?;
+    let fd = match program {
+        Program::BtfTracePoint(program) => program.fd(),
+        Program::TracePoint(program) => program.fd(),
+        _ => return None,
+    }
+    .ok()?;
     let info = fs::read_to_string(format!(
         "/proc/self/fdinfo/{}",
         std::os::fd::AsRawFd::as_raw_fd(&std::os::fd::AsFd::as_fd(fd))

@@ -345,7 +345,8 @@ impl From<VmPeaks> for VmDoc {
 /// The kernel's own, approximate numbers.
 #[derive(Serialize)]
 struct KernelDoc {
-    hiwater_rss_bytes: u64,
+    /// Null while the image lives: it is read when its end begins.
+    hiwater_rss_bytes: Option<u64>,
     /// Of the process up to the end of this image; null if it still runs.
     maxrss_bytes: Option<u64>,
 }
@@ -495,7 +496,7 @@ impl ImageDoc {
             vm_averages: image.vm_average.into(),
             residual_bytes: image.residual,
             kernel: KernelDoc {
-                hiwater_rss_bytes: image.kernel_hiwater_rss,
+                hiwater_rss_bytes: image.end_ns.map(|_| image.kernel_hiwater_rss),
                 maxrss_bytes: used.and_then(|used| used.kernel_maxrss),
             },
         }

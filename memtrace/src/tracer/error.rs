@@ -34,7 +34,7 @@ pub enum TraceError {
     Lost {
         /// What failed.
         #[source]
-        source: ProbeError,
+        source: Box<dyn std::error::Error + Send + Sync>,
         /// How the command ended, so that its status can be passed on.
         finished: Box<Finished>,
     },

@@ -1,5 +1,7 @@
 //! What the kernel's features mean for the certificate.
 
+use memtrace_ebpf::MAX_CPUS;
+
 use crate::{kernel, model};
 
 /// A limit of this kernel, as the certificate states it.
@@ -19,4 +21,14 @@ pub(super) fn of_kernel(limit: &kernel::Limit) -> model::Limit {
         reason: limit.to_string(),
         bound_bytes,
     }
+}
+
+/// Shares of CPUs beyond what the programs can sum over would be missing.
+pub(super) fn of_machine(cpus: u32) -> Option<model::Limit> {
+    (cpus as usize > MAX_CPUS).then(|| model::Limit {
+        reason: format!(
+            "this machine may have {cpus} CPUs, but shares are summed over {MAX_CPUS} only"
+        ),
+        bound_bytes: None,
+    })
 }

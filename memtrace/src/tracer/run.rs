@@ -93,11 +93,22 @@ pub(super) fn trace(tracer: &Tracer, spec: &Spec) -> Result<Traced, TraceError> 
         )
         .await
     });
-    let finished = followed?;
+    let finished = match followed {
+        Ok(finished) => finished,
+        Err(error) => {
+            // The command goes on; so that it does not go on alone, wait for it.
+            let finished = running.wait().map_err(system("wait for the command"))?;
+            signals.restore();
+            return Err(TraceError::Lost {
+                source: Box::new(error),
+                finished: Box::new(finished),
+            });
+        }
+    };
     signals.restore();
 
     let lost = |source: ProbeError| TraceError::Lost {
-        source,
+        source: source.into(),
         finished: Box::new(finished),
     };
     let ended_at = kernel::clock::boottime()?;
@@ -114,7 +125,12 @@ pub(super) fn trace(tracer: &Tracer, spec: &Spec) -> Result<Traced, TraceError> 
         undecodable: probe.undecodable(),
         cross_checks: checker.result(),
         tier: "A".to_owned(),
-        limits: features.limits.iter().map(limits::of_kernel).collect(),
+        limits: features
+            .limits
+            .iter()
+            .map(limits::of_kernel)
+            .chain(limits::of_machine(options.cpus))
+            .collect(),
         page_size: options.page_size,
         command: spec
             .argv()
@@ -205,7 +221,7 @@ async fn ended(pidfd: Option<&Watched>) {
 
 fn options(tracer: &Tracer, features: &Features) -> Result<Options, TraceError> {
     let cpus = kernel::cpus::possible()?;
-    let mut options = Options::new(cpus, cross_check::page_size(), pid_max());
+    let mut options = Options::new(cpus, cross_check::page_size());
     options.scheme = tracer.sum_scheme;
     options.log = tracer.log_programs;
     if tracer.classic || features.layout == CounterLayout::Classic {
@@ -222,15 +238,6 @@ fn options(tracer: &Tracer, features: &Features) -> Result<Options, TraceError> 
         options.ring_bytes = bytes.clamp(page, 1 << 30).next_power_of_two();
     }
     Ok(options)
-}
-
-/// `kernel.pid_max`; the largest value the kernel allows where it cannot be read
-/// (`PID_MAX_LIMIT`, include/linux/threads.h).
-fn pid_max() -> u32 {
-    fs::read_to_string("/proc/sys/kernel/pid_max")
-        .ok()
-        .and_then(|text| text.trim().parse().ok())
-        .unwrap_or(4 << 20)
 }
 
 /// A name that no other process has: 15 characters, mostly random.

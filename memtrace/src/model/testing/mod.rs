@@ -6,7 +6,9 @@ mod golden;
 mod properties;
 mod simulator;
 
-use memtrace_ebpf::{Image, ImageKind, ImageState, Integral, MEMBERS, Process, Tree, event};
+use memtrace_ebpf::{
+    EPOCHS, Image, ImageKind, ImageState, Integral, MEMBERS, Process, Tree, event,
+};
 
 use super::{CrossChecks, Final, Stats};
 use crate::event::Event;
@@ -62,6 +64,10 @@ pub(crate) fn tree() -> Tree {
         peak_footprint_high_at: 0,
         shared_integral: Integral::default(),
         shared_integral_at: 0,
+        epoch: 0,
+        epoch_start: [0; EPOCHS],
+        epoch_high: [0; EPOCHS],
+        epoch_rss: [0; EPOCHS],
         started_at: 0,
         events: 0,
         images: 0,
