@@ -3,8 +3,8 @@
 //! `kernel` reads kernel memory, `state` holds the maps, `atomic` wraps the
 //! atomics, `counters` sums the kernel's counters, `accounting` books a value to
 //! an image and its tree, `family` follows which fork images still share pages,
-//! `life` creates and ends images and processes, and `programs` has one file per
-//! hook family that ties an event of the kernel to those.
+//! `life` makes, updates and ends images, `creation` takes in processes, and
+//! `programs` has one file per hook family that ties an event of the kernel to those.
 #![no_std]
 #![no_main]
 #![feature(core_intrinsics)]
@@ -16,6 +16,7 @@
 mod accounting;
 mod atomic;
 mod counters;
+mod creation;
 mod family;
 mod kernel;
 mod life;

@@ -13,7 +13,7 @@ use memtrace_ebpf::{
 };
 
 use crate::{
-    accounting, counters, family,
+    accounting, counters, creation, family,
     kernel::{Typed, offset},
     life, state,
 };
@@ -102,7 +102,7 @@ pub(crate) fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
             let signal = task.follow(offset!(task_signal));
             (*record).maxrss = signal.load(offset!(signal_maxrss));
             (*record).reserved = 0;
-            (*record).comm = life::comm(task);
+            (*record).comm = creation::comm(task);
             read_path(record, bprm);
             read_args(record, mm);
         }

@@ -6,12 +6,12 @@
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use aya_log_ebpf::debug;
 
-use crate::{kernel::Typed, life, state};
+use crate::{creation, kernel::Typed, state};
 
 /// Arguments: the new task, clone flags.
 #[btf_tracepoint(function = "task_newtask")]
 pub(crate) fn task_newtask(ctx: BtfTracePointContext) -> i32 {
-    if let Some(tgid) = life::process_created(Typed::new(ctx.arg::<*const u8>(0)), true) {
+    if let Some(tgid) = creation::process_created(Typed::new(ctx.arg::<*const u8>(0)), true) {
         debug!(&ctx, "process {} creates {}", state::current_tgid(), tgid);
     }
     0
@@ -20,7 +20,7 @@ pub(crate) fn task_newtask(ctx: BtfTracePointContext) -> i32 {
 /// Arguments: parent, child.
 #[btf_tracepoint(function = "sched_process_fork")]
 pub(crate) fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
-    if let Some(tgid) = life::process_created(Typed::new(ctx.arg::<*const u8>(1)), false) {
+    if let Some(tgid) = creation::process_created(Typed::new(ctx.arg::<*const u8>(1)), false) {
         debug!(
             &ctx,
             "process {} creates {}, seen by the second hook only",

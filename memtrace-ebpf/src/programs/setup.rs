@@ -13,8 +13,9 @@ use aya_log_ebpf::debug;
 use memtrace_ebpf::{COMM_LEN, MAX_CPUS};
 
 use crate::{
+    atomic, creation,
     kernel::{Typed, as_number, config, offset},
-    life, state,
+    state,
 };
 
 /// Run once with `BPF_PROG_TEST_RUN`: fills `Control::cpu_offset`.
@@ -93,7 +94,40 @@ pub(crate) fn register(ctx: BtfTracePointContext) -> i32 {
             }
         }
     }
-    life::root_registered(task);
+    creation::root_registered(task);
     debug!(&ctx, "process {} is the root", state::current_tgid());
+    0
+}
+
+/// Run with `BPF_PROG_TEST_RUN` by the self-test: do the atomics return what they
+/// should? A compiler that gets one wrong (see `atomic`) would spoil every number.
+#[raw_tracepoint(tracepoint = "sys_enter")]
+pub(crate) fn check_atomics(ctx: RawTracePointContext) -> i32 {
+    let _ = ctx.as_ptr();
+    let Some(word) = state::offset_probe().get_ptr_mut(0) else {
+        return 100;
+    };
+    // SAFETY: this CPU's own value of a map.
+    unsafe {
+        atomic::swap(word, 40);
+        if atomic::fetch_add(word, 2) != 40 {
+            return 1;
+        }
+        if atomic::swap(word, 7) != 42 {
+            return 2;
+        }
+        if !atomic::replace(word, 7, 8) {
+            return 3;
+        }
+        if atomic::replace(word, 7, 9) {
+            return 4;
+        }
+        if atomic::fetch_add(word, 1_u64.wrapping_neg()) != 8 {
+            return 5;
+        }
+        if atomic::swap(word, 0) != 7 {
+            return 6;
+        }
+    }
     0
 }

@@ -102,7 +102,8 @@ fn examine() -> Report {
     } else {
         Vec::new()
     };
-    let exact = programs.loaded && self_test.iter().all(|round| round.passed);
+    let exact =
+        programs.loaded && programs.error.is_none() && self_test.iter().all(|round| round.passed);
     let read = |path: &str| {
         fs::read_to_string(path)
             .map_or_else(|_| "unknown".to_owned(), |text| text.trim().to_owned())
@@ -151,9 +152,13 @@ fn load(btf: &Btf, features: &Features, access: &Access) -> Programs {
         options.classic_size = tracefs::rss_stat_size().ok();
     }
     match Probe::load(btf, features, &options, *b"mt-check-check\0\0") {
-        Ok(_) => Programs {
+        Ok(mut probe) => Programs {
             loaded: true,
-            error: None,
+            error: match probe.check_atomics() {
+                Ok(None) => None,
+                Ok(Some(which)) => Some(format!("atomic operation {which} of BPF is wrong here")),
+                Err(error) => Some(error.to_string()),
+            },
             remedy: None,
         },
         Err(error) => {

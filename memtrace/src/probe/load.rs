@@ -7,8 +7,10 @@ use std::{
 
 use aya::{
     Btf, Ebpf, EbpfLoader, Endianness,
-    maps::{Array, MapData, RingBuf},
-    programs::{BtfTracePoint, RawTracePoint, RawTracePointRunOptions, TestRun, TracePoint},
+    maps::{Array, Map, MapData, RingBuf},
+    programs::{
+        BtfTracePoint, Program, RawTracePoint, RawTracePointRunOptions, TestRun, TracePoint,
+    },
 };
 use aya_log::EbpfLogger;
 use memtrace_ebpf::{COMM_LEN, Config, Control, CounterLayout, MAX_CPUS, SumScheme};
@@ -200,14 +202,7 @@ impl Probe {
         hook: &'static str,
         btf: &Btf,
     ) -> Result<(), ProbeError> {
-        let found: &mut BtfTracePoint = self
-            .ebpf
-            .program_mut(program)
-            .and_then(|found| found.try_into().ok())
-            .ok_or(ProbeError::Missing {
-                kind: "program",
-                name: program,
-            })?;
+        let found: &mut BtfTracePoint = program_mut(&mut self.ebpf, program)?;
         found.load(hook, btf).map_err(|source| ProbeError::Load {
             program,
             source: Box::new(source),
@@ -223,14 +218,7 @@ impl Probe {
     /// The perf tracepoint of the fallback; its fd stays with aya until the probe is dropped.
     fn attach_classic(&mut self) -> Result<(), ProbeError> {
         const PROGRAM: &str = CLASSIC;
-        let program: &mut TracePoint = self
-            .ebpf
-            .program_mut(PROGRAM)
-            .and_then(|found| found.try_into().ok())
-            .ok_or(ProbeError::Missing {
-                kind: "program",
-                name: PROGRAM,
-            })?;
+        let program: &mut TracePoint = program_mut(&mut self.ebpf, PROGRAM)?;
         program.load().map_err(|source| ProbeError::Load {
             program: PROGRAM,
             source: Box::new(source),
@@ -245,31 +233,35 @@ impl Probe {
     }
 
     fn find_cpu_offsets(&mut self) -> Result<(), ProbeError> {
-        const PROGRAM: &str = "find_cpu_offsets";
-        let program: &mut RawTracePoint = self
-            .ebpf
-            .program_mut(PROGRAM)
-            .and_then(|found| found.try_into().ok())
-            .ok_or(ProbeError::Missing {
-                kind: "program",
-                name: PROGRAM,
-            })?;
-        program.load().map_err(|source| ProbeError::Load {
-            program: PROGRAM,
+        match self.run_once("find_cpu_offsets")? {
+            0 => Ok(()),
+            step => Err(ProbeError::CpuOffsets { step }),
+        }
+    }
+
+    /// Whether the atomics that the programs are compiled to give what they should on
+    /// this machine; the number of the first that does not otherwise.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses the program that tries them.
+    pub fn check_atomics(&mut self) -> Result<Option<u32>, ProbeError> {
+        let failed = self.run_once("check_atomics")?;
+        Ok((failed != 0).then_some(failed))
+    }
+
+    /// Runs a program by itself (`BPF_PROG_TEST_RUN`); gives its return value.
+    fn run_once(&mut self, name: &'static str) -> Result<u32, ProbeError> {
+        let program: &mut RawTracePoint = program_mut(&mut self.ebpf, name)?;
+        let failed = |source| ProbeError::Load {
+            program: name,
             source: Box::new(source),
-        })?;
+        };
+        program.load().map_err(failed)?;
         let result = program
             .test_run(RawTracePointRunOptions::new())
-            .map_err(|source| ProbeError::Load {
-                program: PROGRAM,
-                source: Box::new(source),
-            })?;
-        if result.return_value != 0 {
-            return Err(ProbeError::CpuOffsets {
-                step: result.return_value,
-            });
-        }
-        Ok(())
+            .map_err(failed)?;
+        Ok(result.return_value)
     }
 
     /// Ends registration: the root is known from here on.
@@ -286,12 +278,16 @@ impl Probe {
         Ok(control.root_tgid)
     }
 
+    /// A map of the object.
+    pub(super) fn map(&self, name: &'static str) -> Result<&Map, ProbeError> {
+        self.ebpf
+            .map(name)
+            .ok_or(ProbeError::Missing { kind: "map", name })
+    }
+
     pub(super) fn control(&self) -> Result<Control, ProbeError> {
         const MAP: &str = "CONTROL";
-        let map = self.ebpf.map(MAP).ok_or(ProbeError::Missing {
-            kind: "map",
-            name: MAP,
-        })?;
+        let map = self.map(MAP)?;
         let failed = |source| ProbeError::Map {
             operation: "read",
             map: MAP,
@@ -305,14 +301,7 @@ impl Probe {
 
     /// Unloads one program, which detaches it too.
     pub(super) fn detach(&mut self, program: &'static str) -> Result<(), ProbeError> {
-        let found: &mut BtfTracePoint = self
-            .ebpf
-            .program_mut(program)
-            .and_then(|found| found.try_into().ok())
-            .ok_or(ProbeError::Missing {
-                kind: "program",
-                name: program,
-            })?;
+        let found: &mut BtfTracePoint = program_mut(&mut self.ebpf, program)?;
         found.unload().map_err(|source| ProbeError::Attach {
             program,
             source: Box::new(source),
@@ -361,6 +350,19 @@ impl Probe {
     pub const fn undecodable(&self) -> u64 {
         self.undecodable
     }
+}
+
+/// A program of the object, as its own type.
+fn program_mut<'a, P>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, ProbeError>
+where
+    &'a mut P: TryFrom<&'a mut Program>,
+{
+    ebpf.program_mut(name)
+        .and_then(|program| program.try_into().ok())
+        .ok_or(ProbeError::Missing {
+            kind: "program",
+            name,
+        })
 }
 
 impl AsFd for Probe {

@@ -42,10 +42,7 @@ impl Probe {
     /// When the map cannot be read.
     pub fn tree(&self) -> Result<Tree, ProbeError> {
         const MAP: &str = "TREES";
-        let map = self.ebpf.map(MAP).ok_or(ProbeError::Missing {
-            kind: "map",
-            name: MAP,
-        })?;
+        let map = self.map(MAP)?;
         Array::<_, Tree>::try_from(map)
             .map_err(map_error("open", MAP))?
             .get(&0, 0)
@@ -59,10 +56,7 @@ impl Probe {
     /// When the map cannot be read.
     pub fn image(&self, mm: u64) -> Result<Option<Image>, ProbeError> {
         const MAP: &str = "IMAGES";
-        let map = self.ebpf.map(MAP).ok_or(ProbeError::Missing {
-            kind: "map",
-            name: MAP,
-        })?;
+        let map = self.map(MAP)?;
         match HashMap::<_, u64, Image>::try_from(map)
             .map_err(map_error("open", MAP))?
             .get(&mm, 0)
@@ -80,10 +74,7 @@ impl Probe {
     /// When the map cannot be read.
     pub fn process(&self, tgid: u32) -> Result<Option<Process>, ProbeError> {
         const MAP: &str = "PROCESSES";
-        let map = self.ebpf.map(MAP).ok_or(ProbeError::Missing {
-            kind: "map",
-            name: MAP,
-        })?;
+        let map = self.map(MAP)?;
         match HashMap::<_, u32, Process>::try_from(map)
             .map_err(map_error("open", MAP))?
             .get(&tgid, 0)
@@ -136,10 +127,7 @@ impl Probe {
 
     fn all_images(&self) -> Result<Vec<Image>, ProbeError> {
         const MAP: &str = "IMAGES";
-        let map = self.ebpf.map(MAP).ok_or(ProbeError::Missing {
-            kind: "map",
-            name: MAP,
-        })?;
+        let map = self.map(MAP)?;
         HashMap::<_, u64, Image>::try_from(map)
             .map_err(map_error("open", MAP))?
             .iter()
@@ -150,10 +138,7 @@ impl Probe {
 
     fn all_processes(&self) -> Result<Vec<Process>, ProbeError> {
         const MAP: &str = "PROCESSES";
-        let map = self.ebpf.map(MAP).ok_or(ProbeError::Missing {
-            kind: "map",
-            name: MAP,
-        })?;
+        let map = self.map(MAP)?;
         HashMap::<_, u32, Process>::try_from(map)
             .map_err(map_error("open", MAP))?
             .iter()
@@ -164,10 +149,7 @@ impl Probe {
 
     fn stats(&self) -> Result<Stats, ProbeError> {
         const MAP: &str = "STATS";
-        let map = self.ebpf.map(MAP).ok_or(ProbeError::Missing {
-            kind: "map",
-            name: MAP,
-        })?;
+        let map = self.map(MAP)?;
         let stats = PerCpuArray::<_, u64>::try_from(map).map_err(map_error("open", MAP))?;
         Stat::ALL
             .into_iter()

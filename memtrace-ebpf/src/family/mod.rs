@@ -21,12 +21,18 @@
 //! checks each of them once (see `state::wait_for_lock`). Only images that have
 //! relatives pay for the second look-up.
 
-use memtrace_ebpf::{EPOCHS, Image, ImageState, Tree, rss};
+mod doubt;
+
+use core::cmp::min;
+
+use memtrace_ebpf::{Image, ImageState, Tree, rss};
+
+pub(crate) use doubt::{family_before_end, family_before_update, family_user_leaves};
 
 use crate::{
-    accounting::{keep_for_peak, note_footprint},
-    kernel::{Typed, offset, probe},
-    state::{current_tgid, image as find, now, tree},
+    accounting::keep_for_peak,
+    kernel::Typed,
+    state::{image as find, now, tree},
 };
 
 /// Stands for "all of it": added to `uncertain` when nothing is known about writes.
@@ -172,208 +178,6 @@ unsafe fn cap_doubt(image: *mut Image, tree: *mut Tree) {
     }
 }
 
-/// Page faults of the task's process, with those that took place since the task
-/// began, or `None` if it has several threads, whose counts cannot be added here.
-#[inline(always)]
-fn faults_of(task: Typed) -> Option<u64> {
-    // SAFETY: fields of the read-only data.
-    unsafe {
-        let signal = task.follow(offset!(task_signal));
-        let threads: i32 = signal.load(offset!(signal_nr_threads));
-        if threads > 1 {
-            return None;
-        }
-        let own: u64 =
-            task.load::<u64>(offset!(task_min_flt)) + task.load::<u64>(offset!(task_maj_flt));
-        let gone: u64 = signal.load::<u64>(offset!(signal_min_flt))
-            + signal.load::<u64>(offset!(signal_maj_flt));
-        Some(own + gone)
-    }
-}
-
-/// The same for the owner of an mm that is known by address only.
-#[inline(always)]
-fn faults_of_owner(mm: u64) -> Option<u64> {
-    // SAFETY: fields of the read-only data.
-    unsafe {
-        let owner: u64 = probe(mm, offset!(mm_owner))?;
-        let signal: u64 = probe(owner, offset!(task_signal))?;
-        let threads: i32 = probe(signal, offset!(signal_nr_threads))?;
-        if threads > 1 {
-            return None;
-        }
-        let own: u64 = probe::<u64>(owner, offset!(task_min_flt))?
-            + probe::<u64>(owner, offset!(task_maj_flt))?;
-        let gone: u64 = probe::<u64>(signal, offset!(signal_min_flt))?
-            + probe::<u64>(signal, offset!(signal_maj_flt))?;
-        Some(own + gone)
-    }
-}
-
-/// A doubt is found that may have existed since the image was looked at last, when
-/// the tree may have been larger: it counts for every moment since then.
-#[inline(always)]
-unsafe fn found_late(image: *mut Image, pages: i64) {
-    // SAFETY: a map value, see the callers.
-    unsafe { family_found_late((*image).mm, pages) };
-}
-
-/// [`found_late`] for the image of `mm`.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn family_found_late(mm: u64, pages: i64) -> u64 {
-    let Some((image, tree)) = both(mm) else {
-        return 0;
-    };
-    // SAFETY: map values; indices are below the arrays' length.
-    unsafe {
-        let since = (*image).looked_at;
-        let at = now();
-        (*image).looked_at = at;
-        if pages <= 0 {
-            return 0;
-        }
-        for epoch in 0..EPOCHS {
-            raise_epoch(tree, epoch, since, pages);
-        }
-        let starts = (&raw const (*tree).epoch_start).cast::<u64>();
-        let oldest = *starts.add(((*tree).epoch as usize + 1) & (EPOCHS - 1));
-        // Longer ago than is remembered: the largest ever stands for all.
-        if oldest > since {
-            let high = min((*tree).peak_footprint_high + pages, (*tree).peak_rss);
-            raise_peak(tree, high, at);
-        }
-        add_doubt(image, tree, pages);
-    }
-    0
-}
-
-/// Counts `pages` for one stretch of the past, if it reached beyond `since`.
-#[inline(always)]
-unsafe fn raise_epoch(tree: *mut Tree, epoch: usize, since: u64, pages: i64) {
-    // SAFETY: map values; indices are masked to the arrays' length.
-    unsafe {
-        let starts = (&raw const (*tree).epoch_start).cast::<u64>();
-        let start = *starts.add(epoch);
-        let next = *starts.add((epoch + 1) & (EPOCHS - 1));
-        // The present one has no next; what follows it in the ring is older.
-        let over = next > start && next <= since;
-        if start == 0 || over {
-            return;
-        }
-        let high = (&raw mut (*tree).epoch_high).cast::<i64>().add(epoch);
-        let limit = *(&raw const (*tree).epoch_rss).cast::<i64>().add(epoch);
-        let raised = min(*high + pages, limit);
-        *high = raised;
-        raise_peak(tree, raised, since);
-    }
-}
-
-#[inline(always)]
-unsafe fn raise_peak(tree: *mut Tree, high: i64, at: u64) {
-    // SAFETY: a map value, see the callers.
-    unsafe {
-        if high > (*tree).peak_footprint_high {
-            (*tree).peak_footprint_high = high;
-            (*tree).peak_footprint_high_at = at;
-        }
-    }
-}
-
-#[inline(always)]
-fn min(a: i64, b: i64) -> i64 {
-    if a < b { a } else { b }
-}
-
-/// Takes the faults of the owner since the last look for copies on write, except
-/// those that changed a counter and so brought a page of their own.
-#[inline(always)]
-unsafe fn note_faults(image: *mut Image, faults: Option<u64>) {
-    // SAFETY: map values, see the callers.
-    unsafe {
-        let Some(faults) = faults else {
-            if (*image).uncertain < UNKNOWN {
-                found_late(image, UNKNOWN);
-            }
-            return;
-        };
-        let since = faults.wrapping_sub((*image).faults_seen);
-        if since == 0 || since > i64::MAX as u64 {
-            return;
-        }
-        // The fault that the last increase came from is counted by now.
-        let accounted = (*image).fault_pending;
-        (*image).fault_pending = 0;
-        (*image).faults_seen = faults;
-        found_late(image, since as i64 - accounted as i64);
-    }
-}
-
-/// Before an update of an image with relatives: learns of the pages that its owner
-/// wrote to since the last one. `increases` says that the update adds pages.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn family_before_update(mm: u64, increases: u64, at: u64) -> u64 {
-    let Some((image, tree)) = both(mm) else {
-        return 0;
-    };
-    // SAFETY: map values.
-    unsafe {
-        if (*image).state != ImageState::Active as u32 || current_tgid() != (*image).tgid {
-            return 0;
-        }
-        note_faults(image, faults_of(Typed::current()));
-        if increases != 0 {
-            (*image).fault_pending = 1;
-        } else {
-            // A peak may be passing: what its nearest relatives wrote to counts.
-            note_relatives(image);
-        }
-        note_footprint(tree, at);
-    }
-    0
-}
-
-#[inline(always)]
-unsafe fn note_relatives(image: *mut Image) {
-    // SAFETY: map values, see the callers.
-    unsafe {
-        if let Some(sharer) = find((*image).sharer) {
-            note_faults(sharer, faults_of_owner((*image).sharer));
-        }
-        if let Some(heir) = find((*image).heir) {
-            note_faults(heir, faults_of_owner((*image).heir));
-        }
-    }
-}
-
-/// The last thread of a process leaves: the last look at what it wrote to.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn family_user_leaves(mm: u64, at: u64) -> u64 {
-    let Some((image, tree)) = both(mm) else {
-        return 0;
-    };
-    // SAFETY: map values.
-    unsafe {
-        if (*image).state != ImageState::Active as u32 || !has_relatives(image) {
-            return 0;
-        }
-        let faults = faults_of(Typed::current());
-        if current_tgid() == (*image).tgid {
-            note_faults(image, faults);
-        } else {
-            let faults = match faults {
-                Some(faults) => faults as i64,
-                None => UNKNOWN,
-            };
-            found_late(image, faults);
-        }
-        note_footprint(tree, at);
-    }
-    0
-}
-
 /// Pages of an image with relatives were swapped in: with swap-out they had left what
 /// it shares, but both sides may have got the same page back.
 #[unsafe(no_mangle)]
@@ -390,30 +194,6 @@ pub(crate) extern "C" fn family_swapped_in(mm: u64, pages: i64) -> u64 {
             set_shared(image, tree, min(before + pages, resident));
         }
         add_doubt(image, tree, pages);
-    }
-    0
-}
-
-/// Before the image is torn down: learns of the pages that the relatives wrote to
-/// while both were whole.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn family_before_end(mm: u64, at: u64) -> u64 {
-    let Some((image, tree)) = both(mm) else {
-        return 0;
-    };
-    // SAFETY: map values.
-    unsafe {
-        note_relatives(image);
-        if let Some(sharer) = find((*image).sharer)
-            && (*image).heir != 0
-        {
-            // Its heirs pass to its sharer, and what they shared with it alone then
-            // belongs to one of them.
-            let legacy = rss(&(*image).cur) - (*image).shared + (*image).uncertain;
-            add_doubt(sharer, tree, legacy);
-        }
-        note_footprint(tree, at);
     }
     0
 }
@@ -436,7 +216,7 @@ pub(crate) extern "C" fn family_join(mm: u64, parent: u64) -> u64 {
         (*image).looked_at = now();
         if !has_relatives(parent) {
             (*parent).looked_at = now();
-            match faults_of(Typed::current()) {
+            match doubt::faults_of(Typed::current()) {
                 Some(faults) => (*parent).faults_seen = faults,
                 None => (*parent).faults_seen = 0,
             }

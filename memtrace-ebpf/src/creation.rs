@@ -1,0 +1,225 @@
+//! Processes: how one comes into the record, by creation or by registering as root.
+
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
+use memtrace_ebpf::{COMM_LEN, ImageKind, ImageState, Process, ProcessFlags, Stat, event};
+
+use crate::{
+    accounting, counters, family,
+    kernel::{Typed, offset, probe},
+    life, state,
+};
+
+/// The process's id in its own PID namespace.
+#[inline(always)]
+fn namespace_tgid(task: Typed) -> u32 {
+    // SAFETY: fields of the read-only data.
+    unsafe {
+        let pid: u64 = task.load(offset!(task_thread_pid));
+        let level: u32 = probe(pid, offset!(pid_level)).unwrap_or(0);
+        let at = u64::from(offset!(pid_numbers))
+            + u64::from(level & 31) * u64::from(offset!(upid_stride));
+        probe::<u32>(pid + at, offset!(upid_nr)).unwrap_or(0)
+    }
+}
+
+/// `comm` of a task.
+#[inline(always)]
+pub(crate) fn comm(task: Typed) -> [u8; COMM_LEN] {
+    let mut comm = [0_u8; COMM_LEN];
+    // SAFETY: the helper checks the source; the destination has the given length.
+    unsafe {
+        bpf_probe_read_kernel(
+            (&raw mut comm).cast(),
+            COMM_LEN as u32,
+            (task.address() + u64::from(offset!(task_comm))) as *const _,
+        );
+    }
+    comm
+}
+
+/// A process was created by the current one: its tgid, if it is new to us. Called from
+/// two hooks, of which the second finds nothing left to do.
+#[inline(always)]
+pub(crate) fn process_created(child: Typed, first_hook: bool) -> Option<u32> {
+    let creator = state::current_tgid();
+    if !state::is_tracked(creator) {
+        return None;
+    }
+    // SAFETY: fields of the read-only data.
+    let (pid, tgid, mm, own_mm) = unsafe {
+        (
+            child.load::<u32>(offset!(task_pid)),
+            child.load::<u32>(offset!(task_tgid)),
+            child.follow(offset!(task_mm)),
+            Typed::current().load::<u64>(offset!(task_mm)),
+        )
+    };
+    if pid != tgid {
+        if first_hook && let Some(process) = state::process(tgid) {
+            // SAFETY: a map value; threads may be created on several CPUs.
+            unsafe { crate::atomic::fetch_add((&raw mut (*process).threads).cast(), 1) };
+        }
+        return None;
+    }
+    // SAFETY: a field of the read-only data.
+    let started_at = unsafe { child.load::<u64>(offset!(task_start_boottime)) };
+    if let Some(known) = state::process(tgid) {
+        // SAFETY: a map value.
+        if unsafe { (*known).started_at } == started_at {
+            return None;
+        }
+    }
+    if !first_hook {
+        state::count(Stat::ProcessHealed);
+    }
+    let shares = mm.address() == own_mm;
+    let mut flags = 0;
+    let mut image_id = 0;
+    let mut inherited = 0;
+    let tree = state::tree(0)?;
+    if shares {
+        flags = ProcessFlags::SHARES_IMAGE;
+        if let Some(image) = state::image(mm.address()) {
+            // SAFETY: a map value.
+            image_id = unsafe { (*image).id };
+        }
+    } else if mm.address() != 0 {
+        let known = state::image(mm.address());
+        let late = known.is_none();
+        let image = match known {
+            Some(image) => Some(image),
+            None => {
+                state::count(Stat::Healed);
+                life::create(mm, tgid, ImageKind::Fork)
+            }
+        };
+        if let Some(image) = image {
+            // SAFETY: map values, under the tree's lock.
+            unsafe {
+                let held = state::lock(tree);
+                accounting::keep_for_peak(image, tree);
+                if late && counters::may_lack_cpus() {
+                    let values = counters::sums(mm, image);
+                    accounting::settle(image, tree, &values, state::now());
+                }
+                (*image).tgid = tgid;
+                (*image).state = ImageState::Active as u32;
+                if let Some(parent) = state::image(own_mm) {
+                    family::family_join((*image).mm, (*parent).mm);
+                }
+                state::unlock(tree, held);
+                image_id = (*image).id;
+                inherited = (*image).inherited;
+            }
+        }
+    }
+    let ns_tgid = namespace_tgid(child);
+    let process = Process {
+        image: image_id,
+        mm: mm.address(),
+        started_at,
+        tgid,
+        ns_tgid,
+        creator,
+        tree: 0,
+        flags,
+        reserved: 0,
+        threads: 1,
+        exits: 0,
+        utime: 0,
+        stime: 0,
+        min_flt: 0,
+        maj_flt: 0,
+    };
+    if state::insert_process(tgid, &process) {
+        state::set_tracked(tgid, true);
+        // SAFETY: a map value.
+        unsafe { crate::atomic::fetch_add((&raw mut (*tree).live).cast(), 1) };
+    } else if !first_hook {
+        // The first hook has told of it already.
+        return None;
+    }
+    // SAFETY: a map value.
+    unsafe {
+        crate::atomic::fetch_add(&raw mut (*tree).processes, 1);
+    }
+    state::send(&event::Fork {
+        header: event::Header {
+            kind: event::FORK,
+            tree: 0,
+            at: state::now(),
+        },
+        tgid,
+        ns_tgid,
+        creator,
+        flags,
+        image: image_id,
+        started_at,
+        inherited,
+        comm: comm(child),
+    });
+    Some(tgid)
+}
+
+/// The current process asks to be the root; its image is memtrace's own.
+#[inline(always)]
+pub(crate) fn root_registered(task: Typed) {
+    // SAFETY: fields of the read-only data.
+    let (tgid, mm, started_at) = unsafe {
+        (
+            task.load::<u32>(offset!(task_tgid)),
+            task.load::<u64>(offset!(task_mm)),
+            task.load::<u64>(offset!(task_start_boottime)),
+        )
+    };
+    let (Some(control), Some(tree)) = (state::control(), state::tree(0)) else {
+        return;
+    };
+    // SAFETY: a map value.
+    if unsafe { (*control).root_tgid } != 0 {
+        return;
+    }
+    let ns_tgid = namespace_tgid(task);
+    let process = Process {
+        image: 0,
+        mm,
+        started_at,
+        tgid,
+        ns_tgid,
+        creator: 0,
+        tree: 0,
+        flags: ProcessFlags::PRE_EXEC,
+        reserved: 0,
+        threads: 1,
+        exits: 0,
+        utime: 0,
+        stime: 0,
+        min_flt: 0,
+        maj_flt: 0,
+    };
+    if !state::insert_process(tgid, &process) {
+        return;
+    }
+    state::set_tracked(tgid, true);
+    // SAFETY: map values.
+    unsafe {
+        (*control).root_tgid = tgid;
+        crate::atomic::fetch_add(&raw mut (*tree).processes, 1);
+        crate::atomic::fetch_add((&raw mut (*tree).live).cast(), 1);
+    }
+    state::send(&event::Fork {
+        header: event::Header {
+            kind: event::FORK,
+            tree: 0,
+            at: state::now(),
+        },
+        tgid,
+        ns_tgid,
+        creator: 0,
+        flags: ProcessFlags::PRE_EXEC,
+        image: 0,
+        started_at,
+        inherited: 0,
+        comm: comm(task),
+    });
+}
