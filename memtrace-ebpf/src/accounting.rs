@@ -4,6 +4,8 @@
 //! before, so the tree is the sum of its images at any time and a missed event is
 //! healed by the next one. Everything here runs under the tree's lock.
 
+use core::cmp::min;
+
 use memtrace_ebpf::{
     EPOCHS, Image, ImageState, Integral, MEMBERS, Member, Pages, Tree, VM_MEANS, VmField, rss,
 };
@@ -11,6 +13,7 @@ use memtrace_ebpf::{
 use crate::{
     family,
     kernel::{Typed, offset},
+    state,
 };
 
 /// What one event says about an image.
@@ -320,25 +323,44 @@ unsafe fn note_peaks(tree: *mut Tree, at: u64, swap: &WithSwap) {
 pub(crate) unsafe fn note_footprint(tree: *mut Tree, at: u64) {
     // SAFETY: the caller vouches for the pointer.
     unsafe {
+        if (*tree).shared != 0 {
+            note_shared_footprint(0, at);
+            return;
+        }
+        raise_footprint(tree, (*tree).rss, (*tree).rss, at);
+    }
+}
+
+/// The same while pages are shared after fork. A function of its own for the
+/// verifier, like `state::wait_for_lock`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn note_shared_footprint(index: u64, at: u64) -> u64 {
+    let Some(tree) = state::tree(index as u32) else {
+        return 0;
+    };
+    // SAFETY: a map value.
+    unsafe {
         let shared = (*tree).shared;
         let low = (*tree).rss - shared;
+        let high = low + min((*tree).uncertain, shared);
+        raise_footprint(tree, low, high, at);
+        remember(tree, high, at);
+    }
+    0
+}
+
+#[inline(always)]
+unsafe fn raise_footprint(tree: *mut Tree, low: i64, high: i64, at: u64) {
+    // SAFETY: `tree` is a map value, see the callers.
+    unsafe {
         if low > (*tree).peak_footprint_low {
             (*tree).peak_footprint_low = low;
             (*tree).peak_footprint_low_at = at;
         }
-        let uncertain = (*tree).uncertain;
-        let high = low
-            + if uncertain < shared {
-                uncertain
-            } else {
-                shared
-            };
         if high > (*tree).peak_footprint_high {
             (*tree).peak_footprint_high = high;
             (*tree).peak_footprint_high_at = at;
-        }
-        if shared != 0 {
-            remember(tree, high, at);
         }
     }
 }

@@ -6,7 +6,7 @@ use memtrace_ebpf::{
 };
 
 use crate::{
-    kernel::{Typed, config, offset},
+    kernel::{Typed, config, offset, probe},
     state::{control, count},
 };
 
@@ -97,28 +97,63 @@ fn parts(mm: Typed, member: u32) -> Parts {
 pub(crate) fn sum(mm: Typed, member: u32, image: *mut Image, all: bool) -> i64 {
     // SAFETY: fields of the read-only data.
     let (scheme, cpus) = unsafe { (config!(scheme), config!(cpus)) };
+    let before = parts(mm, member);
+    let mut value = before.count;
+    if before.shares != 0 {
+        value += if all || scheme == SumScheme::AllCpus as u32 {
+            all_shares(before.shares, cpus)
+        } else {
+            touched_shares(before.shares, image, cpus)
+        };
+    }
+    // A share that moves into `count` does so under the counter's lock, first added,
+    // then subtracted. Neither was under way if the lock was free and `count` is the
+    // same as before.
+    if before.lock != 0 || before.count != parts(mm, member).count {
+        count(Stat::Torn);
+        // SAFETY: a map value.
+        value = sum_again(unsafe { (*image).mm }, member.into());
+    }
+    if value < 0 {
+        count(Stat::Negative);
+        return 0;
+    }
+    value
+}
+
+/// The same over all CPUs, until two readings say that nothing moved meanwhile. A
+/// function of its own for the verifier, like `state::wait_for_lock`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn sum_again(mm: u64, member: u64) -> i64 {
+    // SAFETY: fields of the read-only data.
+    let (base, at_lock, at_count, at_shares, cpus) = unsafe {
+        (
+            mm + u64::from(offset!(mm_rss_stat))
+                + (member & 3) * u64::from(offset!(counter_stride)),
+            offset!(counter_lock),
+            offset!(counter_count),
+            offset!(counter_counters),
+            config!(cpus),
+        )
+    };
     let mut lowest = i64::MAX;
-    let mut verified = false;
     let mut last = i64::MIN;
-    for attempt in 0..TRIES {
-        let before = parts(mm, member);
-        let mut value = before.count;
-        if before.shares != 0 {
-            value += if all || scheme == SumScheme::AllCpus as u32 {
-                all_shares(before.shares, cpus)
-            } else {
-                touched_shares(before.shares, image, cpus)
-            };
+    for _ in 0..TRIES {
+        let lock = probe::<u32>(base, at_lock).unwrap_or(0);
+        let Some(before) = probe::<i64>(base, at_count) else {
+            count(Stat::ReadFailed);
+            return 0;
+        };
+        let mut value = before;
+        if let Some(shares) = probe::<u64>(base, at_shares) {
+            value += all_shares(shares, cpus);
         }
-        // A share that moves into `count` does so under the counter's lock, first
-        // added, then subtracted. Neither was under way if the lock was free and
-        // `count` is the same as before. Whoever reads /proc/PID/status holds the
-        // lock too, and changes nothing: two equal sums in a row tell that.
-        let stable = before.count == parts(mm, member).count;
-        if stable && (before.lock == 0 || value == last) {
-            lowest = value;
-            verified = true;
-            break;
+        let stable = probe::<i64>(base, at_count) == Some(before);
+        // Whoever reads /proc/PID/status holds the lock too, and moves nothing: two
+        // equal sums in a row tell that.
+        if stable && (lock == 0 || value == last) {
+            return value;
         }
         last = value;
         // `count` is read first, so a sum across a move lacks pages rather than
@@ -127,17 +162,8 @@ pub(crate) fn sum(mm: Typed, member: u32, image: *mut Image, all: bool) -> i64 {
         if value < lowest {
             lowest = value;
         }
-        if attempt == 0 {
-            count(Stat::Torn);
-        }
     }
-    if !verified {
-        count(Stat::Unverified);
-    }
-    if lowest < 0 {
-        count(Stat::Negative);
-        return 0;
-    }
+    count(Stat::Unverified);
     lowest
 }
 

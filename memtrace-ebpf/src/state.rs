@@ -233,14 +233,14 @@ pub(crate) fn next_image_id() -> u64 {
 /// How often to try for the lock: first with little time between, as a holder needs
 /// less than a microsecond, then with much, for one whose virtual CPU is not running.
 /// Every iteration costs the verifier a branch to remember, so they are few.
-const SHORT_WAITS: u32 = 64;
-const LONG_WAITS: u32 = 128;
+const SHORT_WAITS: u32 = 32;
+const LONG_WAITS: u32 = 32;
 
 /// Reads of the clock in a short wait, about a tenth of a microsecond together.
 const SHORT_PAUSE: u32 = 4;
 
 /// Copies of [`IDLE`] onto itself in a long wait, some ten microseconds together.
-const LONG_PAUSE: u32 = 8;
+const LONG_PAUSE: u32 = 16;
 
 /// Something to copy where time has to pass: the slowest thing that is allowed.
 #[btf_map]

@@ -39,7 +39,7 @@ use crate::{
 const UNKNOWN: i64 = 1 << 40;
 
 /// How many heirs are told that the image they share with has ended.
-const MAX_HEIRS: u32 = 512;
+const MAX_HEIRS: u32 = 128;
 
 /// Does the image share pages with another one?
 ///
