@@ -90,3 +90,119 @@ fn a_younger_sibling_keeps_what_only_the_parent_shared() -> Result<()> {
     // The elder child has the 100 from before the rewriting, the younger those after it.
     holds(&words, 350)
 }
+
+/// A small generator, so that a seed says everything about a failure.
+struct Random(u64);
+
+impl Random {
+    /// A number below `limit`.
+    fn below(&mut self, limit: usize) -> usize {
+        // xorshift64* (Marsaglia; Vigna).
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        let drawn = self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33;
+        usize::try_from(drawn).unwrap_or(0) % limit
+    }
+}
+
+/// A family's steps, and what it needed and summed up to at most, in chunks.
+struct History {
+    steps: Vec<String>,
+    needed: usize,
+    summed: usize,
+    processes: usize,
+}
+
+/// Random steps of up to nine processes. Each slot of each process refers to a piece of
+/// memory; fork copies the references, writing to a shared piece makes a new one.
+fn history(seed: u64) -> History {
+    const SLOTS: usize = 8;
+    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let mut alive: Vec<(usize, [Option<usize>; SLOTS])> = vec![(0, [None; SLOTS])];
+    let (mut pieces, mut processes) = (0, 1);
+    let (mut needed, mut summed) = (0, 0);
+    let mut steps = Vec::new();
+    for _ in 0..10 + random.below(50) {
+        let at = random.below(alive.len());
+        let slot = random.below(SLOTS);
+        let who = alive[at].0;
+        let what = match random.below(15) {
+            0..=8 => {
+                let piece = alive[at].1[slot];
+                let shared = alive.iter().filter(|one| one.1.contains(&piece)).count() > 1;
+                if piece.is_none() || shared {
+                    pieces += 1;
+                    alive[at].1[slot] = Some(pieces);
+                }
+                format!("{who}:w:{slot}")
+            }
+            9..=11 if alive[at].1[slot].is_some() => {
+                alive[at].1[slot] = None;
+                format!("{who}:f:{slot}")
+            }
+            12 | 13 if processes < 9 => {
+                let memory = alive[at].1;
+                alive.push((processes, memory));
+                processes += 1;
+                format!("{who}:k:{}", processes - 1)
+            }
+            14 if alive.len() > 1 => {
+                alive.remove(at);
+                format!("{who}:x:0")
+            }
+            _ => format!("{who}:l:0"),
+        };
+        steps.push(what);
+        let mut held: Vec<usize> = alive.iter().flat_map(|one| one.1).flatten().collect();
+        summed = summed.max(held.len());
+        held.sort_unstable();
+        held.dedup();
+        needed = needed.max(held.len());
+    }
+    History {
+        steps,
+        needed,
+        summed,
+        processes,
+    }
+}
+
+/// Whatever a family does in whatever order: the sum of RSS is right, and the truth lies
+/// within the footprint's bounds.
+#[test]
+fn random_families_need_what_the_bounds_say() -> Result<()> {
+    const CHUNK: u64 = 16 * MIB;
+    require_privileges!();
+    let lab = Lab::new()?;
+    for seed in 1..=60 {
+        let History {
+            steps,
+            needed,
+            summed,
+            processes,
+        } = history(seed);
+        let mut command = vec![env!("CARGO_BIN_EXE_families").to_owned()];
+        command.extend(steps);
+        let summary = lab.run(&["--wait-tree"], &command)?.summary;
+        summary.assert_exact();
+        let tree = &summary.tree;
+        // What the program itself holds in each process.
+        let own = 3 * MIB * processes as u64;
+        let (needed, summed) = (needed as u64 * CHUNK, summed as u64 * CHUNK);
+        assert!(
+            summed <= tree.peak_rss_bytes && tree.peak_rss_bytes <= summed + own,
+            "seed {seed}: RSS {summed}, reported {}: {command:?}",
+            tree.peak_rss_bytes
+        );
+        let (low, high) = (
+            tree.peak_footprint_low_bytes,
+            tree.peak_footprint_high_bytes,
+        );
+        assert!(
+            low <= needed + own && needed <= high,
+            "seed {seed}: {needed} is not within {low} and {high}: {command:?}"
+        );
+    }
+    Ok(())
+}
