@@ -1,7 +1,7 @@
 //! Processes: how one comes into the record, by creation or by registering as root.
 
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
-use memtrace_ebpf::{COMM_LEN, ImageKind, ImageState, Process, ProcessFlags, Stat, event};
+use memtrace_ebpf::{COMM_LEN, ImageKind, ImageState, Process, ProcessFlags, Stat, Tree, event};
 
 use crate::{
     accounting, counters, family,
@@ -113,52 +113,89 @@ pub(crate) fn process_created(child: Typed, first_hook: bool) -> Option<u32> {
             }
         }
     }
-    let ns_tgid = namespace_tgid(child);
-    let process = Process {
-        image: image_id,
+    let new = Newcomer {
+        task: child,
+        tgid,
+        ns_tgid: namespace_tgid(child),
+        creator,
+        flags,
         mm: mm.address(),
-        started_at,
-        tgid,
-        ns_tgid,
-        creator,
-        tree: 0,
-        flags,
-        reserved: 0,
-        threads: 1,
-        exits: 0,
-        utime: 0,
-        stime: 0,
-        min_flt: 0,
-        maj_flt: 0,
-    };
-    if state::insert_process(tgid, &process) {
-        state::set_tracked(tgid, true);
-        // SAFETY: a map value.
-        unsafe { crate::atomic::fetch_add((&raw mut (*tree).live).cast(), 1) };
-    } else if !first_hook {
-        // The first hook has told of it already.
-        return None;
-    }
-    // SAFETY: a map value.
-    unsafe {
-        crate::atomic::fetch_add(&raw mut (*tree).processes, 1);
-    }
-    state::send(&event::Fork {
-        header: event::Header {
-            kind: event::FORK,
-            tree: 0,
-            at: state::now(),
-        },
-        tgid,
-        ns_tgid,
-        creator,
-        flags,
         image: image_id,
         started_at,
         inherited,
-        comm: comm(child),
-    });
+    };
+    if !new.follow(tree) && !first_hook {
+        // The first hook has told of it already.
+        return None;
+    }
+    new.announce(tree);
     Some(tgid)
+}
+
+/// A process to be taken in.
+struct Newcomer {
+    task: Typed,
+    tgid: u32,
+    ns_tgid: u32,
+    creator: u32,
+    flags: u32,
+    mm: u64,
+    image: u64,
+    started_at: u64,
+    inherited: i64,
+}
+
+impl Newcomer {
+    /// Puts it among the processes that are followed; false if there is no room.
+    #[inline(always)]
+    fn follow(&self, tree: *mut Tree) -> bool {
+        let process = Process {
+            image: self.image,
+            mm: self.mm,
+            started_at: self.started_at,
+            tgid: self.tgid,
+            ns_tgid: self.ns_tgid,
+            creator: self.creator,
+            tree: 0,
+            flags: self.flags,
+            reserved: 0,
+            threads: 1,
+            exits: 0,
+            utime: 0,
+            stime: 0,
+            min_flt: 0,
+            maj_flt: 0,
+        };
+        let room = state::insert_process(self.tgid, &process);
+        if room {
+            state::set_tracked(self.tgid, true);
+            // SAFETY: a map value.
+            unsafe { crate::atomic::fetch_add((&raw mut (*tree).live).cast(), 1) };
+        }
+        room
+    }
+
+    /// Counts it and tells userspace.
+    #[inline(always)]
+    fn announce(&self, tree: *mut Tree) {
+        // SAFETY: a map value.
+        unsafe { crate::atomic::fetch_add(&raw mut (*tree).processes, 1) };
+        state::send(&event::Fork {
+            header: event::Header {
+                kind: event::FORK,
+                tree: 0,
+                at: state::now(),
+            },
+            tgid: self.tgid,
+            ns_tgid: self.ns_tgid,
+            creator: self.creator,
+            flags: self.flags,
+            image: self.image,
+            started_at: self.started_at,
+            inherited: self.inherited,
+            comm: comm(self.task),
+        });
+    }
 }
 
 /// The current process asks to be the root; its image is memtrace's own.
@@ -179,47 +216,20 @@ pub(crate) fn root_registered(task: Typed) {
     if unsafe { (*control).root_tgid } != 0 {
         return;
     }
-    let ns_tgid = namespace_tgid(task);
-    let process = Process {
-        image: 0,
+    let new = Newcomer {
+        task,
+        tgid,
+        ns_tgid: namespace_tgid(task),
+        creator: 0,
+        flags: ProcessFlags::PRE_EXEC,
         mm,
-        started_at,
-        tgid,
-        ns_tgid,
-        creator: 0,
-        tree: 0,
-        flags: ProcessFlags::PRE_EXEC,
-        reserved: 0,
-        threads: 1,
-        exits: 0,
-        utime: 0,
-        stime: 0,
-        min_flt: 0,
-        maj_flt: 0,
-    };
-    if !state::insert_process(tgid, &process) {
-        return;
-    }
-    state::set_tracked(tgid, true);
-    // SAFETY: map values.
-    unsafe {
-        (*control).root_tgid = tgid;
-        crate::atomic::fetch_add(&raw mut (*tree).processes, 1);
-        crate::atomic::fetch_add((&raw mut (*tree).live).cast(), 1);
-    }
-    state::send(&event::Fork {
-        header: event::Header {
-            kind: event::FORK,
-            tree: 0,
-            at: state::now(),
-        },
-        tgid,
-        ns_tgid,
-        creator: 0,
-        flags: ProcessFlags::PRE_EXEC,
         image: 0,
         started_at,
         inherited: 0,
-        comm: comm(task),
-    });
+    };
+    if new.follow(tree) {
+        // SAFETY: a map value.
+        unsafe { (*control).root_tgid = tgid };
+        new.announce(tree);
+    }
 }
