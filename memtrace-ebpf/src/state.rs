@@ -234,26 +234,27 @@ pub(crate) fn next_image_id() -> u64 {
 /// less than a microsecond, then with much, for one whose virtual CPU is not running.
 /// Every iteration costs the verifier a branch to remember, so they are few.
 const SHORT_WAITS: u32 = 32;
-const LONG_WAITS: u32 = 32;
+const LONG_WAITS: u32 = 64;
 
 /// Reads of the clock in a short wait, about a tenth of a microsecond together.
 const SHORT_PAUSE: u32 = 4;
 
-/// Copies of [`IDLE`] onto itself in a long wait, some ten microseconds together.
-const LONG_PAUSE: u32 = 16;
+/// Copies of [`IDLE`] onto itself in a long wait, some hundred microseconds together.
+const LONG_PAUSE: u32 = 4;
 
-/// Something to copy where time has to pass: the slowest thing that is allowed.
+/// Something to copy where time has to pass: the slowest thing that is allowed. Always
+/// zeros, so it does not matter how many CPUs copy it onto itself at once.
 #[btf_map]
-static IDLE: PerCpuArray<[u8; IDLE_LEN], 1> = PerCpuArray::new();
-const IDLE_LEN: usize = 16 * 1024;
+static IDLE: Array<[u8; IDLE_LEN], 1> = Array::new();
+const IDLE_LEN: usize = 256 * 1024;
 
 /// Takes the tree's lock, so that no other program changes the same tree; give the
 /// result to [`unlock`].
 ///
 /// The lock makes peak, breakdown and footprint belong to one moment. It is held
 /// for one update only and never waited for without end: a program that gives up
-/// goes on without it. All totals stay right then; only the order of two updates
-/// is open, and the sum of the breakdown shows whether that mattered.
+/// goes on without it, and the result is not exact: totals stay right, but of two
+/// updates at once one can overwrite the other's peak.
 #[inline(always)]
 pub(crate) fn lock(tree: *mut Tree) -> bool {
     // SAFETY: `tree` points at a map value.
@@ -293,7 +294,7 @@ pub(crate) extern "C" fn wait_for_lock(index: u64) -> u64 {
     };
     for _ in 0..LONG_WAITS {
         for _ in 0..LONG_PAUSE {
-            // SAFETY: source and destination are this CPU's own map value.
+            // SAFETY: source and destination are a map value of this length.
             unsafe { bpf_probe_read_kernel(idle.cast(), IDLE_LEN as u32, idle.cast()) };
         }
         // SAFETY: `tree` points at a map value.

@@ -158,6 +158,8 @@ const fn meaning(stat: Stat) -> Meaning {
         | Stat::ProcessesFull
         | Stat::MapBusy
         | Stat::ReadFailed
+        // Two updates at once can overwrite a peak with a lower one.
+        | Stat::Unlocked
         // What was found late has no history before.
         | Stat::Healed => Meaning::Loss,
         // The second of the two hooks on process creation comes before the child's
@@ -167,7 +169,6 @@ const fn meaning(stat: Stat) -> Meaning {
         Stat::Negative
         | Stat::Torn
         | Stat::Unverified
-        | Stat::Unlocked
         | Stat::ProcessHealed => Meaning::Remark,
         Stat::Events | Stat::Residual => Meaning::Nothing,
     }
@@ -274,9 +275,7 @@ fn judge_differences(judge: &mut Judge, last: &Final, findings: &Findings) {
         );
     }
     if last.tree.unlocked > 0 && last.stats.get(Stat::Unlocked) == 0 {
-        judge
-            .remarks
-            .push(format!("{} {}", last.tree.unlocked, Stat::Unlocked.text()));
+        judge.incomplete(format!("{} {}", last.tree.unlocked, Stat::Unlocked.text()));
     }
     let CrossChecks {
         count,

@@ -48,13 +48,12 @@ fn losses_are_named() {
 fn what_heals_is_a_remark() {
     let (verdict, reasons, remarks) = verdict(|end| {
         end.stats.set(Stat::Torn, 5);
-        end.stats.set(Stat::Unlocked, 1);
-        end.tree.unlocked = 1;
+        end.stats.set(Stat::Unverified, 1);
     });
     assert_eq!((verdict, reasons.len()), (Verdict::Exact, 0));
     assert_eq!(
         remarks,
-        ["5 sums read again", "1 updates without the tree's lock"]
+        ["5 sums read again", "1 sums that could not be verified"]
     );
 }
 

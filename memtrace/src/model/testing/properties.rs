@@ -310,6 +310,7 @@ const WRONG: [Mistake; 17] = [
             Stat::MapBusy,
             Stat::ReadFailed,
             Stat::Healed,
+            Stat::Unlocked,
             Stat::Residual,
         ];
         end.stats.set(bad[which.index(bad.len())], 1);
