@@ -14,6 +14,7 @@
 
 mod binary;
 mod cgroup;
+mod huge;
 mod lab;
 mod output;
 mod partner;
@@ -25,6 +26,7 @@ pub mod workloads;
 
 pub use binary::memtrace;
 pub use cgroup::Cgroup;
+pub use huge::HugePages;
 pub use lab::{Lab, Run};
 pub use output::{Finished, run_to_end};
 pub use partner::Partner;

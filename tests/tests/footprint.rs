@@ -114,7 +114,8 @@ struct History {
     processes: usize,
 }
 
-/// Random steps of up to nine processes. Each slot of each process refers to a piece of
+/// Random steps of up to five processes: so few that what the programs hold themselves stays
+/// below one chunk. Each slot of each process refers to a piece of
 /// memory; fork copies the references, writing to a shared piece makes a new one.
 fn history(seed: u64) -> History {
     const SLOTS: usize = 8;
@@ -141,7 +142,7 @@ fn history(seed: u64) -> History {
                 alive[at].1[slot] = None;
                 format!("{who}:f:{slot}")
             }
-            12 | 13 if processes < 9 => {
+            12 | 13 if processes < 5 => {
                 let memory = alive[at].1;
                 alive.push((processes, memory));
                 processes += 1;
