@@ -106,6 +106,8 @@ offsets! {
     task_stime,
     /// `task_struct.exit_code`.
     task_exit_code,
+    /// `task_struct.rss_stat.count`, where threads hold back changes (up to 6.1).
+    task_rss_count,
     /// `task_struct.thread_pid`.
     task_thread_pid,
     /// `signal_struct.live`, threads that have not begun to exit.

@@ -57,7 +57,10 @@ pub(crate) fn process_created(child: Typed, first_hook: bool) -> Option<u32> {
     if pid != tgid {
         if first_hook && let Some(process) = state::process(tgid) {
             // SAFETY: a map value; threads may be created on several CPUs.
-            unsafe { crate::atomic::fetch_add((&raw mut (*process).threads).cast(), 1) };
+            unsafe {
+                crate::atomic::fetch_add((&raw mut (*process).threads).cast(), 1);
+                count_thread((*process).tree.into());
+            }
         }
         return None;
     }
@@ -132,6 +135,26 @@ pub(crate) fn process_created(child: Typed, first_hook: bool) -> Option<u32> {
     Some(tgid)
 }
 
+/// One more thread in the tree. A function of its own for the verifier, like
+/// `state::wait_for_lock`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn count_thread(index: u64) -> u64 {
+    let Some(tree) = state::tree(index as u32) else {
+        return 0;
+    };
+    let held = state::lock(tree);
+    // SAFETY: a map value, under its lock.
+    unsafe {
+        (*tree).threads += 1;
+        if (*tree).threads > (*tree).peak_threads {
+            (*tree).peak_threads = (*tree).threads;
+        }
+    }
+    state::unlock(tree, held);
+    0
+}
+
 /// A process to be taken in.
 struct Newcomer {
     task: Typed,
@@ -171,6 +194,7 @@ impl Newcomer {
             state::set_tracked(self.tgid, true);
             // SAFETY: a map value.
             unsafe { crate::atomic::fetch_add((&raw mut (*tree).live).cast(), 1) };
+            count_thread(0);
         }
         room
     }

@@ -185,6 +185,10 @@ pub struct Image {
     pub older: u64,
     /// See [`Image::older`].
     pub younger: u64,
+    /// Up to 6.1: pages of each member that threads hold back in their caches, as last seen.
+    pub held_back: Pages,
+    /// Up to 6.1: `mm->rss_stat.count` of each member, as far as its changes are booked.
+    pub counted: Pages,
     /// Sum of all counters when the image ended: 0, unless something was lost.
     pub residual: i64,
     /// CPUs on which updates were seen (scheme B), one bit each.

@@ -115,6 +115,21 @@ pub(crate) extern "C" fn create_image(mm: u64, tgid: u64, kind: u64) -> u64 {
 /// Books the present value of one member.
 #[inline(always)]
 pub(crate) fn update(mm: Typed, member: u32, image: *mut Image) {
+    update_with(mm, member, image, |_| {
+        counters::touch(image);
+        counters::sum(mm, member, image, false)
+    });
+}
+
+/// Books one member's value, which `value` finds out under the tree's lock, told
+/// whether the image is being torn down.
+#[inline(always)]
+pub(crate) fn update_with(
+    mm: Typed,
+    member: u32,
+    image: *mut Image,
+    value: impl FnOnce(bool) -> i64,
+) {
     let ending = is_ending(mm);
     let at = state::now();
     // SAFETY: map values, under the lock of the image's tree.
@@ -127,8 +142,7 @@ pub(crate) fn update(mm: Typed, member: u32, image: *mut Image) {
             return;
         };
         let held = state::lock(tree);
-        counters::touch(image);
-        let value = counters::sum(mm, member, image, false);
+        let value = value(ending);
         let before = (&raw const (*image).cur)
             .cast::<i64>()
             .add((member & 3) as usize);
@@ -147,6 +161,34 @@ pub(crate) fn update(mm: Typed, member: u32, image: *mut Image) {
         if ended {
             state::remove_image((*image).mm);
         }
+    }
+}
+
+/// Books a value of an image that is in use. Call under the tree's lock.
+///
+/// # Safety
+///
+/// Both must point at map values.
+#[inline(always)]
+pub(crate) unsafe fn book_value(
+    mm: Typed,
+    image: *mut Image,
+    tree: *mut memtrace_ebpf::Tree,
+    member: u32,
+    value: i64,
+    increases: bool,
+) {
+    let at = state::now();
+    let update = Update {
+        member,
+        value,
+        at,
+        ending: false,
+    };
+    // SAFETY: as the caller vouches.
+    unsafe {
+        prepare(mm, image, tree, false, increases, at);
+        accounting::book(image, tree, &update);
     }
 }
 

@@ -1,7 +1,8 @@
 //! memtrace's BPF programs.
 //!
 //! `kernel` reads kernel memory, `state` holds the maps, `atomic` wraps the
-//! atomics, `counters` sums the kernel's counters, `accounting` books a value to
+//! atomics, `counters` sums the kernel's counters, `caches` adds what
+//! threads hold back on old kernels, `accounting` books a value to
 //! an image and its tree, `family` follows which fork images still share pages,
 //! `life` makes, updates and ends images, `creation` takes in processes, and
 //! `programs` has one file per hook family that ties an event of the kernel to those.
@@ -15,6 +16,7 @@
 
 mod accounting;
 mod atomic;
+mod caches;
 mod counters;
 mod creation;
 mod family;

@@ -49,6 +49,10 @@ stats! {
     ProcessHealed = "processes found late",
     /// Images that ended with counters that were not 0.
     Residual = "images that ended with a residual",
+    /// Threads that found the map of thread caches full (up to 6.1).
+    CachesFull = "thread caches lost, cache map full",
+    /// Flushes of a thread's cache that another thread's update had booked already (up to 6.1).
+    CacheOverlap = "flushes of thread caches that overlapped",
     /// An update that was not ordered by the tree's lock.
     Unlocked = "updates without the tree's lock",
 }

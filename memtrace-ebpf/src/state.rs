@@ -8,7 +8,7 @@ use aya_ebpf::{
     },
     macros::btf_map,
 };
-use memtrace_ebpf::{Control, Image, PID_LIMIT, Process, Stat, Tree};
+use memtrace_ebpf::{Control, Image, MEMBERS, PID_LIMIT, Process, Stat, Tree};
 
 use crate::atomic;
 
@@ -154,6 +154,53 @@ pub(crate) fn remove_process(tgid: u32) {
     {
         count(Stat::MapBusy);
     }
+}
+
+/// What one thread holds back of an image's counters (up to 6.1), as last seen.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Cache {
+    /// The image's key.
+    pub(crate) mm: u64,
+    pub(crate) count: [i32; MEMBERS],
+}
+
+/// Thread caches by tid. Userspace sets the size where threads have caches.
+#[btf_map]
+static CACHES: HashMap<u32, Cache, 1> = HashMap::new();
+
+/// The cache of a thread as last seen, made empty if it is not known; `None` if there
+/// is no room.
+#[inline(always)]
+pub(crate) fn cache(tid: u32, mm: u64) -> Option<*mut Cache> {
+    const BPF_ANY: u64 = 0;
+    if let Some(cache) = CACHES.get_ptr_mut(tid) {
+        // SAFETY: a map value that only its own thread changes.
+        unsafe {
+            if (*cache).mm != mm {
+                // The thread has executed another program; it flushed its cache before.
+                (*cache).mm = mm;
+                (*cache).count = [0; MEMBERS];
+            }
+        }
+        return Some(cache);
+    }
+    let empty = Cache {
+        mm,
+        count: [0; MEMBERS],
+    };
+    if CACHES.insert(tid, empty, BPF_ANY).is_err() {
+        count(Stat::CachesFull);
+        return None;
+    }
+    CACHES.get_ptr_mut(tid)
+}
+
+/// Forgets a thread that has ended.
+#[inline(always)]
+pub(crate) fn remove_cache(tid: u32) {
+    // Most kernels have no caches, and most threads none that was seen.
+    let _ = CACHES.remove(tid);
 }
 
 /// Is this process followed?

@@ -71,6 +71,10 @@ pub struct Tree {
     pub processes: u64,
     /// Processes alive.
     pub live: i64,
+    /// Threads alive, those of single-threaded processes included.
+    pub threads: i64,
+    /// The most threads alive at a time.
+    pub peak_threads: i64,
     /// How often the record of who shares with whom was not kept; the footprint's own
     /// bounds are void then.
     pub family_lost: u64,

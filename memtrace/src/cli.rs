@@ -102,6 +102,9 @@ pub(crate) struct TracingArgs {
     /// needs tracefs
     #[arg(long)]
     pub(crate) classic_tracepoint: bool,
+    /// Programs on kernel functions: used where numbers depend on them, always, or never
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub(crate) fentry: FentryUse,
     /// Do not compare numbers with /proc while the command runs
     #[arg(long)]
     pub(crate) no_cross_checks: bool,
@@ -121,6 +124,17 @@ pub(crate) enum SumCpus {
     All,
     /// CPUs on which the address space was seen
     Touched,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FentryUse {
+    /// Where a number depends on them (kernels up to 6.1) and the kernel allows them
+    #[default]
+    Auto,
+    /// Always; fails if the kernel refuses them
+    On,
+    /// Never
+    Off,
 }
 
 #[derive(Args, Debug)]

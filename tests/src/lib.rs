@@ -30,7 +30,7 @@ pub use huge::HugePages;
 pub use lab::{Lab, Run};
 pub use output::{Finished, run_to_end};
 pub use partner::Partner;
-pub use requirements::{Missing, capability, exact_status, skip};
+pub use requirements::{Missing, capability, exact_status, lacks, scaled, skip};
 pub use status::Status;
 pub use summary::{AtPeak, Certificate, CrossChecks, Image, Kernel, Lost, Process, Summary, Tree};
 pub use swap::Swap;

@@ -26,6 +26,20 @@ impl fmt::Display for Missing {
     }
 }
 
+/// Says that a test does not apply to this kernel, if `MEMTRACE_LACKS` names `what`; the
+/// kernel matrix (`cargo xtask kernels`) lists there what a kernel cannot have.
+#[must_use]
+pub fn lacks(what: &str) -> bool {
+    let lacks = std::env::var("MEMTRACE_LACKS").unwrap_or_default();
+    let found = lacks.split(',').any(|lack| lack == what);
+    if found {
+        let test = std::thread::current().name().unwrap_or("a test").to_owned();
+        // Nothing can be done if standard error is gone.
+        let _ = writeln!(io::stderr(), "\nNOT HERE {test}: {what}");
+    }
+    found
+}
+
 /// Says on standard error, past the test runner's capture, that a test is skipped and why.
 ///
 /// # Panics
@@ -102,4 +116,15 @@ fn probe_status() -> Result<()> {
         with - without
     );
     Ok(())
+}
+
+/// How often to repeat something: `full`, or `small` on machines that are known to be slow
+/// (`MEMTRACE_TEST_SCALE=small`).
+#[must_use]
+pub fn scaled(full: u64, small: u64) -> u64 {
+    if std::env::var_os("MEMTRACE_TEST_SCALE").is_some_and(|scale| scale == "small") {
+        small
+    } else {
+        full
+    }
 }

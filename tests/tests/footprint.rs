@@ -2,7 +2,7 @@
 //! Truth is arithmetic: each scenario says how many MiB its processes need at most.
 
 use anyhow::Result;
-use memtrace_tests::{Lab, mib, require_privileges};
+use memtrace_tests::{Lab, mib, require_privileges, scaled};
 
 const MIB: u64 = 1 << 20;
 
@@ -176,7 +176,7 @@ fn random_families_need_what_the_bounds_say() -> Result<()> {
     const CHUNK: u64 = 16 * MIB;
     require_privileges!();
     let lab = Lab::new()?;
-    for seed in 1..=60 {
+    for seed in 1..=scaled(60, 8) {
         let History {
             steps,
             needed,

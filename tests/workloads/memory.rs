@@ -4,10 +4,10 @@
 use core::ptr::{read_volatile, write_volatile};
 
 use crate::{
-    REGIONS, Script, check,
+    REGIONS, Script,
     sys::{
-        self, MAP_ANONYMOUS, MAP_PRIVATE, MAP_SHARED, PROT_NONE, PROT_READ, PROT_WRITE, die, page,
-        sys,
+        self, MAP_ANONYMOUS, MAP_PRIVATE, MAP_SHARED, PROT_NONE, PROT_READ, PROT_WRITE, check, die,
+        page, sys,
     },
 };
 

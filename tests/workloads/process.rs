@@ -3,9 +3,10 @@
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::{
-    Script, check, join, memory,
+    Script, join, memory,
     sys::{
-        self, MAP_ANONYMOUS, MAP_PRIVATE, PROT_READ, PROT_WRITE, SIGCHLD, die, number, page, sys,
+        self, MAP_ANONYMOUS, MAP_PRIVATE, PROT_READ, PROT_WRITE, SIGCHLD, check, die, number, page,
+        sys,
     },
 };
 

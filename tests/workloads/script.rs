@@ -20,7 +20,7 @@ mod process;
 mod sys;
 
 use memory::Region;
-use sys::{bytes, die, number, sys};
+use sys::{bytes, check, die, number, sys};
 
 /// Mappings a script can hold at a time.
 const REGIONS: usize = 48;
@@ -164,14 +164,6 @@ impl Script {
             }
             _ => die(b"unknown word", word, 0),
         }
-    }
-}
-
-/// Ends the program if a call failed.
-pub fn check(what: &[u8], result: Result<usize, usize>) -> usize {
-    match result {
-        Ok(value) => value,
-        Err(errno) => die(what, b"", errno),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod bpf;
 mod fuzz;
+mod kernels;
 mod stamp;
 mod toolchain;
 
@@ -23,6 +24,8 @@ enum Task {
     Bpf(bpf::Options),
     /// Run the fuzz targets
     Fuzz(fuzz::Options),
+    /// Run the end-to-end tests on other kernels, in QEMU
+    Kernels(kernels::Options),
 }
 
 fn main() -> Result<()> {
@@ -31,6 +34,7 @@ fn main() -> Result<()> {
     match task {
         Task::Bpf(options) => bpf::run(&root, options),
         Task::Fuzz(options) => fuzz::run(&root, options),
+        Task::Kernels(options) => kernels::run(&root, &options),
     }
 }
 

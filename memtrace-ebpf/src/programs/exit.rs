@@ -5,7 +5,7 @@
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use aya_log_ebpf::debug;
 use memtrace_ebpf::{
-    ProcessFlags,
+    ABSENT, ProcessFlags,
     event::{self, Exit},
 };
 
@@ -39,6 +39,15 @@ pub(crate) fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
             task.load(offset!(task_maj_flt)),
         );
         atomic::fetch_add(&raw mut (*process).exits, 1);
+        if let Some(tree) = state::tree((*process).tree) {
+            let held = state::lock(tree);
+            (*tree).threads -= 1;
+            state::unlock(tree, held);
+        }
+        if offset!(task_rss_count) != ABSENT {
+            // After exit_mm(), which has flushed it, on every kernel that has caches.
+            state::remove_cache(task.load(offset!(task_pid)));
+        }
         let signal = task.follow(offset!(task_signal));
         if signal.load::<i32>(offset!(signal_live)) != 0 {
             return 0;

@@ -4,6 +4,7 @@
     reason = "aya's macros hand the context over by value"
 )]
 
+mod caches;
 mod classic;
 mod counters;
 mod exec;

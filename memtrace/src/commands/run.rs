@@ -13,6 +13,7 @@ use memtrace::{
     abi::SumScheme,
     launch::{self, IfExists, OWN_FAILURE, OutputError, Spec, open_output},
     model::{Summary, Verdict},
+    probe::Fentry,
     report::{
         json,
         runit::{self, MachineMemory},
@@ -24,7 +25,7 @@ use super::{
     failure::{self, code, say},
     log,
 };
-use crate::cli::{RunArgs, SumCpus, TextFormat, TracingArgs};
+use crate::cli::{FentryUse, RunArgs, SumCpus, TextFormat, TracingArgs};
 
 const PROGRAM: &str = "memtrace";
 
@@ -123,6 +124,7 @@ pub(super) fn tracer(args: &TracingArgs) -> Tracer {
         max_processes,
         ring_size,
         classic_tracepoint,
+        fentry,
         no_cross_checks,
     } = args;
     Tracer::new()
@@ -134,6 +136,11 @@ pub(super) fn tracer(args: &TracingArgs) -> Tracer {
         .max_processes(*max_processes)
         .ring_bytes(ring_size.map(|kib| kib.saturating_mul(1024)))
         .classic_tracepoint(*classic_tracepoint)
+        .fentry(match fentry {
+            FentryUse::Auto => Fentry::Auto,
+            FentryUse::On => Fentry::On,
+            FentryUse::Off => Fentry::Off,
+        })
         .cross_checks(!no_cross_checks)
 }
 

@@ -65,15 +65,12 @@ impl Features {
 
         let (layout, counters) = counters::find(btf)?;
         let task_caches = match layout {
-            CounterLayout::Atomic => btf.field("task_struct.rss_stat")?.is_some(),
+            CounterLayout::Atomic => fields::find_task_caches(btf, &mut offsets)?,
             CounterLayout::PerCpu | CounterLayout::Classic => false,
         };
         match counters {
             Counters::Known(known) => known.store(&mut offsets),
             Counters::Unknown { found } => limits.push(Limit::UnknownCounters { found }),
-        }
-        if task_caches {
-            limits.push(Limit::TaskCaches);
         }
         if layout == CounterLayout::PerCpu {
             fields::find_per_cpu(btf, &mut offsets)?;

@@ -160,6 +160,7 @@ const fn meaning(stat: Stat) -> Meaning {
         | Stat::ReadFailed
         // Two updates at once can overwrite a peak with a lower one.
         | Stat::Unlocked
+        | Stat::CachesFull
         // What was found late has no history before.
         | Stat::Healed => Meaning::Loss,
         // The second of the two hooks on process creation comes before the child's
@@ -170,7 +171,8 @@ const fn meaning(stat: Stat) -> Meaning {
         | Stat::Torn
         | Stat::Unverified
         | Stat::ProcessHealed => Meaning::Remark,
-        Stat::Events | Stat::Residual => Meaning::Nothing,
+        // The tracer knows the bound of overlaps, and states it as a limit.
+        Stat::Events | Stat::Residual | Stat::CacheOverlap => Meaning::Nothing,
     }
 }
 

@@ -9,7 +9,7 @@ use aya::{
     Btf, Ebpf, EbpfLoader, Endianness,
     maps::{Array, Map, MapData, RingBuf},
     programs::{
-        BtfTracePoint, Program, RawTracePoint, RawTracePointRunOptions, TestRun, TracePoint,
+        BtfTracePoint, FExit, Program, RawTracePoint, RawTracePointRunOptions, TestRun, TracePoint,
     },
 };
 use aya_log::EbpfLogger;
@@ -20,6 +20,29 @@ use crate::{
     event::{DecodeError, Event},
     kernel::{self, Features, MarkVictim},
 };
+
+/// Whether programs on kernel functions (fentry and fexit) are used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fentry {
+    /// Where a number depends on them and the kernel lets them in.
+    #[default]
+    Auto,
+    /// Always; it is an error if the kernel refuses them.
+    On,
+    /// Never, as on kernels that refuse them.
+    Off,
+}
+
+/// What became of [`Fentry`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FentryState {
+    /// Attached.
+    Attached,
+    /// Not needed on this kernel, or not wanted.
+    Unused,
+    /// The kernel refused them for this reason.
+    Refused(String),
+}
 
 /// Sizes and choices that are fixed at load.
 #[derive(Clone, Debug)]
@@ -37,6 +60,11 @@ pub struct Options {
     pub log: bool,
     /// How per-CPU shares are summed; `None` chooses by the number of CPUs.
     pub scheme: Option<SumScheme>,
+    /// Whether programs on kernel functions are used.
+    pub fentry: Fentry,
+    /// How many threads can be followed at once where threads hold back changes of the
+    /// counters (kernels up to 6.1).
+    pub max_threads: u32,
     /// Highest possible CPU number plus one.
     pub cpus: u32,
     /// Bytes per page.
@@ -48,6 +76,11 @@ pub(super) const CLASSIC: &str = "rss_stat_size";
 
 /// The mandatory hook.
 const RSS_STAT: &str = "rss_stat";
+
+/// Where the end of a page fault is seen.
+const HANDLE_MM_FAULT: &str = "handle_mm_fault";
+/// The program for it.
+pub(super) const FAULT_DONE: &str = "fault_done";
 
 /// Above this many CPUs the shares of all of them are too many to read at every event.
 const MAX_CPUS_SUMMED: u32 = 16;
@@ -63,6 +96,8 @@ impl Options {
             classic_size: None,
             log: false,
             scheme: None,
+            fentry: Fentry::Auto,
+            max_threads: 64 * 1024,
             cpus,
             page_size,
         }
@@ -87,6 +122,7 @@ pub struct Probe {
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
     root_name: [u8; COMM_LEN],
     pub(super) programs: Vec<&'static str>,
+    fentry: FentryState,
     undecodable: u64,
 }
 
@@ -144,6 +180,14 @@ impl Probe {
             .map_max_entries("IMAGES", options.max_images)
             .map_max_entries("PROCESSES", options.max_processes)
             .map_max_entries("EVENTS", options.ring_bytes)
+            .map_max_entries(
+                "CACHES",
+                if features.task_caches {
+                    options.max_threads
+                } else {
+                    1
+                },
+            )
             .load(OBJECT)
             .map_err(|source| ProbeError::Object {
                 source: Box::new(source),
@@ -174,9 +218,12 @@ impl Probe {
             logger,
             root_name,
             programs: Vec::new(),
+            fentry: FentryState::Unused,
             undecodable: 0,
         };
-        probe.find_cpu_offsets()?;
+        if layout == CounterLayout::PerCpu {
+            probe.find_cpu_offsets()?;
+        }
         for (program, hook) in hooks(features) {
             probe.attach(program, hook, &btf)?;
         }
@@ -184,10 +231,65 @@ impl Probe {
             // In this order: programs are called in the order of attaching.
             probe.attach("rss_stat_before", RSS_STAT, &btf)?;
             probe.attach_classic()?;
+        } else if features.task_caches {
+            probe.attach("rss_stat_cached", RSS_STAT, &btf)?;
         } else {
             probe.attach("rss_stat", RSS_STAT, &btf)?;
         }
+        let needed = features.task_caches && layout == CounterLayout::Atomic;
+        match options.fentry {
+            Fentry::On => {
+                probe.attach_fault_done()?;
+                probe.fentry = FentryState::Attached;
+            }
+            Fentry::Auto if needed => {
+                probe.fentry = match probe.attach_fault_done() {
+                    Ok(()) => FentryState::Attached,
+                    Err(error) => FentryState::Refused(error.to_string()),
+                };
+            }
+            Fentry::Auto | Fentry::Off => {}
+        }
         Ok(probe)
+    }
+
+    /// Whether programs on kernel functions are in use.
+    #[must_use]
+    pub const fn fentry(&self) -> &FentryState {
+        &self.fentry
+    }
+
+    /// The end of every page fault, where threads have counted what they hold back.
+    fn attach_fault_done(&mut self) -> Result<(), ProbeError> {
+        const PROGRAM: &str = FAULT_DONE;
+        // The table of `attach` has no functions; kernels that need this one are few.
+        let btf = Btf::from_sys_fs().map_err(|source| ProbeError::Btf { source })?;
+        let program: &mut FExit = program_mut(&mut self.ebpf, PROGRAM)?;
+        program
+            .load(HANDLE_MM_FAULT, &btf)
+            .map_err(|source| ProbeError::Load {
+                program: PROGRAM,
+                source: Box::new(source),
+            })?;
+        program
+            .attach()
+            .map(drop)
+            .map_err(|source| ProbeError::Attach {
+                program: PROGRAM,
+                source: Box::new(source),
+            })
+    }
+
+    /// Detaches what [`Probe::attach_fault_done`] attached.
+    pub(super) fn detach_fault_done(&mut self) -> Result<(), ProbeError> {
+        if self.fentry != FentryState::Attached {
+            return Ok(());
+        }
+        let program: &mut FExit = program_mut(&mut self.ebpf, FAULT_DONE)?;
+        program.unload().map_err(|source| ProbeError::Attach {
+            program: FAULT_DONE,
+            source: Box::new(source),
+        })
     }
 
     /// The name that the root takes with `prctl(PR_SET_NAME)` to register.

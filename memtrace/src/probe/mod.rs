@@ -8,5 +8,5 @@ mod object;
 mod read;
 
 pub use error::ProbeError;
-pub use load::{Options, Probe};
+pub use load::{Fentry, FentryState, Options, Probe};
 pub use read::Remains;

@@ -8,7 +8,10 @@ use aya::{
 };
 use memtrace_ebpf::{Image, Process, Stat, Tree};
 
-use super::{Probe, ProbeError, load::CLASSIC};
+use super::{
+    Probe, ProbeError,
+    load::{CLASSIC, FAULT_DONE},
+};
 use crate::model::{Missed, Stats};
 
 /// The kernel side's state when tracing ended.
@@ -85,19 +88,27 @@ impl Probe {
         }
     }
 
-    /// Detaches every program and reads what is left. The ring may still hold
-    /// records: [drain](Probe::drain) it afterwards.
+    /// Detaches every program: from here on nothing changes.
     ///
     /// # Errors
     ///
-    /// When a map cannot be read.
-    pub fn stop(&mut self) -> Result<Remains, ProbeError> {
-        let missed = self.missed();
+    /// When a program cannot be detached or a map not be read.
+    pub fn stop(&mut self) -> Result<(), ProbeError> {
         for program in self.programs.clone() {
             self.detach(program)?;
         }
         self.detach_classic()?;
-        self.wait_until_quiet()?;
+        self.detach_fault_done()?;
+        self.wait_until_quiet()
+    }
+
+    /// Reads what is left after [`Probe::stop`]. The ring may still hold records:
+    /// [drain](Probe::drain) it afterwards.
+    ///
+    /// # Errors
+    ///
+    /// When a map cannot be read.
+    pub fn remains(&self) -> Result<Remains, ProbeError> {
         let images = self.all_images()?;
         let processes = self.all_processes()?;
         Ok(Remains {
@@ -105,7 +116,7 @@ impl Probe {
             images,
             processes,
             stats: self.stats()?,
-            missed,
+            missed: self.missed(),
         })
     }
 
@@ -167,7 +178,7 @@ impl Probe {
     fn missed(&self) -> Vec<Missed> {
         self.programs
             .iter()
-            .chain(&[CLASSIC])
+            .chain(&[CLASSIC, FAULT_DONE])
             .filter_map(|name| {
                 let count = self.ebpf.program(name).and_then(recursion_misses)?;
                 Some(Missed {
@@ -183,6 +194,7 @@ fn recursion_misses(program: &Program) -> Option<u64> {
     let fd = match program {
         Program::BtfTracePoint(program) => program.fd(),
         Program::TracePoint(program) => program.fd(),
+        Program::FExit(program) => program.fd(),
         _ => return None,
     }
     .ok()?;

@@ -23,6 +23,41 @@ pub(super) fn of_kernel(limit: &kernel::Limit) -> model::Limit {
     }
 }
 
+/// How many faults a thread holds back at most, up to 6.1: it flushes at the first fault
+/// after it has counted more than `TASK_RSS_EVENTS_THRESH` (64), in
+/// `check_sync_rss_stat()` (mm/memory.c).
+const FAULTS: u64 = 66;
+
+/// What one fault of a file maps at most, `do_fault_around()` (mm/memory.c); one page else.
+const AROUND: u64 = 64 << 10;
+
+/// How much threads that are not looked at hold back, up to 6.1.
+pub(super) fn of_threads(peak_threads: i64, page_size: u64, why: &str) -> model::Limit {
+    let threads = u64::try_from(peak_threads).unwrap_or(1).max(1);
+    let bytes = threads
+        .saturating_mul(FAULTS)
+        .saturating_mul(AROUND.max(page_size));
+    model::Limit {
+        reason: format!(
+            "each of up to {threads} threads at a time may hold back {FAULTS} page faults before this kernel counts them, and {why}"
+        ),
+        bound_bytes: Some(bytes),
+    }
+}
+
+/// A thread's flush that came between another thread's direct change of the same counter
+/// and the event of that change counted twice in it: at most what the other CPUs' threads
+/// can be flushing at a time.
+pub(super) fn of_overlaps(overlaps: u64, cpus: u32, page_size: u64) -> Option<model::Limit> {
+    let others = u64::from(cpus.saturating_sub(1).max(1));
+    (overlaps > 0).then(|| model::Limit {
+        reason: format!(
+            "{overlaps} times one thread's change of a counter could not be told from another's flush of its cache"
+        ),
+        bound_bytes: Some(others.saturating_mul(FAULTS).saturating_mul(AROUND.max(page_size))),
+    })
+}
+
 /// Shares of CPUs beyond what the programs can sum over would be missing.
 pub(super) fn of_machine(cpus: u32) -> Option<model::Limit> {
     (cpus as usize > MAX_CPUS).then(|| model::Limit {

@@ -11,7 +11,7 @@ use memtrace_ebpf::SumScheme;
 pub use error::TraceError;
 pub use run::Traced;
 
-use crate::launch::Spec;
+use crate::{launch::Spec, probe::Fentry};
 
 /// Runs commands and measures the memory of their whole process trees.
 ///
@@ -35,6 +35,7 @@ pub struct Tracer {
     pub(crate) ring_bytes: Option<u32>,
     pub(crate) no_cross_checks: bool,
     pub(crate) classic: bool,
+    pub(crate) fentry: Fentry,
     pub(crate) log_programs: bool,
 }
 
@@ -103,6 +104,14 @@ impl Tracer {
     #[must_use]
     pub const fn log_programs(mut self, log: bool) -> Self {
         self.log_programs = log;
+        self
+    }
+
+    /// Whether programs on kernel functions (fentry, fexit) are used; by default where a
+    /// number depends on them, which is so on kernels up to 6.1.
+    #[must_use]
+    pub const fn fentry(mut self, fentry: Fentry) -> Self {
+        self.fentry = fentry;
         self
     }
 

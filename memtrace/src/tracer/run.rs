@@ -4,10 +4,10 @@ use std::{
     fs,
     io::{self, Read as _},
     os::unix::ffi::OsStrExt as _,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use memtrace_ebpf::{COMM_LEN, CounterLayout};
+use memtrace_ebpf::{COMM_LEN, CounterLayout, Stat, Tree};
 
 use super::{
     TraceError, Tracer,
@@ -18,8 +18,8 @@ use super::{
 use crate::{
     kernel::{self, Btf, Features},
     launch::{Finished, Running, Signals, Spec, exit_like, spawn_stopped},
-    model::{Final, Model, Summary},
-    probe::{Options, Probe, ProbeError},
+    model::{self, Final, Model, Summary},
+    probe::{FentryState, Options, Probe, ProbeError},
 };
 
 /// How often a tree without news is looked at again under `--wait-tree`.
@@ -111,8 +111,10 @@ pub(super) fn trace(tracer: &Tracer, spec: &Spec) -> Result<Traced, TraceError> 
         source: source.into(),
         finished: Box::new(finished),
     };
+    probe.stop().map_err(lost)?;
+    // Not before the programs have stopped: averages reach up to here.
     let ended_at = kernel::clock::boottime()?;
-    let remains = probe.stop().map_err(lost)?;
+    let remains = probe.remains().map_err(lost)?;
     probe.drain(|event| model.apply(&event));
     let tree_started = i64::try_from(remains.tree.started_at).unwrap_or(0);
     let summary = model.finish(Final {
@@ -124,12 +126,23 @@ pub(super) fn trace(tracer: &Tracer, spec: &Spec) -> Result<Traced, TraceError> 
         missed: remains.missed,
         undecodable: probe.undecodable(),
         cross_checks: checker.result(),
-        tier: "A".to_owned(),
+        tier: tier(probe.fentry()).to_owned(),
         limits: features
             .limits
             .iter()
             .map(limits::of_kernel)
             .chain(limits::of_machine(options.cpus))
+            .chain(limits::of_overlaps(
+                remains.stats.get(Stat::CacheOverlap),
+                options.cpus,
+                options.page_size,
+            ))
+            .chain(unseen_faults(
+                &features,
+                &probe,
+                &remains.tree,
+                options.page_size,
+            ))
             .collect(),
         page_size: options.page_size,
         command: spec
@@ -168,11 +181,12 @@ async fn follow(
         .map_err(system("watch the command"))?;
     let pid = running.pid();
     let mut finished: Option<Finished> = None;
+    let mut teardown = Teardown::default();
     let first = checks.as_mut().map_or(TREE_POLL, |checks| checks.pause());
     let mut next_look = tokio::time::Instant::now() + first;
     loop {
         if let Some(finished) = finished
-            && (!tracer.wait_tree || probe.tree().is_ok_and(|tree| tree.live <= 0))
+            && (!tracer.wait_tree || probe.tree().is_ok_and(|tree| teardown.is_over(&tree)))
         {
             return Ok(finished);
         }
@@ -206,6 +220,29 @@ async fn follow(
     }
 }
 
+/// Waits, under `--wait-tree`, until the memory of the last process is given back, too:
+/// since 6.16 `sched_process_exit` comes before `exit_mm()`.
+#[derive(Debug, Default)]
+struct Teardown {
+    /// When no process was left.
+    began: Option<Instant>,
+}
+
+impl Teardown {
+    /// An address space can outlive its processes for as long as someone else holds on to
+    /// it; that is not waited for.
+    const LIMIT: Duration = Duration::from_secs(2);
+
+    fn is_over(&mut self, tree: &Tree) -> bool {
+        if tree.live > 0 {
+            self.began = None;
+            return false;
+        }
+        let began = *self.began.get_or_insert_with(Instant::now);
+        tree.rss == 0 || began.elapsed() > Self::LIMIT
+    }
+}
+
 /// Returns when the command may have ended.
 async fn ended(pidfd: Option<&Watched>) {
     match pidfd {
@@ -223,6 +260,7 @@ fn options(tracer: &Tracer, features: &Features) -> Result<Options, TraceError> 
     let cpus = kernel::cpus::possible()?;
     let mut options = Options::new(cpus, cross_check::page_size());
     options.scheme = tracer.sum_scheme;
+    options.fentry = tracer.fentry;
     options.log = tracer.log_programs;
     if tracer.classic || features.layout == CounterLayout::Classic {
         options.classic_size = Some(kernel::tracefs::rss_stat_size()?);
@@ -238,6 +276,31 @@ fn options(tracer: &Tracer, features: &Features) -> Result<Options, TraceError> 
         options.ring_bytes = bytes.clamp(page, 1 << 30).next_power_of_two();
     }
     Ok(options)
+}
+
+/// The tier in use: A, or with programs on kernel functions A+B.
+fn tier(fentry: &FentryState) -> &'static str {
+    match fentry {
+        FentryState::Attached => "A+B",
+        FentryState::Unused | FentryState::Refused(_) => "A",
+    }
+}
+
+/// What is missing where threads hold back changes and nothing looks at them.
+fn unseen_faults(
+    features: &Features,
+    probe: &Probe,
+    tree: &Tree,
+    page_size: u64,
+) -> Option<model::Limit> {
+    let why = match probe.fentry() {
+        FentryState::Attached => return None,
+        FentryState::Unused => "the program that sees them was not wanted",
+        FentryState::Refused(why) => why,
+    };
+    features
+        .task_caches
+        .then(|| limits::of_threads(tree.peak_threads, page_size, why))
 }
 
 /// A name that no other process has: 15 characters, mostly random.

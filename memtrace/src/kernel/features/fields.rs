@@ -1,6 +1,6 @@
 //! The fields that the programs read: where, how wide, and what follows if one is missing.
 
-use memtrace_ebpf::Offsets;
+use memtrace_ebpf::{MEMBERS, Offsets};
 
 use super::Limit;
 use crate::kernel::{
@@ -168,6 +168,31 @@ fn find_upids(
         });
     }
     Ok(())
+}
+
+/// Whether threads hold back changes of the counters, and where: `struct task_rss_stat
+/// { int events; int count[NR_MM_COUNTERS]; }` (up to 6.1).
+pub(super) fn find_task_caches(btf: &Btf, offsets: &mut Offsets) -> Result<bool, KernelError> {
+    if btf.field("task_struct.rss_stat")?.is_none() {
+        return Ok(false);
+    }
+    let field = "task_struct.rss_stat.count";
+    let meaning = "changes of the counters that threads hold back";
+    let Some(found) = btf.field(field)? else {
+        return Err(KernelError::MissingField { field, meaning });
+    };
+    let expected = 4 * MEMBERS as u32;
+    let size = btf.size_of(found.of)?;
+    if size != expected {
+        return Err(KernelError::FieldSize {
+            field,
+            meaning,
+            found: size,
+            expected,
+        });
+    }
+    offsets.task_rss_count = found.offset;
+    Ok(true)
 }
 
 /// What sums over CPUs need in addition: where a per-CPU array map keeps its addresses.

@@ -11,8 +11,6 @@ pub enum Limit {
         /// What was found in their place.
         found: String,
     },
-    /// Threads hold back changes of the counters (kernels up to 6.1).
-    TaskCaches,
     /// `mm_struct.owner` does not exist (`CONFIG_MEMCG` is off).
     NoOwner,
     /// `task:task_newtask` does not exist.
@@ -38,9 +36,6 @@ impl fmt::Display for Limit {
             Self::UnknownCounters { found } => write!(
                 f,
                 "the kernel stores its RSS counters in an unknown way ({found}); values are taken from the tracepoint's own computation, which costs more"
-            ),
-            Self::TaskCaches => f.write_str(
-                "the kernel lets each thread hold back up to 66 page faults before it counts them; peaks of programs with several threads may be low by as much",
             ),
             Self::NoOwner => f.write_str(
                 "the kernel does not record who owns an address space (CONFIG_MEMCG is off); memory counts in its tree from the completion of fork or exec on",

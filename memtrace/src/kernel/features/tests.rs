@@ -77,7 +77,8 @@ fn a_kernel_before_6_2() {
     };
     let features = old.features().unwrap();
     assert_eq!(features.layout, CounterLayout::Atomic);
-    assert_eq!(features.limits, [Limit::TaskCaches, Limit::NoExitMmap]);
+    assert_eq!(features.limits, [Limit::NoExitMmap]);
+    assert_eq!(features.offsets.task_rss_count, 444);
     assert!(features.task_caches && !features.exit_has_group_dead && !features.has_exit_mmap);
     assert_eq!(features.rss_stat_args, 3);
     assert_eq!(features.mark_victim, MarkVictim::Pid);

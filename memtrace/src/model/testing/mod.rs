@@ -73,6 +73,8 @@ pub(crate) fn tree() -> Tree {
         images: 0,
         processes: 0,
         live: 0,
+        threads: 0,
+        peak_threads: 0,
         family_lost: 0,
     }
 }

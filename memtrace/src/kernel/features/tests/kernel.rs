@@ -161,7 +161,12 @@ impl Kernel {
         members.push((self.start, long, 400));
         members.push(("comm", comm, 416));
         if self.task_caches {
-            let caches = w.structure("task_rss_stat", 20, &[]);
+            let count = w.array(int, 4);
+            let caches = w.structure(
+                "task_rss_stat",
+                20,
+                &[("events", int, 0), ("count", count, 4)],
+            );
             members.push(("rss_stat", caches, 440));
         }
         let task = w.structure("task_struct", 500, &members);

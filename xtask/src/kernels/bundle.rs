@@ -1,0 +1,330 @@
+//! Packs what guests need into initial file systems: the tests as Cargo built them, at the
+//! paths they were built for, the programs they call with their libraries, and `init.sh`.
+
+use std::{
+    collections::BTreeSet,
+    env,
+    fs::{self, File},
+    os::unix::fs::{PermissionsExt as _, symlink},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde::Deserialize;
+
+use super::debian::{Image, MODULE_LIST, find, run};
+
+/// Programs of this machine that tests call. Everything else is busybox.
+const PROGRAMS: &[&str] = &[
+    "bash", "bpftool", "cat", "dash", "env", "false", "head", "ls", "mount", "prlimit", "setarch",
+    "setpriv", "sleep", "stat", "swapoff", "swapon", "time", "timeout", "true", "umount",
+    "unshare",
+];
+
+/// What busybox is for in `init.sh` and tests.
+const APPLETS: &[&str] = &[
+    "chmod", "chown", "cp", "echo", "grep", "insmod", "ip", "ln", "mkdir", "mkswap", "mv", "nproc",
+    "poweroff", "ps", "rm", "rmdir", "sed", "sync", "touch", "uname", "wc",
+];
+
+/// The tests as built here.
+#[derive(Debug)]
+pub(crate) struct Built {
+    /// Test programs by name.
+    pub(crate) tests: Vec<(String, PathBuf)>,
+    /// Other files that tests need, at their present paths.
+    files: BTreeSet<PathBuf>,
+    /// The memtrace under test.
+    pub(crate) memtrace: PathBuf,
+    /// Where tests expect room for large files (`CARGO_TARGET_TMPDIR`).
+    pub(crate) tmp: PathBuf,
+}
+
+#[derive(Deserialize)]
+struct Message {
+    reason: String,
+    #[serde(default)]
+    package_id: String,
+    target: Option<Target>,
+    profile: Option<Profile>,
+    executable: Option<PathBuf>,
+    out_dir: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    name: String,
+    kind: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Profile {
+    test: bool,
+}
+
+/// Builds memtrace, with the given BPF object if there is one, and its tests.
+pub(crate) fn build(root: &Path, object: Option<&Path>) -> Result<Built> {
+    let mut built = Built {
+        tests: Vec::new(),
+        files: BTreeSet::new(),
+        memtrace: PathBuf::new(),
+        tmp: PathBuf::new(),
+    };
+    // An emulated CPU is slow, and most of a test is memtrace's own start.
+    let memtrace = [
+        "build",
+        "--release",
+        "--package",
+        "memtrace",
+        "--bin",
+        "memtrace",
+    ];
+    for message in cargo(root, object, &memtrace)? {
+        if let (Some(executable), Some(target)) = (message.executable, message.target)
+            && target.name == "memtrace"
+        {
+            built.memtrace = executable;
+        }
+    }
+    ensure!(built.memtrace.is_file(), "cargo build made no memtrace");
+    let tests = [
+        "test",
+        "--no-run",
+        "--package",
+        "memtrace-tests",
+        "--features",
+        "guest",
+    ];
+    for message in cargo(root, object, &tests)? {
+        match (message.reason.as_str(), message.target, message.profile) {
+            ("build-script-executed", ..) if message.package_id.contains("memtrace-tests") => {
+                let dir = message.out_dir.context("a build script without OUT_DIR")?;
+                for entry in fs::read_dir(&dir)? {
+                    let path = entry?.path();
+                    if is_program(&path) {
+                        built.files.insert(path);
+                    }
+                }
+            }
+            ("compiler-artifact", Some(target), Some(profile)) => {
+                let Some(executable) = message.executable else {
+                    continue;
+                };
+                let kind = target.kind.first().map(String::as_str);
+                if profile.test && kind == Some("test") {
+                    built.files.insert(executable.clone());
+                    built.tests.push((target.name, executable));
+                } else if !profile.test && kind == Some("bin") {
+                    built.files.insert(executable);
+                }
+            }
+            _ => {}
+        }
+    }
+    built.tests.sort();
+    ensure!(!built.tests.is_empty(), "cargo test made no tests");
+    let memtrace = built.memtrace.clone();
+    // TARGET/PROFILE/memtrace
+    built.tmp = memtrace
+        .ancestors()
+        .nth(2)
+        .context("memtrace is not in a target directory")?
+        .join("tmp");
+    built.files.insert(memtrace);
+    Ok(built)
+}
+
+fn cargo(root: &Path, object: Option<&Path>, arguments: &[&str]) -> Result<Vec<Message>> {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo
+        .current_dir(root)
+        .args(arguments)
+        .args(["--locked", "--message-format=json-render-diagnostics"])
+        .stderr(Stdio::inherit());
+    if let Some(object) = object {
+        cargo.env("MEMTRACE_BPF_OBJECT", object);
+    }
+    let output = cargo.output().context("failed to run cargo")?;
+    ensure!(output.status.success(), "{cargo:?} failed");
+    let text = String::from_utf8_lossy(&output.stdout);
+    // Lines that are no messages are the build's other output.
+    Ok(text
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect())
+}
+
+fn is_program(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
+}
+
+/// Makes the part that all guests share, and returns its file.
+pub(crate) fn base(built: &Built, work: &Path) -> Result<PathBuf> {
+    let tree = work.join("base");
+    if tree.exists() {
+        fs::remove_dir_all(&tree)?;
+    }
+    for dir in [
+        "dev", "proc", "sys", "tmp", "root", "etc", "run", "memtrace", "usr/bin", "usr/lib",
+    ] {
+        fs::create_dir_all(tree.join(dir))?;
+    }
+    // As on Debian, and as the programs' own paths expect.
+    for (link, target) in [
+        ("bin", "usr/bin"),
+        ("sbin", "usr/bin"),
+        ("lib", "usr/lib"),
+        ("lib64", "usr/lib64"),
+        ("usr/sbin", "bin"),
+    ] {
+        symlink(target, tree.join(link))?;
+    }
+    fs::create_dir_all(tree.join("usr/lib64"))?;
+    fs::write(
+        tree.join("etc/passwd"),
+        "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
+    )?;
+    fs::write(tree.join("etc/group"), "root:x:0:\nnogroup:x:65534:\n")?;
+
+    let mut libraries = BTreeSet::new();
+    for name in PROGRAMS {
+        let from = find(name)?;
+        libraries.extend(libraries_of(&from)?);
+        copy(&from, &tree.join("usr/bin").join(name))?;
+    }
+    symlink("dash", tree.join("usr/bin/sh"))?;
+    let busybox = find("busybox")?;
+    copy(&busybox, &tree.join("usr/bin/busybox"))?;
+    for applet in APPLETS {
+        symlink("busybox", tree.join("usr/bin").join(applet))?;
+    }
+    for file in &built.files {
+        libraries.extend(libraries_of(file)?);
+        let to = inside(&tree, file);
+        copy(file, &to)?;
+        // Only a debugger misses it, and every guest would have to unpack it.
+        let status = Command::new("strip")
+            .arg("--strip-debug")
+            .arg(&to)
+            .status()
+            .context("run strip")?;
+        ensure!(status.success(), "strip {} failed", to.display());
+    }
+    for library in &libraries {
+        copy(library, &inside(&tree, library))?;
+    }
+    let init = tree.join("init");
+    fs::write(&init, include_str!("init.sh"))?;
+    fs::set_permissions(&init, fs::Permissions::from_mode(0o755))?;
+    let archive = work.join("base.cpio");
+    pack(&tree, &archive)?;
+    Ok(archive)
+}
+
+/// Makes the disk of a guest, and returns its file.
+pub(crate) fn disk(dir: &Path) -> Result<PathBuf> {
+    const SIZE: u64 = 1 << 30;
+    let path = dir.join("disk");
+    File::create(&path)
+        .and_then(|file| file.set_len(SIZE))
+        .with_context(|| format!("create {}", path.display()))?;
+    run(Command::new(find("mke2fs")?)
+        .args(["-q", "-F", "-t", "ext4"])
+        .arg(&path))?;
+    Ok(path)
+}
+
+/// What one boot runs.
+#[derive(Debug)]
+pub(crate) struct Plan<'a> {
+    /// Test programs with arguments, each with its time limit in seconds.
+    pub(crate) programs: &'a [(String, u32, Vec<String>)],
+    /// Variables for the tests.
+    pub(crate) environment: &'a [(&'a str, String)],
+}
+
+/// Makes the initial file system of one boot, and returns its file.
+pub(crate) fn complete(base: &Path, image: &Image, plan: &Plan<'_>, dir: &Path) -> Result<PathBuf> {
+    let tree = dir.join("own");
+    if tree.exists() {
+        fs::remove_dir_all(&tree)?;
+    }
+    let modules = tree.join("memtrace/modules.d");
+    fs::create_dir_all(&modules)?;
+    let order = fs::read_to_string(image.dir.join(MODULE_LIST))
+        .with_context(|| format!("read the list of modules of {}", image.release))?;
+    for name in order.lines() {
+        let file = format!("{name}.ko");
+        fs::copy(image.dir.join(&file), modules.join(&file))?;
+    }
+    fs::write(tree.join("memtrace/modules"), &order)?;
+    let lines: String = plan
+        .programs
+        .iter()
+        .map(|(name, limit, words)| format!("{limit} {name} {}\n", words.join(" ")))
+        .collect();
+    fs::write(tree.join("memtrace/plan"), lines)?;
+    let variables: String = plan
+        .environment
+        .iter()
+        .map(|(name, value)| format!("export {name}='{value}'\n"))
+        .collect();
+    fs::write(tree.join("memtrace/environment"), variables)?;
+    let own = dir.join("own.cpio");
+    pack(&tree, &own)?;
+    // The kernel unpacks archives that follow each other into one file system.
+    let whole = dir.join("initrd");
+    let mut bytes = fs::read(base)?;
+    bytes.extend(fs::read(&own)?);
+    fs::write(&whole, bytes)?;
+    Ok(whole)
+}
+
+fn pack(tree: &Path, archive: &Path) -> Result<()> {
+    let status = Command::new("sh")
+        .args(["-c", "cd \"$1\" && find . -print0 | LC_ALL=C sort -z | cpio --null --create --format=newc --quiet >\"$2\"", "pack"])
+        .arg(tree)
+        .arg(archive)
+        .status()
+        .context("run cpio")?;
+    ensure!(
+        status.success(),
+        "packing {} failed; is cpio installed?",
+        tree.display()
+    );
+    Ok(())
+}
+
+fn inside(tree: &Path, path: &Path) -> PathBuf {
+    tree.join(path.strip_prefix("/").unwrap_or(path))
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    if let Some(dir) = to.parent() {
+        fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
+    }
+    fs::copy(from, to)
+        .map(drop)
+        .with_context(|| format!("copy {} to {}", from.display(), to.display()))
+}
+
+/// The shared libraries of a program, by the dynamic linker's own answer.
+fn libraries_of(program: &Path) -> Result<Vec<PathBuf>> {
+    let output = Command::new("ldd")
+        .arg(program)
+        .output()
+        .context("run ldd")?;
+    if !output.status.success() {
+        return Ok(Vec::new()); // static
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    if text.contains("not found") {
+        bail!("{} lacks libraries: {text}", program.display());
+    }
+    Ok(text
+        .split_whitespace()
+        .filter(|word| word.starts_with('/'))
+        .map(PathBuf::from)
+        .collect())
+}

@@ -1,0 +1,71 @@
+//! The kernels of the matrix, and what each of them is there for.
+
+/// One kernel of the matrix.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kernel {
+    /// What `cargo xtask kernels` calls it.
+    pub(crate) name: &'static str,
+    /// Why it is in the matrix.
+    pub(crate) purpose: &'static str,
+    /// Debian suites that may have it; the newest package of all of them is taken.
+    pub(crate) suites: &'static [&'static str],
+    /// How the release starts: `6.12.`, `7.`.
+    pub(crate) release: &'static str,
+    /// Debian's flavour: `cloud-amd64`, `rt-amd64`.
+    pub(crate) flavour: &'static str,
+    /// Oracles and facilities that this kernel cannot have, so that the tests that need
+    /// them do not apply. Everything else that a test misses is a failure.
+    pub(crate) lacks: &'static [&'static str],
+}
+
+/// All of them, oldest first.
+pub(crate) const KERNELS: &[Kernel] = &[
+    Kernel {
+        name: "5.10",
+        purpose: "the oldest supported; no fetching BPF atomics, no mmap:exit_mmap",
+        suites: &["bullseye"],
+        release: "5.10.",
+        flavour: "cloud-amd64",
+        lacks: &[],
+    },
+    Kernel {
+        name: "6.1",
+        purpose: "the last with task-local counter caches",
+        suites: &["bookworm"],
+        release: "6.1.",
+        flavour: "cloud-amd64",
+        lacks: &[],
+    },
+    Kernel {
+        name: "6.12",
+        purpose: "per-CPU counters; sched_process_exit after exit_mm",
+        suites: &["trixie"],
+        release: "6.12.",
+        flavour: "cloud-amd64",
+        lacks: &[],
+    },
+    Kernel {
+        name: "6.12-rt",
+        purpose: "PREEMPT_RT",
+        suites: &["trixie"],
+        release: "6.12.",
+        flavour: "rt-amd64",
+        lacks: &[],
+    },
+    Kernel {
+        name: "6.18",
+        purpose: "sched_process_exit before exit_mm",
+        suites: &["trixie-backports"],
+        release: "6.18.",
+        flavour: "cloud-amd64",
+        lacks: &[],
+    },
+    Kernel {
+        name: "7",
+        purpose: "the newest; tracepoints can be preempted",
+        suites: &["trixie-backports", "sid"],
+        release: "7.",
+        flavour: "cloud-amd64",
+        lacks: &[],
+    },
+];
