@@ -143,6 +143,8 @@ pub(crate) fn look() {
         if (*image).state == 0 {
             return;
         }
+        // A plain number, unlike the task's own pointer.
+        let mm = (*image).mm;
         let Some(cache) = state::cache(tid(), mm) else {
             return;
         };

@@ -7,7 +7,7 @@ use memtrace_ebpf::{
 use crate::{
     accounting::{self, Update},
     counters, family,
-    kernel::{Typed, as_number, config, offset},
+    kernel::{Typed, as_number, config, offset, probe},
     state,
 };
 
@@ -315,9 +315,10 @@ pub(crate) unsafe fn note_hiwater(mm: Typed, image: *mut Image) {
         let base = offset!(mm_rss_stat) + offset!(counter_count);
         let stride = offset!(counter_stride);
         let mut now = 0_i64;
-        let file: i64 = mm.load(base);
-        let anon: i64 = mm.load(base + stride);
-        let shmem: i64 = mm.load(base + 3 * stride);
+        // Not by typed loads: verifiers do not walk into an array of atomic_long_t (6.1).
+        let file = probe::<i64>(mm.address(), base).unwrap_or(0);
+        let anon = probe::<i64>(mm.address(), base + stride).unwrap_or(0);
+        let shmem = probe::<i64>(mm.address(), base + 3 * stride).unwrap_or(0);
         if file > 0 {
             now += file;
         }

@@ -9,7 +9,7 @@ use std::{
 use memtrace::{
     abi::CounterLayout,
     kernel::{Access, Btf, Features, MarkVictim, cpus, tracefs},
-    probe::{Options, Probe},
+    probe::{Fentry, FentryState, Options, Probe},
 };
 use serde::Serialize;
 
@@ -42,6 +42,8 @@ struct Report {
 #[derive(Debug, Serialize)]
 struct Programs {
     loaded: bool,
+    /// Whether programs on kernel functions load: `yes`, or why not.
+    fentry: Option<String>,
     error: Option<String>,
     remedy: Option<String>,
 }
@@ -92,6 +94,7 @@ fn examine() -> Report {
         Ok((btf, features)) => load(btf, features, &access),
         Err(error) => Programs {
             loaded: false,
+            fentry: None,
             error: Some(error.clone()),
             remedy: Some(access.explain(None).remedy().to_owned()),
         },
@@ -137,7 +140,9 @@ fn examine() -> Report {
             |_| Vec::new(),
             |features| features.limits.iter().map(ToString::to_string).collect(),
         ),
-        tier: programs.loaded.then_some("A"),
+        tier: programs
+            .loaded
+            .then_some(tier(features.as_ref().ok(), &programs)),
         why_not_better: why_not_better(features.as_ref().ok().filter(|_| programs.loaded)),
         programs,
         self_test,
@@ -148,12 +153,19 @@ fn examine() -> Report {
 /// Tries our own programs: the only test that answers the question.
 fn load(btf: &Btf, features: &Features, access: &Access) -> Programs {
     let mut options = Options::new(cpus::possible().unwrap_or(1), cpus::page_size());
+    // No number depends on it except up to 6.1, but it tells what the kernel allows.
+    options.fentry = Fentry::Try;
     if features.layout == CounterLayout::Classic {
         options.classic_size = tracefs::rss_stat_size().ok();
     }
     match Probe::load(btf, features, &options, *b"mt-check-check\0\0") {
         Ok(mut probe) => Programs {
             loaded: true,
+            fentry: Some(match probe.fentry() {
+                FentryState::Attached => "yes".to_owned(),
+                FentryState::Unused => "not tried".to_owned(),
+                FentryState::Refused(why) => format!("no: {why}"),
+            }),
             error: match probe.check_atomics() {
                 Ok(None) => None,
                 Ok(Some(which)) => Some(format!("atomic operation {which} of BPF is wrong here")),
@@ -165,10 +177,21 @@ fn load(btf: &Btf, features: &Features, access: &Access) -> Programs {
             let obstacle = access.explain(error.errno());
             Programs {
                 loaded: false,
+                fentry: None,
                 error: Some(format!("{error}: {obstacle}")),
                 remedy: Some(obstacle.remedy().to_owned()),
             }
         }
+    }
+}
+
+/// The tier that a run would use.
+fn tier(features: Option<&Features>, programs: &Programs) -> &'static str {
+    let needed = features.is_some_and(|features| features.task_caches);
+    if needed && programs.fentry.as_deref() == Some("yes") {
+        "A+B"
+    } else {
+        "A"
     }
 }
 
@@ -210,6 +233,14 @@ fn print(report: &Report, out: &mut dyn Write) -> io::Result<()> {
             report.counters.unwrap_or("unknown").to_owned(),
         ),
         ("programs load", yes(report.programs.loaded).to_owned()),
+        (
+            "fentry, fexit",
+            report
+                .programs
+                .fentry
+                .clone()
+                .unwrap_or_else(|| "not tried".to_owned()),
+        ),
         ("tier", report.tier.unwrap_or("none").to_owned()),
         ("why not more", report.why_not_better.clone()),
     ];

@@ -27,6 +27,8 @@ pub enum Fentry {
     /// Where a number depends on them and the kernel lets them in.
     #[default]
     Auto,
+    /// Always, if the kernel lets them in.
+    Try,
     /// Always; it is an error if the kernel refuses them.
     On,
     /// Never, as on kernels that refuse them.
@@ -242,13 +244,14 @@ impl Probe {
                 probe.attach_fault_done()?;
                 probe.fentry = FentryState::Attached;
             }
-            Fentry::Auto if needed => {
+            Fentry::Auto if !needed => {}
+            Fentry::Auto | Fentry::Try => {
                 probe.fentry = match probe.attach_fault_done() {
                     Ok(()) => FentryState::Attached,
                     Err(error) => FentryState::Refused(error.to_string()),
                 };
             }
-            Fentry::Auto | Fentry::Off => {}
+            Fentry::Off => {}
         }
         Ok(probe)
     }

@@ -34,8 +34,7 @@ fi
 echo "@@kernel $(uname -r) $(nproc)"
 while read -r limit name words; do
     echo "@@begin $name"
-    # shellcheck disable=SC2086
-    timeout -s KILL "$limit" $words </dev/null 2>&1
+    timeout -s KILL "$limit" sh -c "$words" </dev/null 2>&1
     echo "@@end $name $?"
 done </memtrace/plan
 if [ -e "$MEMTRACE_EVIDENCE" ]; then

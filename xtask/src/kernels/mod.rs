@@ -54,6 +54,9 @@ pub(crate) struct Options {
     /// Seconds for each test program
     #[arg(long, default_value_t = 900)]
     limit: u32,
+    /// Run this shell command instead of the tests, where $MEMTRACE_BIN is memtrace
+    #[arg(long, value_name = "COMMAND")]
+    command: Option<String>,
     /// Print what the guests say
     #[arg(short, long)]
     verbose: bool,
@@ -161,6 +164,13 @@ fn programs(built: &bundle::Built, options: &Options) -> Result<Vec<(String, u32
         if !built.tests.iter().any(|(other, _)| other == name) {
             bail!("there is no test program {name}");
         }
+    }
+    if let Some(command) = &options.command {
+        return Ok(vec![(
+            "command".to_owned(),
+            options.limit,
+            vec![command.clone()],
+        )]);
     }
     Ok(built
         .tests
