@@ -28,6 +28,7 @@ pub mod kernel;
 pub mod launch;
 pub mod model;
 pub mod probe;
+pub mod procfs;
 pub mod report;
 mod tracer;
 

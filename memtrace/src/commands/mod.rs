@@ -2,6 +2,7 @@
 
 pub(crate) mod check;
 mod failure;
+mod file_size;
 mod log;
 pub(crate) mod run;
 pub(crate) mod self_test;

@@ -23,7 +23,7 @@ use memtrace::{
 
 use super::{
     failure::{self, code, say},
-    log,
+    file_size, log,
 };
 use crate::cli::{FentryUse, RunArgs, SumCpus, TextFormat, TracingArgs};
 
@@ -56,7 +56,9 @@ pub(crate) fn main(args: &RunArgs) -> ExitCode {
     let tracer = tracer(&args.tracing)
         .wait_tree(args.wait_tree)
         .log_programs(args.verbose > 1);
-    let traced = match tracer.trace(&spec) {
+    let traced = tracer.trace(&spec);
+    file_size::survive_limit();
+    let traced = match traced {
         Ok(traced) => traced,
         Err(error) => return failure::report(PROGRAM, &error, args.verbose > 0),
     };

@@ -17,7 +17,7 @@ use memtrace::{
 
 use super::{
     failure::{self, code, say},
-    log,
+    file_size, log,
     run::tracer,
     time_options::{self, TimeOptions, TimeRequest},
 };
@@ -76,7 +76,9 @@ fn run(program: &str, options: TimeOptions) -> ExitCode {
         }
     };
     let spec = Spec::new(&options.command);
-    let traced = match tracer(&TracingArgs::default()).trace(&spec) {
+    let traced = tracer(&TracingArgs::default()).trace(&spec);
+    file_size::survive_limit();
+    let traced = match traced {
         Ok(traced) => traced,
         Err(error) => {
             let exit = failure::report(program, &error, false);

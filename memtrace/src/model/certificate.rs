@@ -176,6 +176,16 @@ const fn meaning(stat: Stat) -> Meaning {
     }
 }
 
+/// What avoids a loss in the next run; empty if nothing is known to.
+const fn remedy(stat: Stat) -> &'static str {
+    match stat {
+        Stat::RingFull => ": raise --ring-size",
+        Stat::ImagesFull => ": raise --max-images",
+        Stat::ProcessesFull => ": raise --max-processes",
+        _ => "",
+    }
+}
+
 /// Gives the verdict.
 pub(super) fn judge(last: &Final, findings: &Findings) -> Certificate {
     let stats = last.stats;
@@ -196,7 +206,7 @@ pub(super) fn judge(last: &Final, findings: &Findings) -> Certificate {
     for (stat, count) in stats.iter().filter(|&(_, count)| count > 0) {
         let text = stat.text();
         match meaning(stat) {
-            Meaning::Loss => judge.incomplete(format!("{count} {text}")),
+            Meaning::Loss => judge.incomplete(format!("{count} {text}{}", remedy(stat))),
             Meaning::Remark => judge.remarks.push(format!("{count} {text}")),
             Meaning::Nothing => {}
         }

@@ -11,6 +11,7 @@ use crate::{
     kernel,
     model::CrossChecks,
     probe::{Probe, ProbeError},
+    procfs::Status,
 };
 
 /// The first comparison comes after this time, each next one after twice the time before.
@@ -105,19 +106,14 @@ impl CrossChecker {
 
 /// What /proc/PID/status says about each counter, in bytes.
 fn status(pid: i32) -> Option<[(Member, u64); 4]> {
-    let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let field = |name: &str| -> Option<u64> {
-        let line = text
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
-        let kib: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
-        Some(kib * 1024)
-    };
+    // Bytes: the process chooses its name, which need not be UTF-8.
+    let text = fs::read(format!("/proc/{pid}/status")).ok()?;
+    let status = Status::parse(&text);
     Some([
-        (Member::File, field("RssFile")?),
-        (Member::Anon, field("RssAnon")?),
-        (Member::Swap, field("VmSwap")?),
-        (Member::Shmem, field("RssShmem")?),
+        (Member::File, status.bytes("RssFile")?),
+        (Member::Anon, status.bytes("RssAnon")?),
+        (Member::Swap, status.bytes("VmSwap")?),
+        (Member::Shmem, status.bytes("RssShmem")?),
     ])
 }
 

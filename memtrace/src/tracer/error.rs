@@ -8,6 +8,9 @@ use crate::{
     probe::ProbeError,
 };
 
+/// What helps when no descriptor is left.
+const NO_FILES: &str = "raise the limit on open files (`ulimit -n 1024`)";
+
 /// Tracing did not come about. [`TraceError::remedy`] says what to do about it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -79,11 +82,40 @@ impl TraceError {
             Self::Kernel(KernelError::Btf(BtfError::Read { .. })) => {
                 Some(crate::kernel::Obstacle::NoBtf.remedy().to_owned())
             }
+            Self::System { source, .. } | Self::Launch(LaunchError::System { source, .. })
+                if source.raw_os_error() == Some(libc::EMFILE) =>
+            {
+                Some(NO_FILES.to_owned())
+            }
             _ => None,
         }
     }
 
     pub(super) fn refused(source: ProbeError) -> Self {
+        let (cause, remedy) = match source.errno() {
+            Some(libc::EMFILE) => (
+                "this process may not open as many files as tracing needs",
+                NO_FILES,
+            ),
+            // From bpf(2) as a map is created: its size does not fit into a number.
+            Some(libc::E2BIG) => (
+                "a map of that size is more than the kernel can have",
+                "choose a smaller --max-images, --max-processes or --ring-size",
+            ),
+            Some(libc::EAGAIN) => (
+                "signals interrupted the kernel's verification each time",
+                "try again when nothing stops this process and lets it go on",
+            ),
+            _ => return Self::explained(source),
+        };
+        Self::Refused {
+            cause: cause.to_owned(),
+            remedy,
+            source: Box::new(source),
+        }
+    }
+
+    fn explained(source: ProbeError) -> Self {
         let obstacle = Access::of_this_process().explain(source.errno());
         Self::Refused {
             cause: obstacle.to_string(),

@@ -2,6 +2,7 @@
 
 mod cross_check;
 mod error;
+mod files;
 mod limits;
 mod run;
 mod watch;

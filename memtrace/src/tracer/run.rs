@@ -12,6 +12,7 @@ use memtrace_ebpf::{COMM_LEN, CounterLayout, Stat, Tree};
 use super::{
     TraceError, Tracer,
     cross_check::{self, CrossChecker},
+    files::RoomForFiles,
     limits,
     watch::{Watched, watch},
 };
@@ -55,12 +56,12 @@ pub(super) fn trace(tracer: &Tracer, spec: &Spec) -> Result<Traced, TraceError> 
     // Forked before anything else: what is set up from here on must not be inherited.
     let mut signals = Signals::take_over().map_err(system("take over signals"))?;
     let mut stopped = spawn_stopped(spec, signals.inherited())?;
+    let _room = RoomForFiles::make();
 
     let btf = Btf::from_sys_fs().map_err(kernel::KernelError::from)?;
     let features = Features::from_btf(&btf)?;
     let options = options(tracer, &features)?;
-    let mut probe =
-        Probe::load(&btf, &features, &options, root_name()?).map_err(TraceError::refused)?;
+    let mut probe = load(&btf, &features, &options)?;
     stopped.rename(probe.root_name())?;
     let root_tgid = probe.registered().map_err(TraceError::refused)?;
     let offset = kernel::clock::realtime_offset()?;
@@ -253,6 +254,22 @@ async fn ended(pidfd: Option<&Watched>) {
             }
         }
         None => tokio::time::sleep(Duration::from_millis(1)).await,
+    }
+}
+
+/// Loads the programs. A signal that stops this process, a freezer or a debugger interrupts
+/// the verifier, which then gives up with EAGAIN (`bpf_check()`, kernel/bpf/verifier.c).
+fn load(btf: &Btf, features: &Features, options: &Options) -> Result<Probe, TraceError> {
+    const TRIES: u32 = 20;
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match Probe::load(btf, features, options, root_name()?) {
+            Err(error) if error.errno() == Some(libc::EAGAIN) && tries < TRIES => {
+                log::debug!("loading was interrupted, and is tried again: {error}");
+            }
+            result => return result.map_err(TraceError::refused),
+        }
     }
 }
 

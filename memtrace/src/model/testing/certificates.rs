@@ -36,7 +36,7 @@ fn losses_are_named() {
     assert_eq!(
         reasons,
         [
-            "3 records lost, ring buffer full",
+            "3 records lost, ring buffer full: raise --ring-size",
             "1 reads of kernel memory that failed",
             "2 records were lost in userspace"
         ]
