@@ -15,7 +15,7 @@ use std::{
 use anyhow::{Context, Result, anyhow};
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::{Finished, Status, Summary, memtrace, run_to_end, workloads};
+use crate::{Finished, Partner, Status, Summary, memtrace, run_to_end, workloads};
 
 /// No workload takes nearly as long, also on a slow emulated machine.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -156,6 +156,16 @@ impl Lab {
         line.extend(options.iter().map(|&option| option.to_owned()));
         line.push("--".to_owned());
         Ok(line)
+    }
+
+    /// A partner for a conversation: a script under `memtrace run` with options.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn converse(&self, options: &[&str], words: &str) -> Result<Partner> {
+        let mut line = self.memtrace_run(options)?;
+        line.extend(self.script(words));
+        Partner::start(&mut self.fixed(&line))
     }
 
     /// Adds the JSON that [`Lab::memtrace_run`] asked for.

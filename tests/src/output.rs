@@ -115,8 +115,31 @@ pub(crate) fn wait(child: &mut Child, limit: Duration) -> Result<ExitStatus> {
     }
 }
 
+/// Waits until the state of a process (the letter of proc_pid_stat(5), field 3) is one of these.
+///
+/// # Errors
+/// It is not after `limit`, or the process is gone.
+pub fn await_state(pid: u32, states: &str, limit: Duration) -> Result<()> {
+    let start = Instant::now();
+    loop {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat"))
+            .with_context(|| format!("read the state of process {pid}"))?;
+        let state = stat
+            .rsplit_once(") ")
+            .and_then(|(_, rest)| rest.chars().next());
+        if state.is_some_and(|state| states.contains(state)) {
+            return Ok(());
+        }
+        if start.elapsed() > limit {
+            bail!("process {pid} does not come to a state of {states}: {stat}");
+        }
+        thread::sleep(Duration::from_micros(500));
+    }
+}
+
 /// The pids of all living descendants of a process.
-pub(crate) fn descendants(of: u32) -> Vec<u32> {
+#[must_use]
+pub fn descendants(of: u32) -> Vec<u32> {
     let parents: Vec<(u32, u32)> = fs::read_dir("/proc")
         .into_iter()
         .flatten()

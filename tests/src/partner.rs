@@ -74,6 +74,11 @@ impl Partner {
             .with_context(|| format!("send {signal}"))
     }
 
+    /// Ends its standard input, which is what `hear` waits for.
+    pub fn end_input(&mut self) {
+        self.input = None;
+    }
+
     /// Ends its standard input (which is what `hear` waits for) and waits for its end.
     /// Returns how it ended and what it said since the last [`Partner::expect`].
     ///

@@ -128,3 +128,13 @@ pub fn scaled(full: usize, small: usize) -> usize {
         full
     }
 }
+
+/// Says on standard error, past the test runner's capture, how large a test of large numbers is;
+/// gives the number.
+#[must_use]
+pub fn announced(what: &str, number: u64) -> u64 {
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    // Nothing can be done if standard error is gone.
+    let _ = writeln!(io::stderr(), "NOTE {test}: {what}: {number}");
+    number
+}
