@@ -1,4 +1,4 @@
-//! A memory cgroup of version 1 or 2 with a limit, removed when dropped.
+//! A cgroup of version 1 or 2 with a limit, removed when dropped.
 
 use std::{
     fs,
@@ -9,31 +9,52 @@ use std::{
 
 use crate::Missing;
 
-/// A cgroup with a memory limit.
+/// Where version 2 is.
+const V2: &str = "/sys/fs/cgroup";
+
+/// A cgroup with a limit.
 #[derive(Debug)]
 pub struct Cgroup {
     path: PathBuf,
 }
 
 impl Cgroup {
-    /// Makes one below the root of the hierarchy.
+    /// Makes one with a limit on memory, below the root of the hierarchy.
     ///
     /// # Errors
     /// There is no memory controller that this process may use.
     pub fn with_memory_limit(bytes: u64) -> Result<Self, Missing> {
-        let name = format!("memtrace-tests-{}", std::process::id());
         let v1 = Path::new("/sys/fs/cgroup/memory");
-        let (path, limit) = if v1.join("memory.limit_in_bytes").exists() {
-            (v1.join(name), "memory.limit_in_bytes")
+        if v1.join("memory.limit_in_bytes").exists() {
+            Self::make("memory", v1, "memory.limit_in_bytes", bytes)
         } else {
-            (Path::new("/sys/fs/cgroup").join(name), "memory.max")
+            Self::make("memory", Path::new(V2), "memory.max", bytes)
+        }
+    }
+
+    /// Makes one with a limit on the number of tasks.
+    ///
+    /// # Errors
+    /// There is no pids controller that this process may use.
+    pub fn with_task_limit(tasks: u64) -> Result<Self, Missing> {
+        let v1 = Path::new("/sys/fs/cgroup/pids");
+        // The root group of either version has no pids.max, only groups below it.
+        let root = if v1.join("cgroup.procs").exists() {
+            v1
+        } else {
+            Path::new(V2)
         };
+        Self::make("pids", root, "pids.max", tasks)
+    }
+
+    fn make(kind: &str, root: &Path, limit: &str, value: u64) -> Result<Self, Missing> {
+        let path = root.join(format!("memtrace-tests-{}", std::process::id()));
         let missing =
-            |what: &Path, error| Missing(format!("no memory cgroup: {}: {error}", what.display()));
+            |what: &Path, error| Missing(format!("no {kind} cgroup: {}: {error}", what.display()));
         fs::create_dir(&path).map_err(|error| missing(&path, error))?;
         let group = Self { path };
         let file = group.path.join(limit);
-        fs::write(&file, bytes.to_string()).map_err(|error| missing(&file, error))?;
+        fs::write(&file, value.to_string()).map_err(|error| missing(&file, error))?;
         Ok(group)
     }
 

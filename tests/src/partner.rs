@@ -84,9 +84,17 @@ impl Partner {
     ///
     /// # Errors
     /// It does not end in a minute.
-    pub fn finish(mut self) -> Result<(ExitStatus, String)> {
+    pub fn finish(self) -> Result<(ExitStatus, String)> {
+        self.finish_within(Duration::from_secs(60))
+    }
+
+    /// The same with another limit.
+    ///
+    /// # Errors
+    /// It does not end in this time.
+    pub fn finish_within(mut self, limit: Duration) -> Result<(ExitStatus, String)> {
         self.input = None;
-        let status = wait(&mut self.child, Duration::from_secs(60))?;
+        let status = wait(&mut self.child, limit)?;
         self.ended = true;
         let mut rest = String::new();
         self.output

@@ -110,6 +110,8 @@ pub struct Process {
 pub struct Image {
     pub id: u64,
     pub kind: String,
+    /// Whether a process ran in it: not so for what a refused fork or exec had begun.
+    pub ran: bool,
     pub command: Vec<String>,
     pub exe: Option<String>,
     pub start_ns: u64,

@@ -3,7 +3,7 @@
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::{
-    Script, join, memory,
+    Script, join, memory, refused,
     sys::{
         self, MAP_ANONYMOUS, MAP_PRIVATE, PROT_READ, PROT_WRITE, SIGCHLD, check, die, number, page,
         sys,
@@ -14,21 +14,13 @@ const CLONE_VM: usize = 0x100;
 const CLONE_FS: usize = 0x200;
 const CLONE_FILES: usize = 0x400;
 const CLONE_SIGHAND: usize = 0x800;
-const CLONE_PIDFD: usize = 0x1000;
 const CLONE_VFORK: usize = 0x4000;
 const CLONE_THREAD: usize = 0x1_0000;
 const CLONE_SYSVSEM: usize = 0x4_0000;
 const RLIMIT_CORE: usize = 4;
-const RLIMIT_NPROC: usize = 6;
-const RLIMIT_NOFILE: usize = 7;
 const PR_SET_DUMPABLE: usize = 4;
 const PR_SET_NAME: usize = 15;
 const PR_SET_CHILD_SUBREAPER: usize = 36;
-const EEXIST: usize = 17;
-const EAGAIN: usize = 11;
-const EMFILE: usize = 24;
-/// The user "nobody" of Debian; any unprivileged one would do.
-const NOBODY: usize = 65534;
 /// Arguments that `exec{` can pass.
 const EXEC_ARGS: usize = 96;
 
@@ -99,6 +91,17 @@ impl Script {
                 CREATOR.store(sys::getpid(), Ordering::SeqCst);
                 if check(b"fork", sys!(CLONE, SIGCHLD)) == 0 {
                     self.run(at + 1, to);
+                    sys::exit_group(0);
+                }
+                to + 1
+            }
+            // fork-pid{ PID ... }: the same with a process id of choice, which must be free
+            b"fork-pid{" => {
+                let to = self.close(at);
+                CREATOR.store(sys::getpid(), Ordering::SeqCst);
+                let pid = self.n(at + 1) as i32;
+                if check(b"clone3", clone_as(pid)) == 0 {
+                    self.run(at + 2, to);
                     sys::exit_group(0);
                 }
                 to + 1
@@ -236,10 +239,24 @@ impl Script {
                 at + 2
             }
             // fail-fork KIND: a fork that the kernel refuses, by `nproc` (before the memory
-            // is copied), `pidfd` or `set-tid` (after)
+            // is copied), `pidfd`, `set-tid` or `pids`, this one by its cgroup (after)
             b"fail-fork" => {
-                fail_fork(self.word(at + 1));
+                refused::fork(self.word(at + 1));
                 at + 2
+            }
+            // fail-exec PROGRAM ERRNO: an exec that the kernel refuses with this number
+            b"fail-exec" => {
+                let argv = [self.path(at + 1), core::ptr::null()];
+                refused::exec(&argv, self.args.envp, self.n(at + 2));
+                at + 3
+            }
+            // fail-exec-big PROGRAM N ERRNO: with N arguments, each the word `tag` gave before it
+            b"fail-exec-big" => {
+                let mut argv = [self.path(at - 1); EXEC_ARGS + 1];
+                argv[0] = self.path(at + 1);
+                argv[self.n(at + 2).min(EXEC_ARGS - 1) + 1] = core::ptr::null();
+                refused::exec(&argv, self.args.envp, self.n(at + 3));
+                at + 4
             }
             // vm-write PID ADDRESS N: fills N pages of another process with process_vm_writev
             b"vm-write" => {
@@ -268,6 +285,14 @@ impl Script {
     }
 }
 
+/// `clone3` with a process id of choice (`set_tid`; since Linux 5.5, needs privileges).
+pub fn clone_as(pid: i32) -> Result<usize, usize> {
+    // struct clone_args (clone3(2)): flags, pidfd, child_tid, parent_tid,
+    // exit_signal, stack, stack_size, tls, set_tid, set_tid_size.
+    let args = [0, 0, 0, 0, SIGCHLD, 0, 0, 0, &raw const pid as usize, 1];
+    sys!(CLONE3, args.as_ptr(), size_of_val(&args))
+}
+
 fn nap() {
     let time = [0usize, 200_000];
     let _ = sys!(NANOSLEEP, time.as_ptr(), 0);
@@ -281,45 +306,4 @@ fn leader_state() -> u8 {
     sys::close(fd);
     let after_name = text[..length].iter().rposition(|&c| c == b')').unwrap_or(0);
     text.get(after_name + 2).copied().unwrap_or(0)
-}
-
-fn set_limit(which: usize, soft: usize) -> usize {
-    let mut old = [0usize; 2];
-    check(b"prlimit", sys!(PRLIMIT64, 0, which, 0, old.as_mut_ptr()));
-    let new = [soft, old[1]];
-    check(b"prlimit", sys!(PRLIMIT64, 0, which, new.as_ptr(), 0));
-    old[0]
-}
-
-fn fail_fork(kind: &[u8]) {
-    let (result, expected) = match kind {
-        b"nproc" => {
-            check(b"setresuid", sys!(SETRESUID, NOBODY, NOBODY, NOBODY));
-            let old = set_limit(RLIMIT_NPROC, 0);
-            let result = sys!(CLONE, SIGCHLD);
-            set_limit(RLIMIT_NPROC, old);
-            (result, EAGAIN)
-        }
-        b"pidfd" => {
-            let mut pidfd = 0i32;
-            let old = set_limit(RLIMIT_NOFILE, 0);
-            let result = sys!(CLONE, CLONE_PIDFD | SIGCHLD, 0, &raw mut pidfd);
-            set_limit(RLIMIT_NOFILE, old);
-            (result, EMFILE)
-        }
-        b"set-tid" => {
-            let taken = sys::getpid() as i32;
-            // struct clone_args (clone3(2)): flags, pidfd, child_tid, parent_tid,
-            // exit_signal, stack, stack_size, tls, set_tid, set_tid_size.
-            let args = [0, 0, 0, 0, SIGCHLD, 0, 0, 0, &raw const taken as usize, 1];
-            (sys!(CLONE3, args.as_ptr(), size_of_val(&args)), EEXIST)
-        }
-        _ => die(b"fail-fork", kind, 0),
-    };
-    match result {
-        Err(errno) if errno == expected => {}
-        Err(errno) => die(b"fail-fork: another error", kind, errno),
-        Ok(0) => sys::exit_group(0),
-        Ok(_) => die(b"fail-fork: no error", kind, 0),
-    }
 }

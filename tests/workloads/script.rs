@@ -16,6 +16,7 @@
 
 mod memory;
 mod process;
+mod refused;
 #[allow(dead_code, reason = "shared by all workloads")]
 mod sys;
 

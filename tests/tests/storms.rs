@@ -1,0 +1,139 @@
+//! Very many processes and threads, at once and one after the other.
+
+use std::{fs, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use memtrace_tests::{
+    Finished, Lab, Status, Summary, descendants, exact_status, memtrace, require,
+    require_privileges, run_to_end, scaled, workloads,
+};
+
+/// Generous, for emulated machines.
+const LIMIT: Duration = Duration::from_secs(900);
+
+/// A number as reports for people have it.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let parts: Vec<&str> = digits
+        .as_bytes()
+        .rchunks(3)
+        .rev()
+        .filter_map(|part| std::str::from_utf8(part).ok())
+        .collect();
+    parts.join(",")
+}
+
+/// Runs a script whose result as JSON would be hundreds of megabytes; gives the text.
+fn report(lab: &Lab, words: &str) -> Result<Finished> {
+    let mut line = vec![
+        memtrace()?.display().to_string(),
+        "run".to_owned(),
+        "--".to_owned(),
+    ];
+    line.extend(lab.script(words));
+    run_to_end(&mut lab.fixed(&line), lab.dir(), LIMIT)?.success()
+}
+
+/// A fork bomb, four at a time: none is lost.
+#[test]
+fn a_hundred_thousand_processes_are_all_accounted_for() -> Result<()> {
+    require_privileges!();
+    let lab = Lab::new()?;
+    let processes = scaled("processes", 100_000, 5_000);
+    let four = "fork{ } fork{ } fork{ } fork{ } wait wait wait wait";
+    let finished = report(&lab, &format!("loop{{ {} {four} }}", processes / 4))?;
+    let count = grouped(processes + 1);
+    let expected = format!("{count} processes, {count} images");
+    assert!(finished.stderr.contains(&expected), "{}", finished.stderr);
+    let exact = finished
+        .stderr
+        .lines()
+        .find(|line| line.starts_with("exact"));
+    let yes = exact.is_some_and(|line| line.contains("yes") && line.contains("none lost"));
+    assert!(yes, "{}", finished.stderr);
+    Ok(())
+}
+
+/// T3 with very many threads, all of which hold their pages at the same time.
+#[test]
+fn thousands_of_threads_have_the_peak_of_their_one_address_space() -> Result<()> {
+    require_privileges!();
+    require!(exact_status());
+    let lab = Lab::new()?;
+    let threads = scaled("threads", 5_000, 500).to_string();
+    let status = lab.path("top").display().to_string();
+    let line = [workloads::CHURN, &threads, "3", "2", "barrier", &status];
+    let run = lab.run(&[], &line)?;
+    ensure!(run.finished.code() == Some(0), "{:?}", run.finished);
+    run.summary.assert_exact();
+    assert_eq!(run.summary.processes.len(), 1);
+    assert_eq!(run.summary.tree.peak_rss_bytes, lab.status("top")?.rss()?);
+    Ok(())
+}
+
+/// A crowd of children that all live at the same time, and what `/proc` says of all of them then.
+fn crowd(lab: &Lab, options: &[&str], children: u64) -> Result<(Summary, u64, String)> {
+    let words = format!(
+        "pipe 0 pipe 1 loop{{ {children} fork{{ post 0 await 1 }} }} loop{{ {children} await 0 }} \
+         status @top say full hear loop{{ {children} post 1 }} loop{{ {children} wait }}"
+    );
+    let mut memtrace = lab.converse(options, &words)?;
+    memtrace.expect("full")?;
+    let root = lab.status("top")?;
+    let mut sum = root.rss()?;
+    let pids = descendants(root.pid()?);
+    ensure!(
+        pids.len() as u64 == children,
+        "{} of {children} live",
+        pids.len()
+    );
+    for pid in pids {
+        let text = fs::read_to_string(format!("/proc/{pid}/status")).context("a child is gone")?;
+        sum += Status::parse(&text).rss()?;
+    }
+    let (status, _) = memtrace.finish_within(LIMIT)?;
+    ensure!(status.success(), "memtrace ended with {status}");
+    let summary = Summary::read(&lab.path("summary.json"))?;
+    let reasons = summary.certificate.reasons.join("; ");
+    Ok((summary, sum, reasons))
+}
+
+/// Ten thousand processes at the same time fit into the defaults.
+#[test]
+fn thousands_of_live_processes_add_up_to_the_page() -> Result<()> {
+    require_privileges!();
+    require!(exact_status());
+    let lab = Lab::new()?;
+    let children = scaled("live processes", 10_000, 400);
+    let (summary, truth, _) = crowd(&lab, &[], children)?;
+    summary.assert_exact();
+    assert_eq!(summary.processes.len() as u64, children + 1);
+    assert_eq!(summary.tree.at_peak.len() as u64, children + 1);
+    assert_eq!(summary.tree.peak_rss_bytes, truth);
+    Ok(())
+}
+
+/// More than the defaults can follow are told to be too many, and the remedy that is named helps.
+#[test]
+fn more_images_than_the_defaults_hold_need_a_larger_map() -> Result<()> {
+    require_privileges!();
+    require!(exact_status());
+    let lab = Lab::new()?;
+    // The default, 16,384, or on a small machine one of a tenth of the crowd.
+    let children = scaled("live processes", 16_600, 400);
+    let small: &[&str] = if children < 16_384 {
+        &["--max-images", "40"]
+    } else {
+        &[]
+    };
+    let (summary, truth, reasons) = crowd(&lab, small, children)?;
+    assert_eq!(summary.certificate.verdict, "incomplete");
+    assert!(reasons.contains("--max-images"), "{reasons}");
+    assert!(summary.tree.peak_rss_bytes < truth);
+
+    let room = (children + 1).to_string();
+    let (summary, truth, _) = crowd(&lab, &["--max-images", &room], children)?;
+    summary.assert_exact();
+    assert_eq!(summary.tree.peak_rss_bytes, truth);
+    Ok(())
+}
