@@ -5,11 +5,14 @@ use std::{io::Write as _, process::ExitCode};
 use memtrace::{
     TraceError,
     launch::{self, LaunchError},
+    report::escape::one_line,
 };
 
-/// Says `message` on standard error; if that is closed, nobody hears it.
+/// Says `message` on standard error, on one line; if that is closed, nobody hears it.
+/// Names in it may be anything: a loop over files of others can give us any.
 pub(super) fn say(program: &str, message: impl std::fmt::Display) {
-    let _ = writeln!(std::io::stderr(), "{program}: {message}");
+    let line = one_line(&format!("{program}: {message}"));
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// Reports why tracing did not come about and ends as the command did, if it ran.
@@ -28,7 +31,9 @@ pub(super) fn report(program: &str, error: &TraceError, verbose: bool) -> ExitCo
         && let TraceError::Refused { source, .. } = error
         && let Some(log) = source.verifier_log()
     {
-        say(program, format_args!("the verifier's log:\n{log}"));
+        say(program, "the verifier's log:");
+        // From the kernel, about our own programs.
+        let _ = writeln!(std::io::stderr(), "{log}");
     }
     if let Some(finished) = error.finished() {
         launch::exit_like(finished.status);

@@ -57,6 +57,26 @@ pub fn escape(bytes: &[u8]) -> String {
     out
 }
 
+/// `text`, which is ours but has names in it, as one line without anything that acts on a
+/// terminal. Backslashes stay as they are.
+///
+/// ```
+/// use memtrace::report::escape::one_line;
+/// assert_eq!(one_line("cannot run a\\b\x1b[2J"), r"cannot run a\b\u{1b}[2J");
+/// ```
+#[must_use]
+pub fn one_line(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_hostile(c) {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
 /// Arguments as one line, with those quoted that a shell would split or expand.
 #[must_use]
 pub fn command_line(args: &[Vec<u8>]) -> String {
@@ -171,6 +191,8 @@ mod tests {
             let escaped = escape(&a);
             prop_assert!(!escaped.chars().any(is_hostile));
             prop_assert_eq!(a == b, escaped == escape(&b));
+            let line = one_line(&String::from_utf8_lossy(&a));
+            prop_assert!(!line.chars().any(is_hostile));
         }
     }
 }

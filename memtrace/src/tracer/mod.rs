@@ -2,8 +2,8 @@
 
 mod cross_check;
 mod error;
-mod files;
 mod limits;
+mod room;
 mod run;
 mod watch;
 

@@ -12,8 +12,8 @@ use memtrace_ebpf::{COMM_LEN, CounterLayout, Stat, Tree};
 use super::{
     TraceError, Tracer,
     cross_check::{self, CrossChecker},
-    files::RoomForFiles,
     limits,
+    room::Room,
     watch::{Watched, watch},
 };
 use crate::{
@@ -56,7 +56,7 @@ pub(super) fn trace(tracer: &Tracer, spec: &Spec) -> Result<Traced, TraceError> 
     // Forked before anything else: what is set up from here on must not be inherited.
     let mut signals = Signals::take_over().map_err(system("take over signals"))?;
     let mut stopped = spawn_stopped(spec, signals.inherited())?;
-    let _room = RoomForFiles::make();
+    let _room = Room::make();
 
     let btf = Btf::from_sys_fs().map_err(kernel::KernelError::from)?;
     let features = Features::from_btf(&btf)?;
@@ -72,22 +72,30 @@ pub(super) fn trace(tracer: &Tracer, spec: &Spec) -> Result<Traced, TraceError> 
         signals.restore();
         exit_like(signal);
     }
-    let mut running = stopped.release()?;
-
-    let mut model = Model::new();
-    let mut checker = CrossChecker::new(options.page_size, options.cpus);
+    // All that can fail for want of descriptors comes before the command begins.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
         .build()
         .map_err(system("start the event loop"))?;
+    let (ring, signal) = {
+        let _context = runtime.enter();
+        (
+            watch(&probe).map_err(system("wait for records"))?,
+            watch(&signals).map_err(system("wait for signals"))?,
+        )
+    };
+    let mut running = stopped.release()?;
+
+    let mut model = Model::new();
+    let mut checker = CrossChecker::new(options.page_size, options.cpus);
     let followed = runtime.block_on(async {
         let checks = (!tracer.no_cross_checks).then_some(&mut checker);
         follow(
             tracer,
             &mut probe,
             &mut running,
-            &signals,
+            (&ring, &signal, &signals),
             &mut model,
             checks,
             root_tgid,
@@ -168,18 +176,13 @@ async fn follow(
     tracer: &Tracer,
     probe: &mut Probe,
     running: &mut Running,
-    signals: &Signals,
+    (ring, signal, signals): (&Watched, &Watched, &Signals),
     model: &mut Model,
     mut checks: Option<&mut CrossChecker>,
     root_tgid: u32,
 ) -> Result<Finished, TraceError> {
-    let ring = watch(&*probe).map_err(system("wait for records"))?;
-    let signal = watch(signals).map_err(system("wait for signals"))?;
-    let pidfd = running
-        .pidfd()
-        .map(watch)
-        .transpose()
-        .map_err(system("watch the command"))?;
+    // Without a descriptor the command is looked at now and then.
+    let pidfd = running.pidfd().and_then(|pidfd| watch(pidfd).ok());
     let pid = running.pid();
     let mut finished: Option<Finished> = None;
     let mut teardown = Teardown::default();
