@@ -115,7 +115,7 @@ pub(crate) fn wait(child: &mut Child, limit: Duration) -> Result<ExitStatus> {
     }
 }
 
-/// Waits until the state of a process (the letter of proc_pid_stat(5), field 3) is one of these.
+/// Waits until the state of a process (the letter of `proc_pid_stat(5)`, field 3) is one of these.
 ///
 /// # Errors
 /// It is not after `limit`, or the process is gone.
