@@ -89,13 +89,13 @@ pub(crate) struct TracingArgs {
     /// address space was seen on [default: all up to 16 CPUs]
     #[arg(long, value_name = "WHICH")]
     pub(crate) sum_cpus: Option<SumCpus>,
-    /// Address spaces followed at once
+    /// Address spaces followed at once [default: 16384]
     #[arg(long, value_name = "N")]
     pub(crate) max_images: Option<u32>,
-    /// Processes followed at once
+    /// Processes followed at once [default: 32768]
     #[arg(long, value_name = "N")]
     pub(crate) max_processes: Option<u32>,
-    /// Buffer for records, in KiB
+    /// Buffer for records, in KiB [default: 8192]
     #[arg(long, value_name = "KIB")]
     pub(crate) ring_size: Option<u32>,
     /// Take values from the classic tracepoint, as on kernels with unknown counters;

@@ -160,9 +160,9 @@ fn processes_with_the_same_id_are_told_apart() -> Result<()> {
 
 /// A process id that is not in use and far from those that are given out next.
 fn free_pid() -> Result<u32> {
-    let last: u32 = fs::read_to_string("/proc/sys/kernel/ns_last_pid")?
-        .trim()
-        .parse()?;
+    // proc_loadavg(5): the last field is the id that was given out last.
+    let load = fs::read_to_string("/proc/loadavg")?;
+    let last: u32 = load.split_whitespace().last().unwrap_or("0").parse()?;
     let limit: u32 = fs::read_to_string("/proc/sys/kernel/pid_max")?
         .trim()
         .parse()?;

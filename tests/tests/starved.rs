@@ -80,13 +80,16 @@ fn a_full_file_system_is_told_and_the_status_passed_on() -> Result<()> {
     assert_unwritten(&lab, &before, &format!("{dir}/out.json"))
 }
 
+/// Runs what follows with a limit of one block on the size of files: 512 bytes, or 1024 in bash.
+const SMALL_FILES: [&str; 4] = ["sh", "-c", "ulimit -f 1 && exec \"$@\"", "sh"];
+
 /// A limit on the size of files, which by default kills who exceeds it.
 #[test]
 fn a_limit_on_file_sizes_is_told_and_the_status_passed_on() -> Result<()> {
     require_privileges!();
     let lab = Lab::new()?;
     let json = lab.path("out.json").display().to_string();
-    assert_unwritten(&lab, &["prlimit", "--fsize=100"], &json)?;
+    assert_unwritten(&lab, &SMALL_FILES, &json)?;
 
     // The report itself, to a file; and GNU time's.
     let memtrace = memtrace()?.display().to_string();
@@ -95,29 +98,17 @@ fn a_limit_on_file_sizes_is_told_and_the_status_passed_on() -> Result<()> {
         &["time", "-v"],
         &["time", "-v", "-o", &json],
     ] {
-        let line = [
-            &["prlimit", "--fsize=100", &memtrace],
-            words,
-            &[workloads::NOTHING, "3"],
-        ]
-        .concat();
+        let own = [memtrace.as_str()];
+        let line = [&SMALL_FILES[..], &own, words, &[workloads::NOTHING, "3"]].concat();
         let finished = lab.to_end(&mut lab.fixed(&line))?;
         assert_eq!(finished.code(), Some(3), "{words:?}: {finished:?}");
-        assert!(finished.stderr.len() <= 100, "the limit is not in force");
+        assert!(finished.stderr.len() <= 1024, "the limit is not in force");
     }
 
     // The command still gets the signal.
-    let line = [
-        "prlimit",
-        "--fsize=100",
-        &memtrace,
-        "run",
-        "-q",
-        "--",
-        "sh",
-        "-c",
-        "head -c 200 /dev/zero >big; echo $?",
-    ];
+    let own = [memtrace.as_str(), "run", "-q", "--", "sh", "-c"];
+    let script = "head -c 2000 /dev/zero >big; echo $?";
+    let line = [&SMALL_FILES[..], &own, &[script]].concat();
     let finished = lab.to_end(&mut lab.fixed(&line))?;
     assert_eq!(finished.stdout.trim(), (128 + libc::SIGXFSZ).to_string());
     Ok(())
@@ -165,6 +156,26 @@ fn a_reader_that_has_gone_changes_nothing() -> Result<()> {
             .status()?;
         assert_eq!(status.code(), Some(3), "{words:?}: {status}");
     }
+    let out = lab.path("out").display().to_string();
+    let line = [
+        &memtrace,
+        "run",
+        "-q",
+        "--json",
+        "-",
+        "--stdout",
+        &out,
+        "--",
+        workloads::NOTHING,
+        "3",
+    ];
+    let (reader, writer) = std::io::pipe()?;
+    drop(reader);
+    let status = lab
+        .fixed(&line)
+        .stdout(Stdio::from(OwnedFd::from(writer)))
+        .status()?;
+    assert_eq!(status.code(), Some(3), "JSON: {status}");
     Ok(())
 }
 
@@ -192,10 +203,11 @@ fn low_soft_limits_are_the_commands_alone() -> Result<()> {
     require_privileges!();
     let lab = Lab::new()?;
     for (limit, ask, expected) in [
-        ("--nofile=8:4096", "ulimit -n; ulimit -H -n", "8\n4096\n"),
-        ("--memlock=0:65536", "ulimit -l; ulimit -H -l", "0\n64\n"),
+        ("ulimit -S -n 8", "ulimit -n", "8\n"),
+        ("ulimit -S -l 0", "ulimit -l", "0\n"),
     ] {
-        let mut line = vec!["prlimit".to_owned(), limit.to_owned()];
+        let script = format!("{limit} && exec \"$@\"");
+        let mut line = ["sh", "-c", &script, "sh"].map(str::to_owned).to_vec();
         line.extend(lab.memtrace_run(&[])?);
         line.extend(["sh", "-c", ask].map(str::to_owned));
         let finished = lab.to_end(&mut lab.fixed(&line))?;
@@ -216,10 +228,16 @@ fn too_few_descriptors_are_told_with_their_remedy() -> Result<()> {
     for limit in [5, 6, 7, 8, 12, 16, 24, 32, 40, 48] {
         let _ = fs::remove_file(&mark);
         // Not to be raised even by root: without CAP_SYS_RESOURCE.
-        let limit = format!("--nofile={limit}");
-        let mut line: Vec<String> = ["prlimit", &limit, "setpriv", "--bounding-set=-sys_resource"]
-            .map(str::to_owned)
-            .to_vec();
+        let script = format!("ulimit -n {limit} && exec \"$@\"");
+        let before = [
+            "setpriv",
+            "--bounding-set=-sys_resource",
+            "sh",
+            "-c",
+            &script,
+            "sh",
+        ];
+        let mut line = before.map(str::to_owned).to_vec();
         line.extend(lab.memtrace_run(&[])?);
         line.extend(["touch", &mark].map(str::to_owned));
         let finished = lab.to_end(&mut lab.fixed(&line))?;

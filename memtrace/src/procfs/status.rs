@@ -1,4 +1,4 @@
-//! `/proc/PID/status` (proc_pid_status(5)).
+//! `/proc/PID/status` (`proc_pid_status(5)`).
 
 /// The text of a `/proc/PID/status`.
 ///
@@ -15,7 +15,7 @@ pub struct Status<'a> {
 impl<'a> Status<'a> {
     /// Takes the text, which need not be UTF-8: the name of a process can be any bytes
     /// (the kernel escapes line ends and backslashes in it, `proc_task_name()`,
-    /// fs/proc/array.c).
+    /// `fs/proc/array.c`).
     #[must_use]
     pub const fn parse(text: &'a [u8]) -> Self {
         Self { text }
