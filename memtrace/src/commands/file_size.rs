@@ -2,7 +2,7 @@
 
 use nix::sys::signal::{SigSet, Signal};
 
-/// Makes a write beyond RLIMIT_FSIZE fail with EFBIG instead of ending this process with
+/// Makes a write beyond `RLIMIT_FSIZE` fail with EFBIG instead of ending this process with
 /// SIGXFSZ: how the command ended must be passed on whatever becomes of the report.
 /// Call it when the command has been started: it is to inherit nothing of this.
 pub(super) fn survive_limit() {
