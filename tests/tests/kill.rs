@@ -10,8 +10,8 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use memtrace_tests::{
-    KernelObjects, Lab, Orphanage, Random, Summary, await_state, can_list_objects, require,
-    require_privileges, scaled,
+    KernelObjects, Lab, Orphanage, Random, Summary, announced, await_state, can_list_objects,
+    require, require_privileges, scaled,
 };
 use nix::{
     sys::{
@@ -124,7 +124,7 @@ fn the_command_and_the_kernel_survive_a_kill_at_any_moment() -> Result<()> {
     require!(can_list_objects());
     let lab = Lab::new()?;
     let mut random = Random::seeded("kill");
-    let kills = scaled("kills", 200, 40);
+    let kills = announced("kills", scaled(200, 40));
     let mut line = lab.memtrace_run(&[])?;
     line.extend(lab.script(BUSY));
     let killing = Killing {

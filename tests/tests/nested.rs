@@ -4,7 +4,7 @@ use std::{thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use memtrace_tests::{
-    Lab, Summary, exact_status, memtrace, page, require, require_privileges, scaled,
+    Lab, Summary, announced, exact_status, memtrace, page, require, require_privileges, scaled,
 };
 
 /// The words of a script that runs another memtrace on a script of its own.
@@ -87,7 +87,7 @@ fn several_at_once_are_as_exact_as_one_alone() -> Result<()> {
     require_privileges!();
     let lab = Lab::new()?;
     let empty = lab.trace("anon 0000")?.summary.tree.peak_rss_bytes;
-    let count = scaled("memtrace at once", 6, 3);
+    let count = announced("memtrace at once", scaled(6, 3));
     let mut running = Vec::new();
     for i in 0..count {
         let json = lab.path(&format!("{i}.json")).display().to_string();

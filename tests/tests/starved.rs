@@ -11,8 +11,8 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use memtrace_tests::{
-    Finished, Lab, Missing, Random, Summary, memtrace, require, require_privileges, scaled,
-    workloads,
+    Finished, Lab, Missing, Random, Summary, announced, memtrace, require, require_privileges,
+    scaled, workloads,
 };
 use nix::{
     sys::signal::{Signal, kill},
@@ -297,7 +297,7 @@ fn stops_at_any_moment_change_nothing() -> Result<()> {
     let start = std::time::Instant::now();
     lab.run(&[], &lab.script("anon 100 exit 7"))?;
     let whole = start.elapsed();
-    let rounds = scaled("runs", 60, 10);
+    let rounds = announced("runs", scaled(60, 10));
     let mut refused = 0;
     for round in 0..rounds {
         let _ = fs::remove_file(lab.path("ran"));

@@ -4,7 +4,7 @@ use std::{fs, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use memtrace_tests::{
-    Finished, Lab, Status, Summary, descendants, exact_status, memtrace, require,
+    Finished, Lab, Status, Summary, announced, descendants, exact_status, memtrace, require,
     require_privileges, run_to_end, scaled, workloads,
 };
 
@@ -39,7 +39,7 @@ fn report(lab: &Lab, words: &str) -> Result<Finished> {
 fn a_hundred_thousand_processes_are_all_accounted_for() -> Result<()> {
     require_privileges!();
     let lab = Lab::new()?;
-    let processes = scaled("processes", 100_000, 5_000);
+    let processes = announced("processes", scaled(100_000, 5_000));
     let four = "fork{ } fork{ } fork{ } fork{ } wait wait wait wait";
     let finished = report(&lab, &format!("loop{{ {} {four} }}", processes / 4))?;
     let count = grouped(processes + 1);
@@ -60,7 +60,7 @@ fn thousands_of_threads_have_the_peak_of_their_one_address_space() -> Result<()>
     require_privileges!();
     require!(exact_status());
     let lab = Lab::new()?;
-    let threads = scaled("threads", 5_000, 500).to_string();
+    let threads = announced("threads", scaled(5_000, 500)).to_string();
     let status = lab.path("top").display().to_string();
     let line = [workloads::CHURN, &threads, "3", "2", "barrier", &status];
     let run = lab.run(&[], &line)?;
@@ -104,7 +104,7 @@ fn thousands_of_live_processes_add_up_to_the_page() -> Result<()> {
     require_privileges!();
     require!(exact_status());
     let lab = Lab::new()?;
-    let children = scaled("live processes", 10_000, 400);
+    let children = announced("live processes", scaled(10_000, 400));
     let (summary, truth, _) = crowd(&lab, &[], children)?;
     summary.assert_exact();
     assert_eq!(summary.processes.len() as u64, children + 1);
@@ -120,7 +120,7 @@ fn more_images_than_the_defaults_hold_need_a_larger_map() -> Result<()> {
     require!(exact_status());
     let lab = Lab::new()?;
     // The default, 16,384, or on a small machine one of a tenth of the crowd.
-    let children = scaled("live processes", 16_600, 400);
+    let children = announced("live processes", scaled(16_600, 400));
     let small: &[&str] = if children < 16_384 {
         &["--max-images", "40"]
     } else {
