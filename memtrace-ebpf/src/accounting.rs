@@ -278,9 +278,9 @@ unsafe fn add_to_tree(tree: *mut Tree, member: u32, delta: i64, at: u64) {
             *until = at;
         }
         // Atomic, because another program may be here too, if it gave up the lock.
-        crate::atomic::fetch_add(cur.cast::<u64>(), delta as u64);
+        crate::atomic::add(cur.cast::<u64>(), delta as u64);
         if member != Member::Swap as u32 {
-            crate::atomic::fetch_add((&raw mut (*tree).rss).cast::<u64>(), delta as u64);
+            crate::atomic::add((&raw mut (*tree).rss).cast::<u64>(), delta as u64);
         }
         let peak = slot(&raw mut (*tree).peak, member);
         if *cur > *peak {

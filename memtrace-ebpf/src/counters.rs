@@ -173,7 +173,7 @@ pub(crate) extern "C" fn sum_again(mm: u64, member: u64) -> i64 {
 pub(crate) fn may_lack_cpus() -> bool {
     // SAFETY: fields of the read-only data.
     unsafe {
-        config!(layout) != CounterLayout::Classic as u32
+        config!(layout) == CounterLayout::PerCpu as u32
             && config!(scheme) == SumScheme::Touched as u32
     }
 }

@@ -58,7 +58,7 @@ pub(crate) fn process_created(child: Typed, first_hook: bool) -> Option<u32> {
         if first_hook && let Some(process) = state::process(tgid) {
             // SAFETY: a map value; threads may be created on several CPUs.
             unsafe {
-                crate::atomic::fetch_add((&raw mut (*process).threads).cast(), 1);
+                crate::atomic::add((&raw mut (*process).threads).cast(), 1);
                 count_thread((*process).tree.into());
             }
         }
@@ -193,7 +193,7 @@ impl Newcomer {
         if room {
             state::set_tracked(self.tgid, true);
             // SAFETY: a map value.
-            unsafe { crate::atomic::fetch_add((&raw mut (*tree).live).cast(), 1) };
+            unsafe { crate::atomic::add((&raw mut (*tree).live).cast(), 1) };
             count_thread(0);
         }
         room
@@ -203,7 +203,7 @@ impl Newcomer {
     #[inline(always)]
     fn announce(&self, tree: *mut Tree) {
         // SAFETY: a map value.
-        unsafe { crate::atomic::fetch_add(&raw mut (*tree).processes, 1) };
+        unsafe { crate::atomic::add(&raw mut (*tree).processes, 1) };
         state::send(&event::Fork {
             header: event::Header {
                 kind: event::FORK,

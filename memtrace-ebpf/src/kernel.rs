@@ -5,10 +5,11 @@
 //! they are plain loads. Pointers that went through a map are plain numbers and
 //! need `bpf_probe_read_kernel`.
 
-use aya_ebpf::helpers::{
-    bpf_probe_read_kernel,
-    generated::{self, bpf_get_current_task_btf},
-};
+#[cfg(feature = "plain")]
+use aya_ebpf::helpers::generated::bpf_get_current_task;
+#[cfg(not(feature = "plain"))]
+use aya_ebpf::helpers::generated::bpf_get_current_task_btf;
+use aya_ebpf::helpers::{bpf_probe_read_kernel, generated};
 use memtrace_ebpf::{ABSENT, Config, Offsets};
 
 #[unsafe(no_mangle)]
@@ -66,7 +67,16 @@ impl Typed {
         Self(pointer)
     }
 
+    /// The current task, which has no type before 5.11.
+    #[cfg(feature = "plain")]
+    #[inline(always)]
+    pub(crate) fn current() -> Self {
+        // SAFETY: the helper has no preconditions.
+        Self(unsafe { bpf_get_current_task() } as *const u8)
+    }
+
     /// The current task.
+    #[cfg(not(feature = "plain"))]
     #[inline(always)]
     pub(crate) fn current() -> Self {
         // SAFETY: the helper has no preconditions.
@@ -91,6 +101,9 @@ impl Typed {
         if offset == ABSENT {
             return T::default();
         }
+        if cfg!(feature = "plain") {
+            return probe(self.address(), offset).unwrap_or_default();
+        }
         // SAFETY: the verifier accepts the load only inside the struct, and a
         // fault at run time yields 0.
         unsafe { core::ptr::read_volatile(self.0.add(offset as usize).cast::<T>()) }
@@ -99,6 +112,9 @@ impl Typed {
     /// The struct that the pointer at `offset` points to.
     #[inline(always)]
     pub(crate) fn follow(self, offset: u32) -> Self {
+        if cfg!(feature = "plain") {
+            return Self(self.load::<u64>(offset) as *const u8);
+        }
         // SAFETY: as in `load`; an absent field gives a null pointer, whose fields read 0.
         Self(unsafe { core::ptr::read_volatile(self.0.add(offset as usize).cast::<*const u8>()) })
     }

@@ -104,7 +104,7 @@ pub(crate) extern "C" fn create_image(mm: u64, tgid: u64, kind: u64) -> u64 {
         (*image).vm_integral_at = now;
         (*image).seq = (*tree).peak_seq;
         (*image).state = stage as u32;
-        crate::atomic::fetch_add(&raw mut (*tree).images, 1);
+        crate::atomic::add(&raw mut (*tree).images, 1);
         if (*tree).started_at == 0 && stage as u32 == ImageState::Active as u32 {
             (*tree).started_at = now;
         }

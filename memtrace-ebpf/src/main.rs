@@ -1,7 +1,7 @@
 //! memtrace's BPF programs.
 //!
 //! `kernel` reads kernel memory, `state` holds the maps, `atomic` wraps the
-//! atomics, `counters` sums the kernel's counters, `caches` adds what
+//! atomics, `lock` what else needs them, `counters` sums the kernel's counters, `caches` adds what
 //! threads hold back on old kernels, `accounting` books a value to
 //! an image and its tree, `family` follows which fork images still share pages,
 //! `life` makes, updates and ends images, `creation` takes in processes, and
@@ -22,6 +22,7 @@ mod creation;
 mod family;
 mod kernel;
 mod life;
+mod lock;
 mod programs;
 mod state;
 

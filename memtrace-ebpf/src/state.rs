@@ -10,7 +10,7 @@ use aya_ebpf::{
 };
 use memtrace_ebpf::{Control, Image, MEMBERS, PID_LIMIT, Process, Stat, Tree};
 
-use crate::atomic;
+use crate::{atomic, lock};
 
 /// Images by the address of their `mm_struct`. Userspace sets the size.
 #[btf_map]
@@ -225,9 +225,9 @@ pub(crate) fn set_tracked(tgid: u32, tracked: bool) {
     unsafe {
         let set = core::ptr::read_volatile(word) & bit != 0;
         if tracked && !set {
-            atomic::fetch_add(word, bit);
+            atomic::add(word, bit);
         } else if !tracked && set {
-            atomic::fetch_add(word, bit.wrapping_neg());
+            atomic::add(word, bit.wrapping_neg());
         }
     }
 }
@@ -272,7 +272,7 @@ pub(crate) fn send_in_place<T: 'static>(fill: impl FnOnce(*mut T)) {
 pub(crate) fn next_image_id() -> u64 {
     match control() {
         // SAFETY: a field of a map value.
-        Some(control) => unsafe { atomic::fetch_add(&raw mut (*control).last_image, 1) + 1 },
+        Some(control) => unsafe { lock::next(&raw mut (*control).last_image) },
         None => 0,
     }
 }
@@ -305,7 +305,7 @@ const IDLE_LEN: usize = 256 * 1024;
 #[inline(always)]
 pub(crate) fn lock(tree: *mut Tree) -> bool {
     // SAFETY: `tree` points at a map value.
-    unsafe { atomic::replace(&raw mut (*tree).lock, 0, 1) || wait_for_lock(0) != 0 }
+    unsafe { lock::take(&raw mut (*tree).lock) || wait_for_lock(0) != 0 }
 }
 
 /// Returns the tree's lock, if it was held.
@@ -313,7 +313,7 @@ pub(crate) fn lock(tree: *mut Tree) -> bool {
 pub(crate) fn unlock(tree: *mut Tree, held: bool) {
     if held {
         // SAFETY: `tree` points at a map value.
-        unsafe { atomic::swap(&raw mut (*tree).lock, 0) };
+        unsafe { lock::give(&raw mut (*tree).lock) };
     }
 }
 
@@ -332,7 +332,7 @@ pub(crate) extern "C" fn wait_for_lock(index: u64) -> u64 {
             now();
         }
         // SAFETY: `tree` points at a map value.
-        if unsafe { atomic::replace(&raw mut (*tree).lock, 0, 1) } {
+        if unsafe { lock::take(&raw mut (*tree).lock) } {
             return 1;
         }
     }
@@ -345,12 +345,12 @@ pub(crate) extern "C" fn wait_for_lock(index: u64) -> u64 {
             unsafe { bpf_probe_read_kernel(idle.cast(), IDLE_LEN as u32, idle.cast()) };
         }
         // SAFETY: `tree` points at a map value.
-        if unsafe { atomic::replace(&raw mut (*tree).lock, 0, 1) } {
+        if unsafe { lock::take(&raw mut (*tree).lock) } {
             return 1;
         }
     }
     count(Stat::Unlocked);
     // SAFETY: `tree` points at a map value.
-    unsafe { atomic::fetch_add(&raw mut (*tree).unlocked, 1) };
+    unsafe { atomic::add(&raw mut (*tree).unlocked, 1) };
     0
 }

@@ -121,7 +121,7 @@ fn probe_status() -> Result<()> {
 /// How often to repeat something: `full`, or `small` on machines that are known to be slow
 /// (`MEMTRACE_TEST_SCALE=small`).
 #[must_use]
-pub fn scaled(full: usize, small: usize) -> usize {
+pub fn scaled<T>(full: T, small: T) -> T {
     if std::env::var_os("MEMTRACE_TEST_SCALE").is_some_and(|scale| scale == "small") {
         small
     } else {

@@ -35,7 +35,11 @@ fn the_check_is_also_given_as_json() -> Result<()> {
         .success()?;
     let report: serde_json::Value = serde_json::from_str(&finished.stdout)?;
     assert_eq!(report["exact"], true, "{report:#}");
-    assert_eq!(report["tier"], "A", "{report:#}");
+    // Up to 6.1 no more than tier A is exact without programs on kernel functions.
+    assert!(
+        report["tier"] == "A" || report["tier"] == "A+B",
+        "{report:#}"
+    );
     assert!(
         report["self_test"]
             .as_array()

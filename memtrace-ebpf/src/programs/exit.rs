@@ -28,17 +28,17 @@ pub(crate) fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
     };
     // SAFETY: fields of the read-only data; `process` and what `tree` gives are map values.
     unsafe {
-        atomic::fetch_add(&raw mut (*process).utime, task.load(offset!(task_utime)));
-        atomic::fetch_add(&raw mut (*process).stime, task.load(offset!(task_stime)));
-        atomic::fetch_add(
+        atomic::add(&raw mut (*process).utime, task.load(offset!(task_utime)));
+        atomic::add(&raw mut (*process).stime, task.load(offset!(task_stime)));
+        atomic::add(
             &raw mut (*process).min_flt,
             task.load(offset!(task_min_flt)),
         );
-        atomic::fetch_add(
+        atomic::add(
             &raw mut (*process).maj_flt,
             task.load(offset!(task_maj_flt)),
         );
-        atomic::fetch_add(&raw mut (*process).exits, 1);
+        atomic::add(&raw mut (*process).exits, 1);
         if let Some(tree) = state::tree((*process).tree) {
             let held = state::lock(tree);
             (*tree).threads -= 1;
@@ -99,7 +99,7 @@ pub(crate) fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
         if !again {
             state::set_tracked(tgid, false);
             if let Some(tree) = state::tree((*process).tree) {
-                atomic::fetch_add((&raw mut (*tree).live).cast(), 1_u64.wrapping_neg());
+                atomic::add((&raw mut (*tree).live).cast(), 1_u64.wrapping_neg());
             }
         }
         // Of two last threads that both find nobody else alive, the other may

@@ -12,6 +12,8 @@ use aya_ebpf::{
 use aya_log_ebpf::debug;
 use memtrace_ebpf::{COMM_LEN, MAX_CPUS};
 
+#[cfg(feature = "plain")]
+use crate::lock;
 use crate::{
     atomic, creation,
     kernel::{Typed, as_number, config, offset},
@@ -107,6 +109,26 @@ pub(crate) fn check_atomics(ctx: RawTracePointContext) -> i32 {
     let Some(word) = state::offset_probe().get_ptr_mut(0) else {
         return 100;
     };
+    #[cfg(feature = "plain")]
+    // SAFETY: this CPU's own value of a map.
+    unsafe {
+        *word = 40;
+        atomic::add(word, 2);
+        if core::ptr::read_volatile(word) != 42 {
+            return 1;
+        }
+        if !lock::take(word) {
+            return 2;
+        }
+        if lock::take(word) {
+            return 3;
+        }
+        lock::give(word);
+        if core::ptr::read_volatile(word) != 0 {
+            return 4;
+        }
+    }
+    #[cfg(not(feature = "plain"))]
     // SAFETY: this CPU's own value of a map.
     unsafe {
         atomic::swap(word, 40);

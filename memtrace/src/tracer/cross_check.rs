@@ -95,8 +95,11 @@ impl CrossChecker {
         theirs
             .iter()
             .map(|(member, bytes)| {
-                let pages = image.cur.get(*member as usize).copied().unwrap_or(0);
-                let ours = u64::try_from(pages).unwrap_or(0) * self.page_size;
+                let member = *member as usize;
+                let pages = image.cur.get(member).copied().unwrap_or(0);
+                // What threads hold back (up to 6.1), /proc leaves out.
+                let held_back = image.held_back.get(member).copied().unwrap_or(0);
+                let ours = u64::try_from(pages - held_back).unwrap_or(0) * self.page_size;
                 ours.abs_diff(*bytes)
             })
             .max()

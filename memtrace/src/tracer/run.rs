@@ -146,12 +146,7 @@ pub(super) fn trace(tracer: &Tracer, spec: &Spec) -> Result<Traced, TraceError> 
                 options.cpus,
                 options.page_size,
             ))
-            .chain(unseen_faults(
-                &features,
-                &probe,
-                &remains.tree,
-                options.page_size,
-            ))
+            .chain(unseen_faults(&features, &probe, &remains.tree, &options))
             .collect(),
         page_size: options.page_size,
         command: spec
@@ -311,16 +306,18 @@ fn unseen_faults(
     features: &Features,
     probe: &Probe,
     tree: &Tree,
-    page_size: u64,
+    options: &Options,
 ) -> Option<model::Limit> {
+    let classic = options.classic_size.is_some();
     let why = match probe.fentry() {
+        _ if classic => "the classic tracepoint does not show them",
         FentryState::Attached => return None,
         FentryState::Unused => "the program that sees them was not wanted",
         FentryState::Refused(why) => why,
     };
     features
         .task_caches
-        .then(|| limits::of_threads(tree.peak_threads, page_size, why))
+        .then(|| limits::of_threads(tree.peak_threads, options.page_size, why))
 }
 
 /// A name that no other process has: 15 characters, mostly random.

@@ -18,6 +18,9 @@ pub(crate) struct Kernel {
     pub(crate) lacks: &'static [&'static str],
 }
 
+/// Up to 6.1 the tracepoint's own value leaves out what threads hold back.
+const NO_EXACT_TRACEPOINT: &str = "exact-tracepoint";
+
 /// All of them, oldest first.
 pub(crate) const KERNELS: &[Kernel] = &[
     Kernel {
@@ -26,7 +29,7 @@ pub(crate) const KERNELS: &[Kernel] = &[
         suites: &["bullseye"],
         release: "5.10.",
         flavour: "cloud-amd64",
-        lacks: &[],
+        lacks: &[NO_EXACT_TRACEPOINT],
     },
     Kernel {
         name: "6.1",
@@ -34,7 +37,7 @@ pub(crate) const KERNELS: &[Kernel] = &[
         suites: &["bookworm"],
         release: "6.1.",
         flavour: "cloud-amd64",
-        lacks: &[],
+        lacks: &[NO_EXACT_TRACEPOINT],
     },
     Kernel {
         name: "6.12",

@@ -54,7 +54,7 @@ pub(crate) struct Options {
     /// Seconds for each test program
     #[arg(long, default_value_t = 900)]
     limit: u32,
-    /// Run this shell command instead of the tests, where $MEMTRACE_BIN is memtrace
+    /// Run this shell command instead of the tests, where `$MEMTRACE_BIN` is memtrace
     #[arg(long, value_name = "COMMAND")]
     command: Option<String>,
     /// Print what the guests say

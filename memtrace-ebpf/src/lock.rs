@@ -1,0 +1,107 @@
+//! What needs an atomic operation that returns something.
+//!
+//! The kernel has those since 5.12. Before, updating a hash map with `BPF_NOEXIST` is one:
+//! of two programs that insert the same key, one fails. Slower, so only the object for
+//! those kernels (feature `plain`) does it.
+
+#[cfg(not(feature = "plain"))]
+pub(crate) use fetching::{give, next, take};
+#[cfg(feature = "plain")]
+pub(crate) use plain::{give, next, take};
+
+#[cfg(not(feature = "plain"))]
+mod fetching {
+    use crate::atomic;
+
+    /// Takes the lock at `at`, a word of a map value; false if someone has it.
+    ///
+    /// # Safety
+    ///
+    /// `at` must point into a map value, 8-byte aligned.
+    #[inline(always)]
+    pub(crate) unsafe fn take(at: *mut u64) -> bool {
+        // SAFETY: the caller vouches for the pointer.
+        unsafe { atomic::replace(at, 0, 1) }
+    }
+
+    /// Gives the lock back.
+    ///
+    /// # Safety
+    ///
+    /// As for [`take`].
+    #[inline(always)]
+    pub(crate) unsafe fn give(at: *mut u64) {
+        // SAFETY: the caller vouches for the pointer.
+        unsafe { atomic::swap(at, 0) };
+    }
+
+    /// Counts the word at `at` up by one; no two calls return the same.
+    ///
+    /// # Safety
+    ///
+    /// As for [`take`].
+    #[inline(always)]
+    pub(crate) unsafe fn next(at: *mut u64) -> u64 {
+        // SAFETY: the caller vouches for the pointer.
+        unsafe { atomic::fetch_add(at, 1) + 1 }
+    }
+}
+
+#[cfg(feature = "plain")]
+mod plain {
+    use aya_ebpf::{btf_maps::HashMap, macros::btf_map};
+    use memtrace_ebpf::Stat;
+
+    use crate::state;
+
+    /// A key for each lock that is taken.
+    #[btf_map]
+    static LOCKS: HashMap<u32, u32, 2> = HashMap::new();
+
+    const TREE: u32 = 0;
+    const NUMBERS: u32 = 1;
+    const BPF_NOEXIST: u64 = 1;
+
+    /// As in `fetching`; the word tells userspace.
+    #[inline(always)]
+    pub(crate) unsafe fn take(at: *mut u64) -> bool {
+        let taken = LOCKS.insert(TREE, 1, BPF_NOEXIST).is_ok();
+        if taken {
+            // SAFETY: the caller vouches for the pointer.
+            unsafe { core::ptr::write_volatile(at, 1) };
+        }
+        taken
+    }
+
+    /// As in `fetching`.
+    #[inline(always)]
+    pub(crate) unsafe fn give(at: *mut u64) {
+        // SAFETY: the caller vouches for the pointer.
+        unsafe { core::ptr::write_volatile(at, 0) };
+        if LOCKS.remove(TREE).is_err() {
+            state::count(Stat::MapBusy);
+        }
+    }
+
+    /// As in `fetching`. Called from creation and adoption of images only, by few at a time.
+    #[inline(always)]
+    pub(crate) unsafe fn next(at: *mut u64) -> u64 {
+        const TRIES: u32 = 64;
+        for _ in 0..TRIES {
+            if LOCKS.insert(NUMBERS, 1, BPF_NOEXIST).is_ok() {
+                // SAFETY: the caller vouches for the pointer.
+                let number = unsafe {
+                    let number = core::ptr::read_volatile(at) + 1;
+                    core::ptr::write_volatile(at, number);
+                    number
+                };
+                if LOCKS.remove(NUMBERS).is_err() {
+                    state::count(Stat::MapBusy);
+                }
+                return number;
+            }
+        }
+        state::count(Stat::MapBusy);
+        state::now()
+    }
+}
