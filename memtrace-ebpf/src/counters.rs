@@ -194,6 +194,9 @@ pub(crate) fn sums(mm: Typed, image: *mut Image) -> Pages {
 fn share(shares: u64, control: *const Control, cpu: usize) -> i64 {
     // SAFETY: `cpu` is below MAX_CPUS; `control` is a map value.
     let offset = unsafe { *(&raw const (*control).cpu_offset).cast::<u64>().add(cpu) };
+    if cfg!(feature = "broken-share") && cpu == 1 {
+        return 0;
+    }
     let mut share = 0_i32;
     // SAFETY: the helper checks the source; the destination is on the stack.
     let failed = unsafe {

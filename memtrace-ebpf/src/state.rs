@@ -88,6 +88,19 @@ pub(crate) fn count(stat: Stat) {
     }
 }
 
+/// Counts events on this CPU for builds that drop every `one_in`th on purpose.
+#[inline(always)]
+pub(crate) fn is_dropped(one_in: u64) -> bool {
+    let Some(seen) = OFFSET_PROBE.get_ptr_mut(0) else {
+        return false;
+    };
+    // SAFETY: this CPU's own slot.
+    unsafe {
+        *seen += 1;
+        *seen % one_in == 0
+    }
+}
+
 #[inline(always)]
 pub(crate) fn image(mm: u64) -> Option<*mut Image> {
     IMAGES.get_ptr_mut(mm)

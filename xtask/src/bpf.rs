@@ -1,4 +1,4 @@
-//! `cargo xtask bpf`: builds the BPF object, or checks the committed one.
+//! `cargo xtask bpf`: builds the BPF objects, or checks the committed ones.
 
 use std::{
     env, fs,
@@ -7,71 +7,147 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use crate::{
     stamp::{self, Stamp},
     toolchain::Toolchain,
 };
 
-/// Where the committed object and its stamp are.
-const OBJECT: &str = "memtrace-ebpf/object/memtrace.bpf.o";
-const STAMP: &str = "memtrace-ebpf/object/memtrace.bpf.stamp";
+/// Where the committed objects and their stamps are.
+const DIRECTORY: &str = "memtrace-ebpf/object";
+
+/// A way to build the programs.
+#[derive(Clone, Copy, Debug)]
+struct Variant {
+    /// The object's file is called so.
+    name: &'static str,
+    /// The instruction set it is built for.
+    cpu: &'static str,
+    /// Further Cargo features.
+    features: &'static str,
+}
+
+const VARIANTS: [Variant; 2] = [
+    Variant {
+        name: "memtrace",
+        // Atomics that return something: kernel 5.12.
+        cpu: "-Ctarget-cpu=v3",
+        features: "programs",
+    },
+    Variant {
+        name: "memtrace-plain",
+        cpu: "-Ctarget-cpu=v2",
+        features: "programs,plain",
+    },
+];
+
+impl Variant {
+    fn object(self) -> String {
+        format!("{}.bpf.o", self.name)
+    }
+
+    fn stamp(self) -> String {
+        format!("{}.bpf.stamp", self.name)
+    }
+}
+
+/// Ways to count wrongly on purpose: tests have to notice each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Broken {
+    /// One event in 1,000 is dropped
+    Events,
+    /// The share of one CPU is left out of every sum, and one fault in 50 where threads
+    /// have caches instead
+    Share,
+}
+
+impl Broken {
+    const fn feature(self) -> &'static str {
+        match self {
+            Self::Events => "broken-events",
+            Self::Share => "broken-share",
+        }
+    }
+}
 
 #[derive(Args, Debug)]
 pub(crate) struct Options {
-    /// Do not build, but fail unless the committed object belongs to the sources
+    /// Do not build, but fail unless the committed objects belong to the sources
     #[arg(long)]
     check: bool,
-    /// Write the object to FILE instead of the committed one's place
-    #[arg(long, value_name = "FILE", conflicts_with = "check")]
+    /// Write the objects to DIRECTORY instead of the committed ones' place
+    #[arg(long, value_name = "DIRECTORY", conflicts_with = "check")]
     out: Option<PathBuf>,
+    /// Build programs that count wrongly, for tests of the tests
+    #[arg(long, value_name = "HOW", requires = "out")]
+    broken: Option<Broken>,
 }
 
 pub(crate) fn run(root: &Path, options: Options) -> Result<()> {
-    let Options { check, out } = options;
+    let Options { check, out, broken } = options;
     if check {
         return self::check(root);
     }
-    let toolchain = Toolchain::find()?;
-    eprintln!("building with {toolchain} ({})", toolchain.identity()?);
-    let object = build(root, &toolchain)?;
-    let path = out.clone().unwrap_or_else(|| root.join(OBJECT));
-    if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory)
-            .with_context(|| format!("failed to create {}", directory.display()))?;
-    }
-    fs::write(&path, &object).with_context(|| format!("failed to write {}", path.display()))?;
-    if out.is_none() {
-        Stamp {
-            sources: stamp::sources(root)?,
-            object: stamp::hash(&object),
-            toolchain: toolchain.identity()?,
-        }
-        .write(&root.join(STAMP))?;
-    }
-    eprintln!("wrote {} ({} bytes)", path.display(), object.len());
+    let directory = out.clone().unwrap_or_else(|| root.join(DIRECTORY));
+    write(root, &directory, broken, out.is_none())?;
     if out.is_some() {
         eprintln!(
-            "to embed it: MEMTRACE_BPF_OBJECT={} cargo build",
-            path.display()
+            "to embed them: MEMTRACE_BPF_OBJECTS={} cargo build",
+            directory.display()
         );
     }
     Ok(())
 }
 
+/// Builds the objects into a directory; with their stamps if they are to be committed.
+pub(crate) fn write(
+    root: &Path,
+    directory: &Path,
+    broken: Option<Broken>,
+    stamped: bool,
+) -> Result<()> {
+    let toolchain = Toolchain::find()?;
+    eprintln!("building with {toolchain} ({})", toolchain.identity()?);
+    fs::create_dir_all(directory)
+        .with_context(|| format!("failed to create {}", directory.display()))?;
+    for variant in VARIANTS {
+        let object = build(root, &toolchain, variant, broken)?;
+        let path = directory.join(variant.object());
+        fs::write(&path, &object).with_context(|| format!("failed to write {}", path.display()))?;
+        if stamped {
+            Stamp {
+                sources: stamp::sources(root)?,
+                object: stamp::hash(&object),
+                toolchain: toolchain.identity()?,
+            }
+            .write(&directory.join(variant.stamp()))?;
+        }
+        eprintln!("wrote {} ({} bytes)", path.display(), object.len());
+    }
+    Ok(())
+}
+
 fn check(root: &Path) -> Result<()> {
+    for variant in VARIANTS {
+        check_one(root, variant)?;
+    }
+    Ok(())
+}
+
+fn check_one(root: &Path, variant: Variant) -> Result<()> {
     const REBUILD: &str = "run `cargo xtask bpf` and commit memtrace-ebpf/object";
-    let stamp = Stamp::read(&root.join(STAMP))?;
+    let object = format!("{DIRECTORY}/{}", variant.object());
+    let stamp = Stamp::read(&root.join(DIRECTORY).join(variant.stamp()))?;
     let committed =
-        fs::read(root.join(OBJECT)).with_context(|| format!("failed to read {OBJECT}"))?;
+        fs::read(root.join(&object)).with_context(|| format!("failed to read {object}"))?;
     if stamp.object != stamp::hash(&committed) {
-        bail!("{OBJECT} is not the file that its stamp describes; {REBUILD}");
+        bail!("{object} is not the file that its stamp describes; {REBUILD}");
     }
     if stamp.sources != stamp::sources(root)? {
-        bail!("{OBJECT} was built from other sources; {REBUILD}");
+        bail!("{object} was built from other sources; {REBUILD}");
     }
-    println!("{OBJECT}: built from these sources");
+    println!("{object}: built from these sources");
     let toolchain = match Toolchain::find() {
         Ok(toolchain) if toolchain.identity()? == stamp.toolchain => toolchain,
         Ok(toolchain) => {
@@ -90,40 +166,50 @@ fn check(root: &Path) -> Result<()> {
             return Ok(());
         }
     };
-    let fresh = build(root, &toolchain)?;
+    let fresh = build(root, &toolchain, variant, None)?;
     if fresh != committed {
-        bail!("{OBJECT} differs from what the same compiler makes of the sources; {REBUILD}");
+        bail!("{object} differs from what the same compiler makes of the sources; {REBUILD}");
     }
-    println!("{OBJECT}: byte for byte what {toolchain} makes of them");
+    println!("{object}: byte for byte what {toolchain} makes of them");
     Ok(())
 }
 
 /// Builds the object and strips what only a debugger reads.
-fn build(root: &Path, toolchain: &Toolchain) -> Result<Vec<u8>> {
+fn build(
+    root: &Path,
+    toolchain: &Toolchain,
+    variant: Variant,
+    broken: Option<Broken>,
+) -> Result<Vec<u8>> {
     const TARGET: &str = "bpfel-unknown-none";
     let target_dir = env::var_os("CARGO_TARGET_DIR")
         .map_or_else(|| root.join("target"), PathBuf::from)
-        .join("bpf");
+        .join("bpf")
+        .join(variant.name);
     let home = env::var_os("CARGO_HOME").map_or_else(
         || PathBuf::from(env::var_os("HOME").unwrap_or_default()).join(".cargo"),
         PathBuf::from,
     );
-    // Fetching atomics need the v3 instruction set (kernel 5.12). Paths are mapped, so that
-    // the object does not depend on where it was built.
+    // Paths are mapped, so that the object does not depend on where it was built.
     let flags = [
         "--cfg=bpf_target_arch=\"x86_64\"".to_owned(),
         "-Cdebuginfo=2".to_owned(),
-        "-Ctarget-cpu=v3".to_owned(),
+        variant.cpu.to_owned(),
         "-Clinker=bpf-linker".to_owned(),
         "-Clink-arg=--btf".to_owned(),
         format!("--remap-path-prefix={}=.", root.display()),
         format!("--remap-path-prefix={}=cargo", home.display()),
     ];
+    let features = [variant.features]
+        .into_iter()
+        .chain(broken.map(Broken::feature))
+        .collect::<Vec<_>>()
+        .join(",");
     let mut cargo = toolchain.cargo();
     cargo
         .current_dir(root)
         .args(["build", "--release", "--locked", "--target", TARGET])
-        .args(["--package", "memtrace-ebpf", "--features", "programs"])
+        .args(["--package", "memtrace-ebpf", "--features", &features])
         .args(["--bin", "memtrace-bpf", "--target-dir"])
         .arg(&target_dir)
         .args(toolchain.build_arguments())

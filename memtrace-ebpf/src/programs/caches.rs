@@ -21,6 +21,9 @@ pub(crate) fn rss_stat_cached(ctx: BtfTracePointContext) -> i32 {
         },
     };
     state::count(memtrace_ebpf::Stat::Events);
+    if cfg!(feature = "broken-events") && state::is_dropped(1000) {
+        return 0;
+    }
     life::update_with(mm, member, image, |ending| {
         // SAFETY: a map value.
         unsafe { caches::at_event(mm, member, image, ending) }
@@ -34,6 +37,9 @@ pub(crate) fn rss_stat_cached(ctx: BtfTracePointContext) -> i32 {
 pub(crate) fn fault_done(ctx: FExitContext) -> i32 {
     let _ = ctx;
     if state::is_tracked(state::current_tgid()) {
+        if cfg!(feature = "broken-share") && state::is_dropped(50) {
+            return 0;
+        }
         caches::look();
     }
     0

@@ -6,16 +6,16 @@ use std::{
 };
 
 use aya::{
-    Btf, Ebpf, EbpfLoader, Endianness,
+    Btf, Ebpf, Endianness,
     maps::{Array, Map, MapData, RingBuf},
     programs::{
         BtfTracePoint, FExit, Program, RawTracePoint, RawTracePointRunOptions, TestRun, TracePoint,
     },
 };
 use aya_log::EbpfLogger;
-use memtrace_ebpf::{COMM_LEN, Config, Control, CounterLayout, MAX_CPUS, SumScheme};
+use memtrace_ebpf::{COMM_LEN, Control, CounterLayout, SumScheme};
 
-use super::{ProbeError, attach, object::OBJECT};
+use super::{ProbeError, attach, object};
 use crate::{
     event::{DecodeError, Event},
     kernel::{self, Features, MarkVictim},
@@ -159,41 +159,7 @@ impl Probe {
         } else {
             features.layout
         };
-        let config = Config {
-            layout: layout as u32,
-            scheme: options.scheme() as u32,
-            cpus: options.cpus.min(MAX_CPUS as u32),
-            page_shift: options.page_size.trailing_zeros(),
-            root_name,
-            classic_size: options.classic_size.unwrap_or(0),
-        };
-        let log_level: u8 = if options.log {
-            aya_log::Level::Debug as u8
-        } else {
-            0
-        };
-        let mut ebpf = EbpfLoader::new()
-            // Nothing in the object is to be relocated by type.
-            .btf(None)
-            .override_global("OFFSETS", &features.offsets, true)
-            .override_global("CONFIG", &config, true)
-            // A constant for the verifier, which drops the logging where it is 0.
-            .override_global(aya_log::LEVEL, &log_level, true)
-            .map_max_entries("IMAGES", options.max_images)
-            .map_max_entries("PROCESSES", options.max_processes)
-            .map_max_entries("EVENTS", options.ring_bytes)
-            .map_max_entries(
-                "CACHES",
-                if features.task_caches {
-                    options.max_threads
-                } else {
-                    1
-                },
-            )
-            .load(OBJECT)
-            .map_err(|source| ProbeError::Object {
-                source: Box::new(source),
-            })?;
+        let mut ebpf = object::open(features, options, layout, root_name)?;
         let ring = ebpf.take_map("EVENTS").ok_or(ProbeError::Missing {
             kind: "map",
             name: "EVENTS",
@@ -351,22 +317,13 @@ impl Probe {
     ///
     /// When the kernel refuses the program that tries them.
     pub fn check_atomics(&mut self) -> Result<Option<u32>, ProbeError> {
-        let failed = self.run_once("check_atomics")?;
+        let failed = self.run_once(object::CHECK_ATOMICS)?;
         Ok((failed != 0).then_some(failed))
     }
 
     /// Runs a program by itself (`BPF_PROG_TEST_RUN`); gives its return value.
     fn run_once(&mut self, name: &'static str) -> Result<u32, ProbeError> {
-        let program: &mut RawTracePoint = program_mut(&mut self.ebpf, name)?;
-        let failed = |source| ProbeError::Load {
-            program: name,
-            source: Box::new(source),
-        };
-        program.load().map_err(failed)?;
-        let result = program
-            .test_run(RawTracePointRunOptions::new())
-            .map_err(failed)?;
-        Ok(result.return_value)
+        run_once(&mut self.ebpf, name)
     }
 
     /// Ends registration: the root is known from here on.
@@ -455,6 +412,22 @@ impl Probe {
     pub const fn undecodable(&self) -> u64 {
         self.undecodable
     }
+}
+
+/// Runs a program by itself (`BPF_PROG_TEST_RUN`); gives its return value.
+pub(super) fn run_once(ebpf: &mut Ebpf, name: &'static str) -> Result<u32, ProbeError> {
+    let program: &mut RawTracePoint = program_mut(ebpf, name)?;
+    let failed = |source| ProbeError::Load {
+        program: name,
+        source: Box::new(source),
+    };
+    if program.fd().is_err() {
+        program.load().map_err(failed)?;
+    }
+    let result = program
+        .test_run(RawTracePointRunOptions::new())
+        .map_err(failed)?;
+    Ok(result.return_value)
 }
 
 /// A program of the object, as its own type.

@@ -63,8 +63,8 @@ struct Profile {
     test: bool,
 }
 
-/// Builds memtrace, with the given BPF object if there is one, and its tests.
-pub(crate) fn build(root: &Path, object: Option<&Path>) -> Result<Built> {
+/// Builds memtrace, with the BPF objects in a directory if one is given, and its tests.
+pub(crate) fn build(root: &Path, objects: Option<&Path>) -> Result<Built> {
     let mut built = Built {
         tests: Vec::new(),
         files: BTreeSet::new(),
@@ -80,7 +80,7 @@ pub(crate) fn build(root: &Path, object: Option<&Path>) -> Result<Built> {
         "--bin",
         "memtrace",
     ];
-    for message in cargo(root, object, &memtrace)? {
+    for message in cargo(root, objects, &memtrace)? {
         if let (Some(executable), Some(target)) = (message.executable, message.target)
             && target.name == "memtrace"
         {
@@ -96,7 +96,7 @@ pub(crate) fn build(root: &Path, object: Option<&Path>) -> Result<Built> {
         "--features",
         "guest",
     ];
-    for message in cargo(root, object, &tests)? {
+    for message in cargo(root, objects, &tests)? {
         match (message.reason.as_str(), message.target, message.profile) {
             ("build-script-executed", ..) if message.package_id.contains("memtrace-tests") => {
                 let dir = message.out_dir.context("a build script without OUT_DIR")?;
@@ -135,15 +135,15 @@ pub(crate) fn build(root: &Path, object: Option<&Path>) -> Result<Built> {
     Ok(built)
 }
 
-fn cargo(root: &Path, object: Option<&Path>, arguments: &[&str]) -> Result<Vec<Message>> {
+fn cargo(root: &Path, objects: Option<&Path>, arguments: &[&str]) -> Result<Vec<Message>> {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
         .current_dir(root)
         .args(arguments)
         .args(["--locked", "--message-format=json-render-diagnostics"])
         .stderr(Stdio::inherit());
-    if let Some(object) = object {
-        cargo.env("MEMTRACE_BPF_OBJECT", object);
+    if let Some(objects) = objects {
+        cargo.env("MEMTRACE_BPF_OBJECTS", objects);
     }
     let output = cargo.output().context("failed to run cargo")?;
     ensure!(output.status.success(), "{cargo:?} failed");

@@ -88,7 +88,9 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
     fs::create_dir_all(&work).with_context(|| format!("create {}", work.display()))?;
     let built = bundle::build(
         root,
-        env::var_os("MEMTRACE_BPF_OBJECT").as_deref().map(Path::new),
+        env::var_os("MEMTRACE_BPF_OBJECTS")
+            .as_deref()
+            .map(Path::new),
     )?;
     let base = bundle::base(&built, &work)?;
     let programs = programs(&built, options)?;
