@@ -23,6 +23,24 @@ const SLOWEST: Duration = Duration::from_secs(1);
 /// (`percpu_counter_batch`, `lib/percpu_counter.c`).
 const MIN_BATCH: u64 = 32;
 
+/// How long a difference has to last to be one.
+const PAUSES: [Duration; 5] = [
+    Duration::from_millis(5),
+    Duration::from_millis(10),
+    Duration::from_millis(20),
+    Duration::from_millis(40),
+    Duration::from_millis(80),
+];
+
+/// What one comparison found.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    /// The image, and how many updates of it there had been.
+    at: (u64, u64),
+    /// Bytes.
+    difference: u64,
+}
+
 /// Makes the comparisons of one run.
 #[derive(Debug)]
 pub(super) struct CrossChecker {
@@ -59,36 +77,59 @@ impl CrossChecker {
         let Some(process) = probe.process(tgid)? else {
             return Ok(());
         };
-        let look = || -> Result<Option<Image>, ProbeError> {
-            Ok(probe
-                .image(process.mm)?
-                .filter(|image| image.state == ImageState::Active as u32))
-        };
-        let Some(before) = look()? else { return Ok(()) };
-        let Some(theirs) = status(pid) else {
-            return Ok(());
-        };
-        let Some(after) = look()? else { return Ok(()) };
-        if before.id != after.id || before.events != after.events {
-            return Ok(());
+        let mut first: Option<Seen> = None;
+        for pause in PAUSES {
+            let Some(seen) = self.compare(probe, process.mm, pid)? else {
+                return Ok(());
+            };
+            if first.is_some_and(|first| first.at != seen.at) {
+                return Ok(());
+            }
+            if seen.difference == 0 {
+                self.result.count += 1;
+                return Ok(());
+            }
+            // An update can have happened whose program has not run to its end yet, on
+            // a virtual CPU that was taken away in between. It will have before long.
+            std::thread::sleep(pause);
+            first = Some(seen);
         }
-        let largest = self.difference(&after, &theirs);
-        if largest > 0 {
-            // An update can have happened whose program has not run yet, on a
-            // virtual CPU that was taken away in between. It will have by now.
-            std::thread::sleep(Duration::from_millis(5));
-            match look()? {
-                Some(later) if later.id == after.id && later.events == after.events => {}
-                _ => return Ok(()),
-            }
-            if self.result.allowed_bytes == 0 && !status_is_exact(self.page_size) {
-                let batch = MIN_BATCH.max(2 * self.cpus);
-                self.result.allowed_bytes = (batch - 1) * self.cpus * self.page_size;
-            }
+        let Some(Seen { difference, .. }) = first else {
+            return Ok(());
+        };
+        if self.result.allowed_bytes == 0 && !status_is_exact(self.page_size) {
+            let batch = MIN_BATCH.max(2 * self.cpus);
+            self.result.allowed_bytes = (batch - 1) * self.cpus * self.page_size;
         }
         self.result.count += 1;
-        self.result.largest_difference_bytes = self.result.largest_difference_bytes.max(largest);
+        self.result.largest_difference_bytes = self.result.largest_difference_bytes.max(difference);
         Ok(())
+    }
+
+    /// One comparison; `None` if the image changed meanwhile or is gone.
+    fn compare(&self, probe: &Probe, mm: u64, pid: i32) -> Result<Option<Seen>, ProbeError> {
+        let look = || -> Result<Option<Image>, ProbeError> {
+            Ok(probe
+                .image(mm)?
+                .filter(|image| image.state == ImageState::Active as u32))
+        };
+        let Some(before) = look()? else {
+            return Ok(None);
+        };
+        let Some(theirs) = status(pid) else {
+            return Ok(None);
+        };
+        let Some(after) = look()? else {
+            return Ok(None);
+        };
+        let at = (after.id, after.events);
+        if (before.id, before.events) != at {
+            return Ok(None);
+        }
+        Ok(Some(Seen {
+            at,
+            difference: self.difference(&after, &theirs),
+        }))
     }
 
     fn difference(&self, image: &Image, theirs: &[(Member, u64); 4]) -> u64 {
