@@ -79,6 +79,7 @@ pub(crate) fn process_created(child: Typed, first_hook: bool) -> Option<u32> {
     let mut flags = 0;
     let mut image_id = 0;
     let mut inherited = 0;
+    let mut refused_mm = 0;
     let tree = state::tree(0)?;
     if shares {
         flags = ProcessFlags::SHARES_IMAGE;
@@ -91,11 +92,11 @@ pub(crate) fn process_created(child: Typed, first_hook: bool) -> Option<u32> {
         let late = known.is_none();
         let image = match known {
             Some(image) => Some(image),
-            None => {
-                state::count(Stat::Healed);
-                life::create(mm, tgid, ImageKind::Fork)
-            }
+            None => life::create_late(mm, tgid, ImageKind::Fork),
         };
+        if image.is_none() {
+            refused_mm = mm.address();
+        }
         if let Some(image) = image {
             // SAFETY: map values, under the tree's lock.
             unsafe {
@@ -126,6 +127,7 @@ pub(crate) fn process_created(child: Typed, first_hook: bool) -> Option<u32> {
         image: image_id,
         started_at,
         inherited,
+        refused_mm,
     };
     if !new.follow(tree) && !first_hook {
         // The first hook has told of it already.
@@ -166,6 +168,8 @@ struct Newcomer {
     image: u64,
     started_at: u64,
     inherited: i64,
+    /// See [`Process::refused_mm`].
+    refused_mm: u64,
 }
 
 impl Newcomer {
@@ -181,7 +185,8 @@ impl Newcomer {
             creator: self.creator,
             tree: 0,
             flags: self.flags,
-            reserved: 0,
+            refused_child: 0,
+            refused_mm: self.refused_mm,
             threads: 1,
             exits: 0,
             utime: 0,
@@ -250,6 +255,7 @@ pub(crate) fn root_registered(task: Typed) {
         image: 0,
         started_at,
         inherited: 0,
+        refused_mm: 0,
     };
     if new.follow(tree) {
         // SAFETY: a map value.

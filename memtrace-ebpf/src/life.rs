@@ -40,8 +40,7 @@ pub(crate) fn adopt(mm: Typed) -> Option<*mut Image> {
         if unsafe { (*process).flags } & ProcessFlags::PRE_EXEC != 0 {
             return None;
         }
-        state::count(Stat::Healed);
-        return create(mm, tgid, ImageKind::Found);
+        return create_late(mm, tgid, ImageKind::Found);
     }
     if at_owner == memtrace_ebpf::ABSENT {
         // Without an owner a new image cannot be told from one that this process
@@ -68,6 +67,14 @@ pub(crate) fn adopt(mm: Typed) -> Option<*mut Image> {
 pub(crate) fn create(mm: Typed, tgid: u32, kind: ImageKind) -> Option<*mut Image> {
     create_image(as_number(mm.pointer())?, tgid.into(), kind as u64);
     state::image(mm.address())
+}
+
+/// The same for an image whose birth was missed.
+#[inline(always)]
+pub(crate) fn create_late(mm: Typed, tgid: u32, kind: ImageKind) -> Option<*mut Image> {
+    let image = create(mm, tgid, kind)?;
+    state::count(Stat::Healed);
+    Some(image)
 }
 
 /// Makes an image in the state that its kind begins with. A function of its own for

@@ -35,8 +35,11 @@ pub struct Process {
     pub tree: u32,
     /// [`ProcessFlags`].
     pub flags: u32,
-    /// No meaning.
-    pub reserved: u32,
+    /// tgid of the last process it created for which there was no room, or 0.
+    pub refused_child: u32,
+    /// Address of the last `mm_struct` it was to have an image of for which there was no
+    /// room, its own or that of a child under construction, or 0.
+    pub refused_mm: u64,
     /// Threads that were created, itself included.
     pub threads: u64,
     /// Threads whose exit was seen.
@@ -51,7 +54,7 @@ pub struct Process {
     pub maj_flt: u64,
 }
 
-const _: () = assert!(size_of::<Process>() == 96);
+const _: () = assert!(size_of::<Process>() == 104);
 
 #[cfg(feature = "user")]
 // SAFETY: `repr(C)`, u64s and an even number of u32s, no padding.

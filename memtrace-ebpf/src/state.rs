@@ -116,7 +116,7 @@ pub(crate) fn insert_image(mm: u64) -> Option<*mut Image> {
     match IMAGES.insert(mm, blank, BPF_NOEXIST) {
         Ok(()) | Err(EEXIST) => image(mm),
         Err(E2BIG) => {
-            count(Stat::ImagesFull);
+            refuse_image(mm);
             None
         }
         Err(_) => {
@@ -124,6 +124,36 @@ pub(crate) fn insert_image(mm: u64) -> Option<*mut Image> {
             None
         }
     }
+}
+
+/// Counts an image for which there is no room: once, though each of its updates asks anew.
+#[inline(always)]
+fn refuse_image(mm: u64) {
+    if let Some(process) = process(current_tgid()) {
+        // SAFETY: a map value.
+        unsafe {
+            if (*process).refused_mm == mm {
+                return;
+            }
+            (*process).refused_mm = mm;
+        }
+    }
+    count(Stat::ImagesFull);
+}
+
+/// Counts a process for which there is no room: once, though two hooks tell of it.
+#[inline(always)]
+fn refuse_process(tgid: u32) {
+    if let Some(creator) = process(current_tgid()) {
+        // SAFETY: a map value.
+        unsafe {
+            if (*creator).refused_child == tgid {
+                return;
+            }
+            (*creator).refused_child = tgid;
+        }
+    }
+    count(Stat::ProcessesFull);
 }
 
 /// Of two programs that find the end at the same time, one comes second.
@@ -150,7 +180,7 @@ pub(crate) fn insert_process(tgid: u32, process: &Process) -> bool {
     match PROCESSES.insert(tgid, process, BPF_ANY) {
         Ok(()) => true,
         Err(E2BIG) => {
-            count(Stat::ProcessesFull);
+            refuse_process(tgid);
             false
         }
         Err(_) => {

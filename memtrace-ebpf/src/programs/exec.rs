@@ -8,7 +8,7 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::debug;
 use memtrace_ebpf::{
-    ImageKind, ImageState, ProcessFlags, Stat,
+    ImageKind, ImageState, ProcessFlags,
     event::{self, ARGS_LEN, Exec, PATH_LEN},
 };
 
@@ -35,10 +35,7 @@ pub(crate) fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
     let mm = task.follow(unsafe { offset!(task_mm) });
     let image = match state::image(mm.address()) {
         Some(image) => Some(image),
-        None => {
-            state::count(Stat::Healed);
-            life::create(mm, tgid, ImageKind::Exec)
-        }
+        None => life::create_late(mm, tgid, ImageKind::Exec),
     };
     let mut image_id = 0;
     if let Some(image) = image {
