@@ -29,8 +29,9 @@ pub mod launch;
 pub mod model;
 pub mod probe;
 pub mod procfs;
+pub mod ptrace;
 pub mod report;
 mod tracer;
 
 pub use memtrace_ebpf as abi;
-pub use tracer::{TraceError, Traced, Tracer};
+pub use tracer::{Backend, TraceError, Traced, Tracer};

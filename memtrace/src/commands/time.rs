@@ -33,6 +33,8 @@ Run COMMAND and print what it used, in GNU time's formats, with exact numbers.
   -p, --portability     print the format that POSIX asks for
   -q, --quiet           nothing about an abnormal end of the command
   -v, --verbose         print every resource, one per line
+      --backend=HOW     observe it by bpf, ptrace, poll, or auto (the default: bpf
+                        where it is permitted, else ptrace, which is not exact)
   -h, --help            show this help
   -V, --version         show the version
 
@@ -76,7 +78,7 @@ fn run(program: &str, options: TimeOptions) -> ExitCode {
         }
     };
     let spec = Spec::new(&options.command);
-    let traced = tracer(&TracingArgs::default()).trace(&spec);
+    let traced = tracer(&TracingArgs::default(), options.backend).trace(&spec);
     file_size::survive_limit();
     let traced = match traced {
         Ok(traced) => traced,

@@ -91,6 +91,11 @@ impl TraceError {
         }
     }
 
+    /// The kernel does not let itself be observed by BPF: something else may work.
+    pub(super) const fn is_of_bpf(&self) -> bool {
+        matches!(self, Self::Kernel(_) | Self::Refused { .. })
+    }
+
     pub(super) fn refused(source: ProbeError) -> Self {
         let (cause, remedy) = match source.errno() {
             Some(libc::EMFILE) => (
