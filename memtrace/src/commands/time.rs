@@ -166,7 +166,16 @@ fn values(traced: &Traced, command: Vec<OsString>) -> TimeValues {
         .max_by_key(|image| image.peak_rss)
         .or_else(|| summary.images.iter().max_by_key(|image| image.peak_rss));
     if let Some(image) = largest {
-        values.max_rss_bytes = image.peak_rss;
+        // Where nothing bounds what was sampled, the kernel's number can be the better one.
+        let unbounded = summary
+            .tree
+            .peak_range
+            .is_some_and(|peak| peak.high.is_none());
+        values.max_rss_bytes = if unbounded {
+            values.max_rss_bytes.max(image.peak_rss)
+        } else {
+            image.peak_rss
+        };
         values.average_rss_bytes = image.average_rss;
         values.average_text_bytes = image.vm.text;
         values.average_data_bytes = image.vm_average.data;

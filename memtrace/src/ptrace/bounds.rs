@@ -56,7 +56,7 @@ impl CounterError {
 
     /// For an address space that had so many threads at once. One page for each of them
     /// is what a thread may touch between its last stop and its end (the word at
-    /// `clear_child_tid`, set_tid_address(2)).
+    /// `clear_child_tid`, `set_tid_address(2)`).
     pub(super) fn of(&self, threads: u32) -> u64 {
         self.fixed
             .saturating_add(self.per_thread.saturating_mul(u64::from(threads.max(1))))
@@ -91,7 +91,11 @@ pub(super) fn of_images(tree: &Tree, followed: bool, error: &CounterError) -> Ve
             cap.map(|cap| cap.max(image.hwm))
         };
         Range {
-            low: image.hwm.saturating_sub(error),
+            low: if image.was_read() {
+                image.hwm.saturating_sub(error)
+            } else {
+                0
+            },
             high: known.map(|known| known.saturating_add(error)),
         }
     };
@@ -128,7 +132,10 @@ pub(super) fn of_tree(tree: &Tree, ranges: &[Range]) -> Option<u64> {
             None => span(from, end, high),
             Some((new, other)) => {
                 let middle = other.earliest.clamp(from, end.max(from));
-                span(from, middle, high);
+                // Intervals include their ends: one begins after the other.
+                if from < middle {
+                    span(from, middle - 1, high);
+                }
                 // Either of the two, it is not known which.
                 // It begins where this one ends, so that instant is the other one's.
                 span(
@@ -175,5 +182,77 @@ mod tests {
         assert!(unknown >= of(Some(CounterLayout::Atomic)));
         assert!(unknown >= of(Some(CounterLayout::PerCpu)));
         assert_eq!(of(Some(CounterLayout::Atomic)), 3 * (66 * 65536 + 4096));
+    }
+
+    /// A chain of execs in one process is as large as its largest link, never two of them.
+    #[test]
+    fn images_that_replace_each_other_do_not_add_up() {
+        use super::{Range, of_tree};
+        use crate::ptrace::tree::Tree;
+        let mut tree = Tree::default();
+        tree.root(10, 5);
+        for at in [100, 200, 200, 300] {
+            tree.exec(10, 10, at);
+            tree.resumed(10, at + 1);
+        }
+        assert_eq!(tree.images.len(), 4);
+        let range = |high| Range {
+            low: 0,
+            high: Some(high),
+        };
+        let ranges = [range(7), range(3), range(9), range(1)];
+        assert_eq!(of_tree(&tree, &ranges), Some(9));
+        // One without a bound leaves the tree without.
+        let unbound = Range { low: 0, high: None };
+        assert_eq!(
+            of_tree(&tree, &[ranges[0], unbound, ranges[2], ranges[3]]),
+            None
+        );
+    }
+
+    /// A child that may have existed when another process still did counts beside it.
+    #[test]
+    fn images_that_may_have_met_add_up() {
+        use super::{Range, of_tree};
+        use crate::ptrace::{status::Look, tree::Tree};
+        let child = |pid| Look {
+            tgid: pid,
+            ppid: 10,
+            ..Look::default()
+        };
+        let mut tree = Tree::default();
+        tree.root(10, 5);
+        tree.exec(10, 10, 100);
+        tree.resumed(10, 100);
+        // Told of by its parent, which went on at 100 and stopped again at 200.
+        tree.announce(10, 11, false);
+        tree.process(&child(11), Some(false), 210);
+        tree.resumed(10, 220);
+        tree.ended(11, 300);
+        tree.resumed(10, 310);
+        tree.announce(10, 12, false);
+        tree.process(&child(12), Some(false), 400);
+        let ranges: Vec<Range> = [1, 10, 100]
+            .map(|high| Range {
+                low: 0,
+                high: Some(high),
+            })
+            .into();
+        assert_eq!(
+            of_tree(&tree, &ranges),
+            Some(101),
+            "the first child had ended before"
+        );
+        // Had the parent not been seen in between, they could have met.
+        let mut tree = Tree::default();
+        tree.root(10, 5);
+        tree.exec(10, 10, 100);
+        tree.resumed(10, 100);
+        tree.announce(10, 11, false);
+        tree.process(&child(11), Some(false), 210);
+        tree.ended(11, 300);
+        tree.announce(10, 12, false);
+        tree.process(&child(12), Some(false), 400);
+        assert_eq!(of_tree(&tree, &ranges), Some(111));
     }
 }

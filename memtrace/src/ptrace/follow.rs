@@ -162,6 +162,10 @@ impl Tracer {
                 }
             }
             libc::PTRACE_EVENT_EXEC => {
+                // Until this news is taken, the kernel refuses requests for a thread that
+                // took over its leader's id: they might be meant for the leader, which is
+                // gone (looks_like_a_spurious_pid(), kernel/ptrace.c, since 5.13).
+                sys::take(tid);
                 let former = self.message(tid).unwrap_or(tid);
                 self.executed(tid, former);
             }
@@ -236,7 +240,11 @@ impl Tracer {
         let leader = lock(&self.tree).find(tid).is_some();
         // A zombie still has its totals.
         let totals = leader.then(|| status::stat(tid).ok()).flatten();
-        let name = leader.then(|| status::comm(tid)).unwrap_or_default();
+        let name = if leader {
+            status::comm(tid)
+        } else {
+            Vec::new()
+        };
         let Some(reaped) = sys::reap(tid) else {
             std::thread::yield_now();
             return false;

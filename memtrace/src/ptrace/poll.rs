@@ -112,10 +112,12 @@ impl Poller {
     /// The command was reaped.
     pub(super) fn root_ended(&mut self, tree: &Mutex<Tree>, status: i32, maxrss: Option<u64>) {
         self.members.remove(&self.root);
-        if let Some(process) = lock(tree).ended(self.root, now()) {
+        let mut tree = lock(tree);
+        if let Some(process) = tree.ended(self.root, now()) {
             process.status = Some(status);
             process.maxrss = maxrss;
         }
+        tree.never_read(maxrss.unwrap_or(0));
     }
 
     /// No process of the tree is left, as far as they are known.

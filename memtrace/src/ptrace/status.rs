@@ -24,7 +24,7 @@ pub(super) struct Look {
     pub(super) ppid: i32,
     /// Its pid in its own PID namespace.
     pub(super) ns_tgid: i32,
-    /// One letter, as in proc_pid_status(5).
+    /// One letter, as in `proc_pid_status(5)`.
     pub(super) state: u8,
     /// Threads alive.
     pub(super) threads: u32,

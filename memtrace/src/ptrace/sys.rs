@@ -141,6 +141,19 @@ pub(super) fn peek() -> io::Result<News> {
     }
 }
 
+/// Takes the news of a stop away, which [`peek`] left.
+pub(super) fn take(tid: i32) {
+    // SAFETY: no memory is involved. Without WEXITED nothing is reaped.
+    unsafe {
+        libc::waitid(
+            libc::P_PID,
+            tid.unsigned_abs(),
+            null_mut(),
+            libc::WSTOPPED | libc::WNOHANG | OURS,
+        )
+    };
+}
+
 /// Reaps a thread or process of ours that has ended; `None` if it is not there to be reaped.
 pub(super) fn reap(tid: i32) -> Option<Reaped> {
     let mut status = 0;

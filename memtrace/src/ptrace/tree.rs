@@ -124,6 +124,11 @@ impl Image {
         (amounts, mean(self.areas.1))
     }
 
+    /// Whether it was looked at even once.
+    pub(super) const fn was_read(&self) -> bool {
+        self.last.is_some()
+    }
+
     /// The areas under the lines between the readings of each kind, byte nanoseconds.
     pub(super) const fn areas(&self) -> [u128; 4] {
         self.areas.0
@@ -478,6 +483,15 @@ impl Tree {
         {
             image.observe(now, memory);
             image.threads = image.threads.max(look.threads);
+        }
+    }
+
+    /// Where the command was too quick to be looked at even once, its `ru_maxrss` has to do.
+    pub(super) fn never_read(&mut self, maxrss: u64) {
+        if let Some(image) = self.images.first_mut()
+            && image.hwm == 0
+        {
+            image.hwm = maxrss;
         }
     }
 

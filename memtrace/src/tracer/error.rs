@@ -96,6 +96,14 @@ impl TraceError {
         matches!(self, Self::Kernel(_) | Self::Refused { .. })
     }
 
+    /// Why BPF cannot be used, in few words.
+    pub(super) fn cause(&self) -> String {
+        match self {
+            Self::Refused { cause, .. } => cause.clone(),
+            other => other.to_string(),
+        }
+    }
+
     pub(super) fn refused(source: ProbeError) -> Self {
         let (cause, remedy) = match source.errno() {
             Some(libc::EMFILE) => (

@@ -111,7 +111,8 @@ pub(super) fn trace(tracer: &Tracer, spec: &Spec) -> Result<Traced, TraceError> 
     } = match prepare(tracer, &mut stopped) {
         Ok(ready) => ready,
         Err(error) if tracer.backend == Backend::Auto && error.is_of_bpf() => {
-            let why = error.to_string();
+            log::info!("BPF cannot be used: {error}");
+            let why = error.cause();
             return without_bpf(tracer, spec, stopped, &mut signals, Some(&why));
         }
         Err(error) => return Err(error),
