@@ -1,6 +1,12 @@
 //! Without BPF: tier P, as root with `--backend ptrace` and as a user without privileges.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path, thread, time::Duration};
+use std::{
+    fs,
+    os::unix::{fs::PermissionsExt, process::CommandExt as _},
+    path::Path,
+    thread,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use memtrace_tests::{
@@ -398,6 +404,30 @@ fn the_command_can_be_stopped_and_continued() -> Result<()> {
         ensure!(await_state(pid, "SRD"), "not continued");
     }
     assert_eq!(running.finish()?.0.code(), Some(6));
+    Ok(())
+}
+
+/// Ctrl-Z for memtrace stops the command too; both go on together.
+#[test]
+fn stopping_memtrace_stops_the_command_too() -> Result<()> {
+    let lab = Lab::new()?;
+    let mut line = lab.memtrace_run(&PTRACE)?;
+    line.extend(lab.script("status @start say ready loop{ 20 nap-us 10000 } hear exit 6"));
+    // A group of their own that is not orphaned: see tests/signals.rs.
+    let mut running = Partner::start(lab.fixed(&line).process_group(0))?;
+    running.expect("ready")?;
+    let pid = lab.status("start")?.pid()?;
+    running.signal(Signal::SIGTSTP)?;
+    let stopped = await_state(running.pid(), "T") && await_state(pid, "tT");
+    running.signal(Signal::SIGCONT)?;
+    ensure!(stopped, "not both stopped");
+    ensure!(
+        await_state(running.pid(), "SRD"),
+        "memtrace was not continued"
+    );
+    ensure!(await_state(pid, "SRD"), "the command was not continued");
+    assert_eq!(running.finish()?.0.code(), Some(6));
+    check(&Summary::read(&lab.path("summary.json"))?);
     Ok(())
 }
 

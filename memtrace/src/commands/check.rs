@@ -290,6 +290,8 @@ fn print(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     }
     let verdict = if report.exact {
         "exact to the page on this machine"
+    } else if report.ptrace {
+        "not exact as it is; `memtrace run` samples by ptrace instead"
     } else {
         "not usable as it is"
     };

@@ -107,7 +107,8 @@ pub(super) fn of_images(tree: &Tree, followed: bool, error: &CounterError) -> Ve
 pub(super) fn of_tree(tree: &Tree, ranges: &[Range]) -> Option<u64> {
     let mut edges: Vec<(u64, bool, u64)> = Vec::new();
     let mut span = |from: u64, to: u64, weight: u64| {
-        edges.push((from.min(to), false, weight));
+        let to = to.max(from);
+        edges.push((from, false, weight));
         edges.push((to, true, weight));
     };
     let mut replaces = vec![false; tree.images.len()];
@@ -137,10 +138,10 @@ pub(super) fn of_tree(tree: &Tree, ranges: &[Range]) -> Option<u64> {
                     span(from, middle - 1, high);
                 }
                 // Either of the two, it is not known which.
-                // It begins where this one ends, so that instant is the other one's.
+                // The other one begins where this one ends: that instant is the other one's.
                 span(
                     middle,
-                    end.saturating_sub(1),
+                    end.saturating_sub(1).max(middle),
                     high.max(ranges.get(new)?.high?),
                 );
             }
@@ -165,7 +166,7 @@ mod tests {
     use super::CounterError;
     use memtrace_ebpf::CounterLayout;
 
-    /// The table of percpu_counter_batch: max(32, 2 * CPUs), less one, on every CPU.
+    /// The table of `percpu_counter_batch`: max(32, 2 * CPUs), less one, on every CPU.
     #[test]
     fn the_error_of_per_cpu_counters() {
         for (cpus, pages) in [(2, 62), (8, 248), (16, 496), (32, 2016), (256, 130_816)] {
@@ -191,7 +192,7 @@ mod tests {
         use crate::ptrace::tree::Tree;
         let mut tree = Tree::default();
         tree.root(10, 5);
-        for at in [100, 200, 200, 300] {
+        for at in [100, 200, 300, 400] {
             tree.exec(10, 10, at);
             tree.resumed(10, at + 1);
         }

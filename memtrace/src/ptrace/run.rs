@@ -323,11 +323,13 @@ impl Permission {
                 .map(str::trim)
         };
         let tracer = field("TracerPid:").filter(|pid| *pid != "0");
-        let scope = fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope");
+        // Below 2, a parent may trace its children.
+        let scope = fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").unwrap_or_default();
+        let scope = scope.trim().parse::<u32>().unwrap_or(0);
         if let Some(tracer) = tracer {
             format!("process {tracer} traces memtrace and what it starts")
-        } else if scope.is_ok_and(|scope| scope.trim() == "3") {
-            "the sysctl kernel.yama.ptrace_scope is 3".to_owned()
+        } else if scope >= 2 {
+            format!("the sysctl kernel.yama.ptrace_scope is {scope}")
         } else if field("Seccomp:").is_some_and(|mode| mode != "0") {
             "a seccomp filter may refuse it".to_owned()
         } else {

@@ -381,8 +381,8 @@ fn certificate(tree: &Tree, ranges: &[Range], peak: &Peak, facts: &Facts) -> Cer
         ));
     }
     let remarks = [
-        "heap sizes, means of data and stack, CPU time before 10 ms of waited-for children, and OOM kills are not known in this tier",
-        "the footprint lies between the largest process and the sum of RSS",
+        "heap sizes, means of data and stack, and OOM kills are not known in this tier and given as 0 or false",
+        "what is shared after fork is not known: the footprint is given as between the largest process and the sum of RSS",
         "a process created with CLONE_UNTRACED is not followed",
     ];
     Certificate {

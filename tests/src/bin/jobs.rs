@@ -60,9 +60,19 @@ fn expect(what: &str, so: bool, status: i32) -> io::Result<()> {
 }
 
 fn stop() -> io::Result<()> {
-    // SAFETY: raise takes a number.
+    // The child goes on to its end only when this program lets go of the pipe.
+    let mut ends = [0; 2];
+    // SAFETY: the array has room for two descriptors.
+    if unsafe { libc::pipe(ends.as_mut_ptr()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let [reading, writing] = ends;
+    // SAFETY: raise and close take numbers; the buffer is a live byte.
     let pid = child(|| unsafe {
+        libc::close(writing);
         libc::raise(libc::SIGSTOP);
+        let mut byte = 0_u8;
+        libc::read(reading, (&raw mut byte).cast(), 1);
     })?;
     let status = wait(pid, libc::WUNTRACED)?;
     expect(
@@ -79,6 +89,8 @@ fn stop() -> io::Result<()> {
     unsafe { libc::kill(pid, libc::SIGCONT) };
     let status = wait(pid, libc::WCONTINUED)?;
     expect("not continued", libc::WIFCONTINUED(status), status)?;
+    // SAFETY: the descriptor is ours.
+    unsafe { libc::close(writing) };
     let status = wait(pid, 0)?;
     expect(
         "another end",
