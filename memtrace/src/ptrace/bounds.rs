@@ -2,7 +2,7 @@
 
 use memtrace_ebpf::CounterLayout;
 
-use super::tree::{Image, Tree};
+use super::{image::Image, tree::Tree};
 
 /// How far a `VmHWM` can be from the true peak of RSS.
 #[derive(Clone, Debug, PartialEq, Eq)]

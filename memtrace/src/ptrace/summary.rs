@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use super::{
     bounds::{self, CounterError, Range},
-    tree::{Image, Process, Tree},
+    image::Image,
+    tree::{Process, Tree},
 };
 use crate::{
     launch::Finished,
