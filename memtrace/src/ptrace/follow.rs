@@ -284,6 +284,11 @@ impl Tracer {
 
     /// What lives on is read once more, as it will not be seen again.
     fn last_look(&self) {
+        // A child that its parent told of may not have come to its first stop yet.
+        let expected = lock(&self.tree).expected();
+        for tid in expected {
+            self.begun(tid);
+        }
         let targets = lock(&self.tree).targets();
         for target in targets {
             if let Ok(look) = status::look(target.tid) {

@@ -277,6 +277,11 @@ impl Tree {
         }
     }
 
+    /// Processes and threads that were told of and not seen yet.
+    pub(super) fn expected(&self) -> Vec<i32> {
+        self.announced.keys().copied().collect()
+    }
+
     /// The truth about a process that was seen before its creator told of it.
     fn correct(&mut self, index: usize, creator: usize, earliest: u64, vfork: bool) {
         let (pid, theirs) = (self.pid(creator), self.image_of(creator));
