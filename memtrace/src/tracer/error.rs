@@ -91,9 +91,20 @@ impl TraceError {
         }
     }
 
-    /// The kernel does not let itself be observed by BPF: something else may work.
-    pub(super) const fn is_of_bpf(&self) -> bool {
-        matches!(self, Self::Kernel(_) | Self::Refused { .. })
+    /// BPF is not permitted or not possible here: something else may work. Not so where
+    /// something ran short, or an option asks for too much; that has a remedy, and whoever
+    /// may have exact results shall not get others because of it.
+    pub(super) fn is_of_bpf(&self) -> bool {
+        let errno = match self {
+            Self::Kernel(KernelError::Btf(BtfError::Read { source, .. })) => source.raw_os_error(),
+            Self::Kernel(_) => None,
+            Self::Refused { source, .. } => source.errno(),
+            _ => return false,
+        };
+        !matches!(
+            errno,
+            Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::E2BIG | libc::EAGAIN)
+        )
     }
 
     /// Why BPF cannot be used, in few words.

@@ -17,7 +17,8 @@ use crate::{launch::Spec, probe::Fentry};
 /// How a tree is observed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Backend {
-    /// [`Backend::Bpf`] where it is permitted and possible, else [`Backend::Ptrace`].
+    /// [`Backend::Bpf`] where it is permitted and possible, else [`Backend::Ptrace`]. An
+    /// error where memory or descriptors run short.
     #[default]
     Auto,
     /// Kernel events, exact. An error where that is not possible.
