@@ -69,6 +69,9 @@ pub(crate) struct RunArgs {
     /// Run the command as this user (name or id)
     #[arg(short, long, value_name = "USER")]
     pub(crate) user: Option<String>,
+    /// How to observe the tree
+    #[arg(long, value_name = "HOW", default_value = "auto")]
+    pub(crate) backend: BackendArg,
     /// Print nothing, unless the result is not exact
     #[arg(short, long, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
@@ -116,6 +119,19 @@ pub(crate) enum TextFormat {
     Text,
     /// The block that Heng Li's runit prints
     Runit,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BackendArg {
+    /// BPF where it is permitted, else ptrace
+    #[default]
+    Auto,
+    /// Kernel events: exact, or an error
+    Bpf,
+    /// ptrace and /proc, without privileges: sampled, with bounds
+    Ptrace,
+    /// /proc alone: sampled, short-lived processes are missed, nothing is traced
+    Poll,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

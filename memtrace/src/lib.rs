@@ -18,6 +18,9 @@
 //! # Ok::<(), memtrace::TraceError>(())
 //! ```
 //!
+//! Without the privileges that BPF needs, the tree is followed by [`ptrace`] instead: the
+//! same summary, with bounds where it is not exact (see [`Backend`]).
+//!
 //! Data flows one way: [`kernel`] finds out what this kernel offers, [`probe`] loads
 //! the programs and yields [`event::Event`]s, [`model`] turns them into a
 //! [`model::Summary`], and [`report`] writes that down. [`launch`] starts the
@@ -29,8 +32,9 @@ pub mod launch;
 pub mod model;
 pub mod probe;
 pub mod procfs;
+pub mod ptrace;
 pub mod report;
 mod tracer;
 
 pub use memtrace_ebpf as abi;
-pub use tracer::{TraceError, Traced, Tracer};
+pub use tracer::{Backend, TraceError, Traced, Tracer};

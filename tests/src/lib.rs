@@ -25,6 +25,7 @@ mod requirements;
 mod status;
 mod summary;
 mod swap;
+pub mod tier_p;
 pub mod workloads;
 
 pub use binary::memtrace;

@@ -69,6 +69,10 @@ pub struct Tree {
     pub peak_swap_bytes: u64,
     /// Not in the contract's first form.
     pub peak_rss_swap_bytes: Option<u64>,
+    /// Only where the peak is not known exactly.
+    pub peak_rss_low_bytes: Option<u64>,
+    /// The same; null where there is no bound.
+    pub peak_rss_high_bytes: Option<u64>,
     pub average_rss_bytes: u64,
     pub peak_footprint_low_bytes: u64,
     pub peak_footprint_high_bytes: u64,
@@ -124,6 +128,10 @@ pub struct Image {
     pub peak_swap_bytes: u64,
     /// Not in the contract's first form.
     pub peak_rss_swap_bytes: Option<u64>,
+    /// Only where the peak is not known exactly.
+    pub peak_rss_low_bytes: Option<u64>,
+    /// The same; null where there is no bound.
+    pub peak_rss_high_bytes: Option<u64>,
     pub peak_vm_bytes: u64,
     pub average_rss_bytes: u64,
     pub kernel: Kernel,

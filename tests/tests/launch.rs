@@ -129,6 +129,8 @@ fn without_privileges_the_remedy_is_named() -> Result<()> {
         "--bounding-set=-all",
         &copy,
         "run",
+        "--backend",
+        "bpf",
         "--",
         "touch",
         &mark,

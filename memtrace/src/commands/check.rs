@@ -10,6 +10,7 @@ use memtrace::{
     abi::CounterLayout,
     kernel::{Access, Btf, Features, MarkVictim, cpus, tracefs},
     probe::{Fentry, FentryState, Options, Probe},
+    ptrace::{Permission, permission},
 };
 use serde::Serialize;
 
@@ -34,6 +35,9 @@ struct Report {
     limits: Vec<String>,
     programs: Programs,
     tier: Option<&'static str>,
+    /// What tier P needs.
+    ptrace: bool,
+    why_no_ptrace: Option<String>,
     why_not_better: String,
     self_test: Vec<TestRound>,
     exact: bool,
@@ -107,6 +111,10 @@ fn examine() -> Report {
     };
     let exact =
         programs.loaded && programs.error.is_none() && self_test.iter().all(|round| round.passed);
+    let why_no_ptrace = match permission() {
+        Permission::Granted => None,
+        Permission::Refused(why) => Some(why),
+    };
     let read = |path: &str| {
         fs::read_to_string(path)
             .map_or_else(|_| "unknown".to_owned(), |text| text.trim().to_owned())
@@ -140,9 +148,13 @@ fn examine() -> Report {
             |_| Vec::new(),
             |features| features.limits.iter().map(ToString::to_string).collect(),
         ),
-        tier: programs
-            .loaded
-            .then_some(tier(features.as_ref().ok(), &programs)),
+        tier: if programs.loaded {
+            Some(tier(features.as_ref().ok(), &programs))
+        } else {
+            why_no_ptrace.is_none().then_some("P")
+        },
+        ptrace: why_no_ptrace.is_none(),
+        why_no_ptrace,
         why_not_better: why_not_better(features.as_ref().ok().filter(|_| programs.loaded)),
         programs,
         self_test,
@@ -241,6 +253,15 @@ fn print(report: &Report, out: &mut dyn Write) -> io::Result<()> {
                 .clone()
                 .unwrap_or_else(|| "not tried".to_owned()),
         ),
+        (
+            "ptrace",
+            match &report.why_no_ptrace {
+                None => {
+                    "permitted: tier P, with sampled peaks, works without privileges".to_owned()
+                }
+                Some(why) => format!("not permitted: {why}"),
+            },
+        ),
         ("tier", report.tier.unwrap_or("none").to_owned()),
         ("why not more", report.why_not_better.clone()),
     ];
@@ -269,6 +290,8 @@ fn print(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     }
     let verdict = if report.exact {
         "exact to the page on this machine"
+    } else if report.ptrace {
+        "not exact as it is; `memtrace run` samples by ptrace instead"
     } else {
         "not usable as it is"
     };

@@ -9,7 +9,7 @@ use std::{
 };
 
 use memtrace::{
-    Tracer,
+    Backend, Tracer,
     abi::SumScheme,
     launch::{self, IfExists, OWN_FAILURE, OutputError, Spec, open_output},
     model::{Summary, Verdict},
@@ -25,7 +25,7 @@ use super::{
     failure::{self, code, say},
     file_size, log,
 };
-use crate::cli::{FentryUse, RunArgs, SumCpus, TextFormat, TracingArgs};
+use crate::cli::{BackendArg, FentryUse, RunArgs, SumCpus, TextFormat, TracingArgs};
 
 const PROGRAM: &str = "memtrace";
 
@@ -53,7 +53,7 @@ pub(crate) fn main(args: &RunArgs) -> ExitCode {
             return code(OWN_FAILURE);
         }
     };
-    let tracer = tracer(&args.tracing)
+    let tracer = tracer(&args.tracing, args.backend)
         .wait_tree(args.wait_tree)
         .log_programs(args.verbose > 1);
     let traced = tracer.trace(&spec);
@@ -119,7 +119,7 @@ fn prepare(args: &RunArgs) -> Result<(Option<File>, Spec), SetupError> {
 }
 
 /// A tracer with these options.
-pub(super) fn tracer(args: &TracingArgs) -> Tracer {
+pub(super) fn tracer(args: &TracingArgs, backend: BackendArg) -> Tracer {
     let TracingArgs {
         sum_cpus,
         max_images,
@@ -144,6 +144,13 @@ pub(super) fn tracer(args: &TracingArgs) -> Tracer {
             FentryUse::Off => Fentry::Off,
         })
         .cross_checks(!no_cross_checks)
+        .backend(match backend {
+            BackendArg::Auto => Backend::Auto,
+            BackendArg::Bpf => Backend::Bpf,
+            BackendArg::Ptrace => Backend::Ptrace,
+            BackendArg::Poll => Backend::Poll,
+        })
+        .notice(|text| say(PROGRAM, text))
 }
 
 /// Prints the result. Whoever closed standard error does not want it.

@@ -33,6 +33,8 @@ Run COMMAND and print what it used, in GNU time's formats, with exact numbers.
   -p, --portability     print the format that POSIX asks for
   -q, --quiet           nothing about an abnormal end of the command
   -v, --verbose         print every resource, one per line
+      --backend=HOW     observe it by bpf, ptrace, poll, or auto (the default: bpf
+                        where it is permitted, else ptrace, which is not exact)
   -h, --help            show this help
   -V, --version         show the version
 
@@ -76,7 +78,7 @@ fn run(program: &str, options: TimeOptions) -> ExitCode {
         }
     };
     let spec = Spec::new(&options.command);
-    let traced = tracer(&TracingArgs::default()).trace(&spec);
+    let traced = tracer(&TracingArgs::default(), options.backend).trace(&spec);
     file_size::survive_limit();
     let traced = match traced {
         Ok(traced) => traced,
@@ -164,7 +166,16 @@ fn values(traced: &Traced, command: Vec<OsString>) -> TimeValues {
         .max_by_key(|image| image.peak_rss)
         .or_else(|| summary.images.iter().max_by_key(|image| image.peak_rss));
     if let Some(image) = largest {
-        values.max_rss_bytes = image.peak_rss;
+        // Where nothing bounds what was sampled, the kernel's number can be the better one.
+        let unbounded = summary
+            .tree
+            .peak_range
+            .is_some_and(|peak| peak.high.is_none());
+        values.max_rss_bytes = if unbounded {
+            values.max_rss_bytes.max(image.peak_rss)
+        } else {
+            image.peak_rss
+        };
         values.average_rss_bytes = image.average_rss;
         values.average_text_bytes = image.vm.text;
         values.average_data_bytes = image.vm_average.data;

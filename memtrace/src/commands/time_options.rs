@@ -7,14 +7,16 @@
 //! ambiguous prefix in getopt's way, and rejects repeated options unless told
 //! for each; the whole of getopt needed here is smaller than its configuration.
 //!
-//! Known difference: `-h` is accepted for `--help`. GNU time's help offers it,
+//! Known differences: `--backend` is ours; `-h` is accepted for `--help`. GNU time's help offers it,
 //! but its parser refuses it.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::PathBuf;
 
-use crate::report::gnu_time::Format;
+use clap::ValueEnum as _;
+
+use crate::{cli::BackendArg, report::gnu_time::Format};
 
 /// A valid command line of GNU time.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +29,8 @@ pub(crate) struct TimeOptions {
     pub append: bool,
     /// `-q`: nothing about an abnormal end of the command.
     pub quiet: bool,
+    /// `--backend`: how the command is observed.
+    pub backend: BackendArg,
     /// The command and its arguments; never empty.
     pub command: Vec<OsString>,
 }
@@ -71,6 +75,9 @@ pub(crate) enum UsageError {
     /// A word that takes no value was given one.
     #[error("option '--{0}' doesn't allow an argument")]
     AllowsNoValue(&'static str),
+    /// A value of `--backend` that is none.
+    #[error("invalid argument '{}' for '--backend'; valid arguments are auto, bpf, ptrace, poll", show(.0))]
+    NoBackend(Vec<u8>),
     /// No command.
     #[error("missing program to run")]
     MissingProgram,
@@ -104,6 +111,7 @@ fn list(names: &[&str]) -> String {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Opt {
     Append,
+    Backend,
     Format,
     Help,
     Output,
@@ -115,7 +123,7 @@ enum Opt {
 
 /// In the order in which GNU time lists them when a prefix is ambiguous. Its
 /// long name for `-o` is `output-file`; the documented `--output` is a prefix.
-const OPTIONS: [(&str, char, Opt); 8] = [
+const OPTIONS: [(&str, char, Opt); 9] = [
     ("append", 'a', Opt::Append),
     ("format", 'f', Opt::Format),
     ("help", 'h', Opt::Help),
@@ -124,11 +132,13 @@ const OPTIONS: [(&str, char, Opt); 8] = [
     ("quiet", 'q', Opt::Quiet),
     ("verbose", 'v', Opt::Verbose),
     ("version", 'V', Opt::Version),
+    // Ours, so without a letter: no argument can contain a NUL.
+    ("backend", '\0', Opt::Backend),
 ];
 
 impl Opt {
     fn takes_value(self) -> bool {
-        matches!(self, Self::Format | Self::Output)
+        matches!(self, Self::Backend | Self::Format | Self::Output)
     }
 }
 
@@ -140,11 +150,12 @@ struct Parsed {
     append: bool,
     quiet: bool,
     verbose: bool,
+    backend: BackendArg,
 }
 
 impl Parsed {
     /// Takes one option; `Some` ends the parsing.
-    fn apply(&mut self, option: Opt, value: OsString) -> Option<TimeRequest> {
+    fn apply(&mut self, option: Opt, value: OsString) -> Result<Option<TimeRequest>, UsageError> {
         match option {
             Opt::Append => self.append = true,
             Opt::Format => self.format = Format::Custom(value.into_vec()),
@@ -152,10 +163,16 @@ impl Parsed {
             Opt::Portability => self.format = Format::Portable,
             Opt::Quiet => self.quiet = true,
             Opt::Verbose => self.verbose = true,
-            Opt::Help => return Some(TimeRequest::Help),
-            Opt::Version => return Some(TimeRequest::Version),
+            Opt::Backend => {
+                self.backend = value
+                    .to_str()
+                    .and_then(|name| BackendArg::from_str(name, false).ok())
+                    .ok_or_else(|| UsageError::NoBackend(value.into_vec()))?;
+            }
+            Opt::Help => return Ok(Some(TimeRequest::Help)),
+            Opt::Version => return Ok(Some(TimeRequest::Version)),
         }
-        None
+        Ok(None)
     }
 }
 
@@ -182,7 +199,7 @@ pub(crate) fn parse(
             b"--" => break arguments.next(),
             [b'-', b'-', long @ ..] => {
                 let (option, value) = long_option(long, &mut arguments)?;
-                parsed.apply(option, value)
+                parsed.apply(option, value)?
             }
             [b'-', letters @ ..] if !letters.is_empty() => {
                 short_options(letters, &mut arguments, &mut parsed)?
@@ -204,6 +221,7 @@ pub(crate) fn parse(
         output: parsed.output,
         append: parsed.append,
         quiet: parsed.quiet,
+        backend: parsed.backend,
         command: std::iter::once(first).chain(arguments).collect(),
     }))
 }
@@ -271,7 +289,7 @@ fn short_options(
             rest = &[];
             OsStr::from_bytes(tail).to_owned()
         };
-        if let Some(request) = parsed.apply(option, value) {
+        if let Some(request) = parsed.apply(option, value)? {
             return Ok(Some(request));
         }
     }

@@ -2,8 +2,11 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::Duration;
+
+use crate::ptrace::Reaped;
 
 /// A running child process of this one.
 #[derive(Debug)]
@@ -12,6 +15,8 @@ pub struct Running {
     pidfd: Option<OwnedFd>,
     started_ns: u64,
     finished: Option<Finished>,
+    /// Where its end comes from when a tracer of ours reaps it.
+    reaper: Option<Receiver<Reaped>>,
 }
 
 /// The end of a process.
@@ -65,7 +70,15 @@ impl Running {
             pidfd: open_pidfd(pid),
             started_ns: boot_time(),
             finished: None,
+            reaper: None,
         }
+    }
+
+    /// From now on a thread that traces the process reaps it. Waiting for it here as well
+    /// would take away what that thread waits for, its stops too. Should the thread end
+    /// without having reaped it, waiting here works again.
+    pub(super) fn delegate(&mut self, reaper: Receiver<Reaped>) {
+        self.reaper = Some(reaper);
     }
 
     pub(super) fn released(&mut self, at_ns: u64) {
@@ -133,6 +146,11 @@ impl Running {
         if self.finished.is_some() {
             return Ok(());
         }
+        if self.reaper.is_some()
+            && let Some(pidfd) = &self.pidfd
+        {
+            return send_through(pidfd, signal);
+        }
         // SAFETY: no memory is involved. The id is that of our child, which
         // nobody else gets before we have waited for it.
         match unsafe { libc::kill(self.pid, signal) } {
@@ -143,6 +161,19 @@ impl Running {
 
     fn wait4(&mut self, options: i32) -> io::Result<Option<Finished>> {
         while self.finished.is_none() {
+            if let Some(reaper) = &self.reaper {
+                let reaped = if options & libc::WNOHANG == 0 {
+                    reaper.recv().map_err(|_| TryRecvError::Disconnected)
+                } else {
+                    reaper.try_recv()
+                };
+                match reaped {
+                    Ok(reaped) => self.end(reaped),
+                    Err(TryRecvError::Empty) => return Ok(None),
+                    Err(TryRecvError::Disconnected) => self.reaper = None,
+                }
+                continue;
+            }
             let mut status = 0;
             let mut rusage = MaybeUninit::<libc::rusage>::zeroed();
             // SAFETY: both pointers are to live memory of the right types.
@@ -160,17 +191,45 @@ impl Running {
             }
             // Stops are only told to a tracer; should there be one, go on.
             if libc::WIFEXITED(status) || libc::WIFSIGNALED(status) {
-                self.finished = Some(Finished {
-                    status,
-                    // SAFETY: all-zero bytes are a valid `rusage`, and the
-                    // call filled it.
-                    rusage: unsafe { rusage.assume_init() },
-                    started_ns: self.started_ns,
-                    ended_ns: boot_time(),
-                });
+                // SAFETY: all-zero bytes are a valid `rusage`, and the call
+                // filled it.
+                let rusage = unsafe { rusage.assume_init() };
+                self.end(Reaped { status, rusage });
             }
         }
         Ok(self.finished)
+    }
+
+    fn end(&mut self, reaped: Reaped) {
+        let Reaped { status, rusage } = reaped;
+        self.finished = Some(Finished {
+            status,
+            rusage,
+            started_ns: self.started_ns,
+            ended_ns: boot_time(),
+        });
+    }
+}
+
+/// `pidfd_send_signal(2)`: no other process can have the number by now. Nothing to do for
+/// one that has ended.
+fn send_through(pidfd: &OwnedFd, signal: i32) -> io::Result<()> {
+    // SAFETY: a descriptor, numbers, and no siginfo, as for kill(2).
+    let sent = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd(),
+            signal,
+            std::ptr::null::<libc::siginfo_t>(),
+            0,
+        )
+    };
+    if sent == 0 {
+        return Ok(());
+    }
+    match io::Error::last_os_error() {
+        gone if gone.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+        error => Err(error),
     }
 }
 

@@ -62,6 +62,22 @@ impl Spec {
         &self.argv
     }
 
+    /// The files to try for the command, in order.
+    pub(crate) fn candidates(&self) -> Vec<PathBuf> {
+        let file = self
+            .argv
+            .first()
+            .and_then(|file| c_string("command", file).ok());
+        let tried = file
+            .zip(self.environment().ok())
+            .and_then(|(file, environment)| candidates(&file, &environment).ok());
+        tried
+            .unwrap_or_default()
+            .into_iter()
+            .map(|path| OsString::from_vec(path.into_bytes()).into())
+            .collect()
+    }
+
     /// Looks up a user by name or, failing that, by numeric id.
     ///
     /// # Errors

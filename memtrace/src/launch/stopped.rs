@@ -90,6 +90,13 @@ impl Stopped {
         self.process.as_ref().map_or(0, Running::pid)
     }
 
+    /// From now on a thread that traces the process reaps it ([`Running::delegate`]).
+    pub(crate) fn delegate(&mut self, reaper: std::sync::mpsc::Receiver<crate::ptrace::Reaped>) {
+        if let Some(process) = &mut self.process {
+            process.delegate(reaper);
+        }
+    }
+
     /// Makes the process name itself by `prctl(PR_SET_NAME)` and waits until it
     /// did. The kernel cuts the name at its first NUL, or to 15 bytes.
     ///

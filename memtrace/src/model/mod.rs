@@ -43,8 +43,8 @@ pub use self::{
     certificate::{Certificate, Lost, Verdict},
     final_state::{CrossChecks, Final, Limit, Missed, Stats},
     summary::{
-        Amounts, Fate, Footprint, Holder, ImageSummary, ImageUse, Origin, Outcome, ProcessSummary,
-        Program, Summary, TreeSummary, Usage, UseKind, VmMeans, VmPeaks,
+        Amounts, Fate, Footprint, Holder, ImageSummary, ImageUse, Origin, Outcome, PeakRange,
+        ProcessSummary, Program, Summary, TreeSummary, Usage, UseKind, VmMeans, VmPeaks,
     },
 };
 use self::{measured::Measured, story::Story};

@@ -173,6 +173,24 @@ pub enum Fate {
     Unfinished,
 }
 
+/// Bounds of a true peak, bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeakRange {
+    /// It is not below this.
+    pub low: u64,
+    /// It is not above this; `None` if nothing is known.
+    pub high: Option<u64>,
+}
+
+impl PeakRange {
+    /// How far the true peak can be from this one; `None` if there is no bound.
+    #[must_use]
+    pub fn distance(&self, from: u64) -> Option<u64> {
+        let above = self.high?.saturating_sub(from);
+        Some(above.max(from.saturating_sub(self.low)))
+    }
+}
+
 /// One address space.
 #[derive(Clone, Debug)]
 pub struct ImageSummary {
@@ -203,6 +221,8 @@ pub struct ImageSummary {
     pub peak_rss: u64,
     /// When that was.
     pub peak_at_ns: u64,
+    /// Where the true peak lies, if `peak_rss` is not known to be it (tier P).
+    pub peak_range: Option<PeakRange>,
     /// Peak of each kind, each at its own time.
     pub peak: Amounts,
     /// What it consisted of at the peak of RSS.
@@ -354,6 +374,8 @@ pub struct TreeSummary {
     pub peak_rss: u64,
     /// When that was.
     pub peak_at_ns: u64,
+    /// Where the true peak lies, if `peak_rss` is not known to be it (tier P).
+    pub peak_range: Option<PeakRange>,
     /// Peak of the sum of each kind, each at its own time.
     pub peak: Amounts,
     /// Peak of the sum of RSS + swap.

@@ -12,8 +12,8 @@ use std::io;
 use serde::Serialize;
 
 use crate::model::{
-    Amounts, Certificate, Holder, ImageSummary, ImageUse, Outcome, ProcessSummary, Program,
-    Summary, TreeSummary, UseKind, Verdict, VmMeans, VmPeaks,
+    Amounts, Certificate, Holder, ImageSummary, ImageUse, Outcome, PeakRange, ProcessSummary,
+    Program, Summary, TreeSummary, UseKind, Verdict, VmMeans, VmPeaks,
 };
 
 /// Name and version of the contract.
@@ -162,6 +162,8 @@ struct TreeDoc {
     survivors: usize,
     duration_ns: u64,
     peak_rss_bytes: u64,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    peak_range: Option<RangeDoc>,
     peak_at_ns: u64,
     peak_anon_bytes: u64,
     peak_file_bytes: u64,
@@ -177,6 +179,22 @@ struct TreeDoc {
     peak_footprint_high_at_ns: u64,
     average_footprint_low_bytes: u64,
     at_peak: Vec<HolderDoc>,
+}
+
+/// Where the true peak of RSS lies; only in tier P.
+#[derive(Serialize)]
+struct RangeDoc {
+    peak_rss_low_bytes: u64,
+    peak_rss_high_bytes: Option<u64>,
+}
+
+impl From<PeakRange> for RangeDoc {
+    fn from(PeakRange { low, high }: PeakRange) -> Self {
+        Self {
+            peak_rss_low_bytes: low,
+            peak_rss_high_bytes: high,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -268,6 +286,8 @@ struct ImageDoc {
     lifetime_ns: u64,
     events: u64,
     peak_rss_bytes: u64,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    peak_range: Option<RangeDoc>,
     peak_at_ns: u64,
     peak_anon_bytes: u64,
     peak_file_bytes: u64,
@@ -387,6 +407,7 @@ impl TreeDoc {
             survivors: summary.survivors().count(),
             duration_ns: tree.duration_ns,
             peak_rss_bytes: tree.peak_rss,
+            peak_range: tree.peak_range.map(RangeDoc::from),
             peak_at_ns: tree.peak_at_ns,
             peak_anon_bytes: tree.peak.anon,
             peak_file_bytes: tree.peak.file,
@@ -480,6 +501,7 @@ impl ImageDoc {
             lifetime_ns: image.lifetime_ns,
             events: image.events,
             peak_rss_bytes: image.peak_rss,
+            peak_range: image.peak_range.map(RangeDoc::from),
             peak_at_ns: image.peak_at_ns,
             peak_anon_bytes: image.peak.anon,
             peak_file_bytes: image.peak.file,

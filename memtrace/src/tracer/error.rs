@@ -91,6 +91,30 @@ impl TraceError {
         }
     }
 
+    /// BPF is not permitted or not possible here: something else may work. Not so where
+    /// something ran short, or an option asks for too much; that has a remedy, and whoever
+    /// may have exact results shall not get others because of it.
+    pub(super) fn is_of_bpf(&self) -> bool {
+        let errno = match self {
+            Self::Kernel(KernelError::Btf(BtfError::Read { source, .. })) => source.raw_os_error(),
+            Self::Kernel(_) => None,
+            Self::Refused { source, .. } => source.errno(),
+            _ => return false,
+        };
+        !matches!(
+            errno,
+            Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::E2BIG | libc::EAGAIN)
+        )
+    }
+
+    /// Why BPF cannot be used, in few words.
+    pub(super) fn cause(&self) -> String {
+        match self {
+            Self::Refused { cause, .. } => cause.clone(),
+            other => other.to_string(),
+        }
+    }
+
     pub(super) fn refused(source: ProbeError) -> Self {
         let (cause, remedy) = match source.errno() {
             Some(libc::EMFILE) => (

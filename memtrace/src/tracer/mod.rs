@@ -14,6 +14,23 @@ pub use run::Traced;
 
 use crate::{launch::Spec, probe::Fentry};
 
+/// How a tree is observed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Backend {
+    /// [`Backend::Bpf`] where it is permitted and possible, else [`Backend::Ptrace`]. An
+    /// error where memory or descriptors run short.
+    #[default]
+    Auto,
+    /// Kernel events, exact. An error where that is not possible.
+    Bpf,
+    /// ptrace(2) and /proc: tier P, for users without privileges. Where tracing is not
+    /// permitted either, [`Backend::Poll`].
+    Ptrace,
+    /// /proc alone. Nothing is traced, so that debuggers and set-user-ID programs work in
+    /// the tree; what lives shorter than an interval is not seen.
+    Poll,
+}
+
 /// Runs commands and measures the memory of their whole process trees.
 ///
 /// ```no_run
@@ -24,7 +41,7 @@ use crate::{launch::Spec, probe::Fentry};
 /// # Ok::<(), memtrace::TraceError>(())
 /// ```
 ///
-/// Needs `CAP_BPF` and `CAP_PERFMON` (or root). Call it from the main thread of a
+/// Exact results need `CAP_BPF` and `CAP_PERFMON` (or root); without, see [`Backend`]. Call it from the main thread of a
 /// program with a single thread: the command is forked from the caller, and signals
 /// that arrive meanwhile are passed on to it.
 #[derive(Clone, Debug, Default)]
@@ -38,6 +55,8 @@ pub struct Tracer {
     pub(crate) classic: bool,
     pub(crate) fentry: Fentry,
     pub(crate) log_programs: bool,
+    pub(crate) backend: Backend,
+    pub(crate) notice: Option<fn(&str)>,
 }
 
 impl Tracer {
@@ -121,6 +140,22 @@ impl Tracer {
     #[must_use]
     pub const fn classic_tracepoint(mut self, classic: bool) -> Self {
         self.classic = classic;
+        self
+    }
+
+    /// Chooses how the tree is observed.
+    #[must_use]
+    pub const fn backend(mut self, backend: Backend) -> Self {
+        self.backend = backend;
+        self
+    }
+
+    /// Takes one line for the user, before the command starts, when the result will not be
+    /// exact or the command will notice that it is observed: what is missing, and what
+    /// will not work.
+    #[must_use]
+    pub const fn notice(mut self, notice: fn(&str)) -> Self {
+        self.notice = Some(notice);
         self
     }
 

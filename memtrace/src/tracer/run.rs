@@ -10,7 +10,7 @@ use std::{
 use memtrace_ebpf::{COMM_LEN, CounterLayout, Stat, Tree};
 
 use super::{
-    TraceError, Tracer,
+    Backend, TraceError, Tracer,
     cross_check::{self, CrossChecker},
     limits,
     room::Room,
@@ -18,9 +18,10 @@ use super::{
 };
 use crate::{
     kernel::{self, Btf, Features},
-    launch::{Finished, Running, Signals, Spec, exit_like, spawn_stopped},
+    launch::{Finished, Running, Signals, Spec, Stopped, exit_like, spawn_stopped},
     model::{self, Final, Model, Summary},
     probe::{FentryState, Options, Probe, ProbeError},
+    ptrace,
 };
 
 /// How often a tree without news is looked at again under `--wait-tree`.
@@ -52,18 +53,70 @@ fn system(operation: &'static str) -> impl FnOnce(io::Error) -> TraceError {
     move |source| TraceError::System { operation, source }
 }
 
-pub(super) fn trace(tracer: &Tracer, spec: &Spec) -> Result<Traced, TraceError> {
-    // Forked before anything else: what is set up from here on must not be inherited.
-    let mut signals = Signals::take_over().map_err(system("take over signals"))?;
-    let mut stopped = spawn_stopped(spec, signals.inherited())?;
-    let _room = Room::make();
+/// The programs at work, with the command's process registered.
+struct Ready {
+    features: Features,
+    options: Options,
+    probe: Probe,
+    root_tgid: u32,
+}
 
+/// Loads the programs and makes the waiting process known to them.
+fn prepare(tracer: &Tracer, stopped: &mut Stopped) -> Result<Ready, TraceError> {
     let btf = Btf::from_sys_fs().map_err(kernel::KernelError::from)?;
     let features = Features::from_btf(&btf)?;
     let options = options(tracer, &features)?;
     let mut probe = load(&btf, &features, &options)?;
     stopped.rename(probe.root_name())?;
     let root_tgid = probe.registered().map_err(TraceError::refused)?;
+    Ok(Ready {
+        features,
+        options,
+        probe,
+        root_tgid,
+    })
+}
+
+/// Runs the command, which is stopped, without BPF.
+fn without_bpf(
+    tracer: &Tracer,
+    spec: &Spec,
+    stopped: Stopped,
+    signals: &mut Signals,
+    why: Option<&str>,
+) -> Result<Traced, TraceError> {
+    let wanted = ptrace::Wanted {
+        ptrace: tracer.backend != Backend::Poll,
+        wait_tree: tracer.wait_tree,
+        notice: tracer.notice,
+    };
+    let (summary, finished) = ptrace::trace(wanted, spec, stopped, signals, why)?;
+    Ok(Traced { summary, finished })
+}
+
+pub(super) fn trace(tracer: &Tracer, spec: &Spec) -> Result<Traced, TraceError> {
+    // Forked before anything else: what is set up from here on must not be inherited.
+    let mut signals = Signals::take_over().map_err(system("take over signals"))?;
+    let mut stopped = spawn_stopped(spec, signals.inherited())?;
+    let _room = Room::make();
+
+    if matches!(tracer.backend, Backend::Ptrace | Backend::Poll) {
+        return without_bpf(tracer, spec, stopped, &mut signals, None);
+    }
+    let Ready {
+        features,
+        options,
+        mut probe,
+        root_tgid,
+    } = match prepare(tracer, &mut stopped) {
+        Ok(ready) => ready,
+        Err(error) if tracer.backend == Backend::Auto && error.is_of_bpf() => {
+            log::info!("BPF cannot be used: {error}");
+            let why = error.cause();
+            return without_bpf(tracer, spec, stopped, &mut signals, Some(&why));
+        }
+        Err(error) => return Err(error),
+    };
     let offset = kernel::clock::realtime_offset()?;
     if let Some(signal) = signals.take_fatal().map_err(system("read signals"))? {
         // Asked to end before anything began: the waiting process goes with us.

@@ -10,7 +10,7 @@ use super::{
     counted, lasted, table,
 };
 use crate::model::{
-    Amounts, Fate, ImageSummary, ImageUse, Origin, ProcessSummary, Summary, UseKind,
+    Amounts, Fate, ImageSummary, ImageUse, Origin, PeakRange, ProcessSummary, Summary, UseKind,
 };
 
 /// Images shown; the JSON has all of them.
@@ -65,6 +65,7 @@ fn tree(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()> {
         "RSS",
         &[Some(tree.peak_rss), Some(tree.average_rss), Some(at.rss())],
     )?;
+    range(out, tree.peak_range)?;
     members(out, &[&tree.peak, &tree.average, &at])?;
     row(out, "RSS + swap", &[Some(tree.peak_rss_swap)])?;
     let footprint = &tree.footprint;
@@ -84,6 +85,18 @@ fn tree(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()> {
         seconds(summary.user_ns),
         seconds(summary.system_ns)
     )
+}
+
+/// Bounds of the true peak where it is not known.
+fn range(out: &mut dyn io::Write, range: Option<PeakRange>) -> io::Result<()> {
+    let Some(PeakRange { low, high }) = range else {
+        return Ok(());
+    };
+    row(out, "RSS at least", &[Some(low)])?;
+    match high {
+        Some(high) => row(out, "RSS at most", &[Some(high)]),
+        None => Ok(()),
+    }
 }
 
 /// One row per kind of memory, one column per set of amounts.
@@ -150,6 +163,7 @@ fn one(
         "RSS",
         &[Some(image.peak_rss), Some(image.average_rss), own, then],
     )?;
+    range(out, image.peak_range)?;
     members(
         out,
         &[

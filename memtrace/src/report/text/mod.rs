@@ -94,6 +94,16 @@ fn headline(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()> {
         counted(processes, "process", "processes"),
         counted(images, "image", "images")
     );
+    if let Some(range) = tree.peak_range {
+        line(out, "memtrace:", &format!("peak {rss} {when}, sampled"))?;
+        let most = range.high.map_or_else(|| "any amount".to_owned(), human);
+        line(
+            out,
+            "",
+            &format!("the true peak is between {} and {most}", human(range.low)),
+        )?;
+        return line(out, "", &of_what);
+    }
     if !differ(footprint.low, tree.peak_rss) {
         line(out, "memtrace:", &format!("peak {rss} {when}"))?;
         return line(out, "", &of_what);
@@ -160,7 +170,9 @@ fn biggest(summary: &Summary, width: usize, out: &mut dyn io::Write) -> io::Resu
     let Some(image) = summary.tree.biggest.and_then(|i| summary.images.get(i)) else {
         return Ok(());
     };
-    let relation = if image.peak_at_ns == summary.tree.peak_at_ns {
+    let relation = if image.peak_range.is_some() {
+        "sampled"
+    } else if image.peak_at_ns == summary.tree.peak_at_ns {
         "at the tree's peak"
     } else if image.at_tree_peak.rss() == image.peak_rss {
         "held it at the tree's peak too"
@@ -230,6 +242,14 @@ fn certificate(summary: &Summary, verbose: bool, out: &mut dyn io::Write) -> io:
         ),
     };
     let text = match certificate.verdict {
+        Verdict::Within(bytes) if summary.tree.peak_range.is_some() => format!(
+            "NO, peaks of RSS within {} ({} bytes)",
+            human(bytes),
+            grouped(bytes)
+        ),
+        Verdict::Incomplete if summary.tree.peak_range.is_some() => {
+            "NO, and without a bound".to_owned()
+        }
         Verdict::Exact => {
             format!("yes: {events} counter updates, none lost, residual 0{checked}")
         }

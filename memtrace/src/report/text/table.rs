@@ -105,7 +105,7 @@ impl Row {
                 process.pid.to_string(),
                 process.ppid.to_string(),
                 lasted(process.lifetime_ns),
-                of(|image| image.peak_rss),
+                format!("{}{}", of(|image| image.peak_rss), error(image)),
                 image.map_or_else(|| "-".to_owned(), |i| format!("+{}", seconds(i.peak_at_ns))),
                 of(|image| image.own_peak.anon),
                 of(|image| image.own_peak.file),
@@ -116,6 +116,17 @@ impl Row {
             exit: exit(process),
             command: args,
         }
+    }
+}
+
+/// ` ±0.7 MiB`: how far the true peak can be, if that is not 0.
+fn error(image: Option<&ImageSummary>) -> String {
+    let Some((image, range)) = image.and_then(|image| Some((image, image.peak_range?))) else {
+        return String::new();
+    };
+    match range.distance(image.peak_rss) {
+        Some(bytes) => format!(" \u{b1}{}", human(bytes)),
+        None => " or more".to_owned(),
     }
 }
 

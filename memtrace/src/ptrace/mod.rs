@@ -1,0 +1,30 @@
+//! Measuring without BPF: tier `P`, for users without privileges.
+//!
+//! The command and everything that it creates is traced by ptrace(2), which stops every
+//! process at its creation, its execs and its end. At those moments `/proc/PID/status` has
+//! the kernel's own high-water marks; in between, all of the tree is looked at every
+//! 20 ms. The result has the same form as tier A's, and its certificate says
+//! what is bounded and what is sampled. It is never called exact.
+//!
+//! Where tracing is not permitted, because the command is traced by somebody else or a
+//! security policy forbids it, the tree is found in `/proc` alone.
+//!
+//! What an exec replaces is gone when the tracer is told (`PTRACE_EVENT_EXEC` comes after
+//! `exec_mmap()`, fs/exec.c): images before an exec are known from samples, and bounded by
+//! `ru_maxrss`, which the kernel raises to their high-water mark.
+
+mod bounds;
+mod follow;
+mod image;
+mod poll;
+mod privileges;
+mod run;
+mod sample;
+mod status;
+mod summary;
+mod sys;
+mod tree;
+
+pub use run::{Permission, permission};
+pub(crate) use run::{Wanted, trace};
+pub(crate) use sys::Reaped;

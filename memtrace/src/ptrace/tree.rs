@@ -1,0 +1,514 @@
+//! What is known of the tree: processes, their address spaces and what was read of them.
+//!
+//! Pure bookkeeping without system calls. Two sources feed it: the tracer, which is told
+//! of every process, program and end, and reads at those moments; and the sampler, which
+//! looks at everything that lives now and then. Times are `CLOCK_BOOTTIME`, nanoseconds.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use super::{
+    image::{Image, largest},
+    status::Look,
+};
+use crate::model::{Amounts, Origin, Program, Usage, UseKind};
+
+/// A process's use of an image.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Use {
+    pub(super) image: usize,
+    pub(super) kind: UseKind,
+    pub(super) start: u64,
+    pub(super) end: Option<u64>,
+}
+
+/// One thread group.
+#[derive(Clone, Debug)]
+pub(super) struct Process {
+    pub(super) pid: i32,
+    pub(super) ns_pid: i32,
+    pub(super) ppid: i32,
+    pub(super) creator: Option<usize>,
+    pub(super) root: bool,
+    pub(super) comm: Vec<u8>,
+    pub(super) start: u64,
+    pub(super) end: Option<u64>,
+    pub(super) status: Option<i32>,
+    pub(super) usage: Option<Usage>,
+    /// `ru_maxrss` of the process and the children it waited for, bytes: an upper bound of
+    /// everything it was, its images before exec too.
+    pub(super) maxrss: Option<u64>,
+    pub(super) uses: Vec<Use>,
+    /// Threads that have not begun to exit.
+    pub(super) live: BTreeSet<i32>,
+    pub(super) threads_ever: u32,
+    /// When one of its threads was last let go on.
+    resumed: u64,
+    /// Whether it shares its creator's memory was not to be told.
+    guessed: bool,
+}
+
+/// The largest sum of one look at everything.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Sample {
+    pub(super) at: u64,
+    pub(super) rss: u64,
+    pub(super) parts: Vec<(usize, Amounts)>,
+}
+
+/// The fork that a parent told of before the child was seen.
+#[derive(Clone, Copy, Debug)]
+struct Announced {
+    creator: usize,
+    earliest: u64,
+    vfork: bool,
+}
+
+/// What to read in one look: the process, its image at that time, and a thread to ask.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Target {
+    pub(super) process: usize,
+    pub(super) image: usize,
+    pub(super) tid: i32,
+}
+
+/// Everything known.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tree {
+    pub(super) processes: Vec<Process>,
+    pub(super) images: Vec<Image>,
+    by_pid: HashMap<i32, usize>,
+    /// The process of every living thread, and when the thread was last let go on.
+    threads: HashMap<i32, (usize, u64)>,
+    announced: HashMap<i32, Announced>,
+    /// Seen before their parent told of them.
+    unannounced: HashMap<i32, usize>,
+    pub(super) best: Sample,
+    pub(super) samples: u64,
+    /// Nanoseconds that the longest look at everything took.
+    pub(super) longest_sample: u64,
+    /// When everything was last looked at.
+    pub(super) sampled_at: u64,
+    /// Largest sums of each kind, and of RSS + swap.
+    pub(super) peak: Amounts,
+    pub(super) peak_rss_swap: u64,
+    /// When the first program of the tree was there.
+    pub(super) zero: Option<u64>,
+    /// Programs that would have had privileges, but for being traced.
+    pub(super) unprivileged: Vec<Vec<u8>>,
+    /// Processes that ended without a last reading.
+    pub(super) unread: u64,
+}
+
+impl Tree {
+    /// The command's process, before its exec.
+    pub(super) fn root(&mut self, pid: i32, now: u64) {
+        let process = self.add(pid, pid, None, now);
+        if let Some(process) = self.processes.get_mut(process) {
+            process.root = true;
+        }
+    }
+
+    fn add(&mut self, pid: i32, ns_pid: i32, creator: Option<usize>, now: u64) -> usize {
+        let index = self.processes.len();
+        let ppid = creator.and_then(|creator| self.processes.get(creator));
+        self.processes.push(Process {
+            pid,
+            ns_pid,
+            ppid: ppid.map_or(0, |parent| parent.pid),
+            creator,
+            root: false,
+            comm: Vec::new(),
+            start: now,
+            end: None,
+            status: None,
+            usage: None,
+            maxrss: None,
+            uses: Vec::new(),
+            live: BTreeSet::from([pid]),
+            threads_ever: 1,
+            resumed: now,
+            guessed: false,
+        });
+        self.by_pid.insert(pid, index);
+        self.threads.insert(pid, (index, now));
+        index
+    }
+
+    /// The living process with this pid.
+    pub(super) fn find(&self, pid: i32) -> Option<usize> {
+        self.by_pid.get(&pid).copied()
+    }
+
+    /// The process that a thread belongs to.
+    pub(super) fn process_of(&self, tid: i32) -> Option<usize> {
+        self.threads.get(&tid).map(|(process, _)| *process)
+    }
+
+    /// The pid of a process.
+    pub(super) fn pid(&self, process: usize) -> Option<i32> {
+        self.processes.get(process).map(|process| process.pid)
+    }
+
+    /// The image that a process uses.
+    pub(super) fn image_of(&self, process: usize) -> Option<usize> {
+        let last = self.processes.get(process)?.uses.last()?;
+        last.end.is_none().then_some(last.image)
+    }
+
+    /// The pid of the process that created one or, before that is known, of its parent.
+    pub(super) fn creator_of(&self, pid: i32, parent: i32) -> Option<i32> {
+        match self.announced.get(&pid) {
+            Some(announced) => self.pid(announced.creator),
+            None => self.find(parent).map(|_| parent),
+        }
+    }
+
+    /// A thread is let go on.
+    pub(super) fn resumed(&mut self, tid: i32, now: u64) {
+        if let Some((process, at)) = self.threads.get_mut(&tid) {
+            *at = now;
+            if let Some(process) = self.processes.get_mut(*process) {
+                process.resumed = now;
+            }
+        }
+    }
+
+    /// A new process. `shared` tells whether it uses its creator's image, if that is known.
+    pub(super) fn process(&mut self, look: &Look, shared: Option<bool>, now: u64) -> usize {
+        let announced = self.announced.remove(&look.tgid);
+        let creator = announced
+            .map(|announced| announced.creator)
+            .or_else(|| self.find(look.ppid));
+        let index = self.add(look.tgid, look.ns_tgid, creator, now);
+        if creator.is_none()
+            && let Some(process) = self.processes.get_mut(index)
+        {
+            process.ppid = look.ppid;
+        }
+        if announced.is_none() {
+            self.unannounced.insert(look.tgid, index);
+        }
+        let theirs = creator.and_then(|creator| self.image_of(creator));
+        if let Some(process) = self.processes.get_mut(index) {
+            process.guessed = shared.is_none();
+        }
+        let shared = shared.unwrap_or_else(|| announced.is_some_and(|a| a.vfork));
+        match theirs {
+            Some(image) if shared => self.begin_use(index, image, UseKind::Shared, now),
+            _ => {
+                let earliest = announced.map(|announced| announced.earliest);
+                let creator = creator.and_then(|creator| self.processes.get(creator));
+                // Untold, it can be as old as its parent.
+                let earliest = earliest.or(creator.map(|creator| creator.start));
+                let image = self.new_image(Origin::Fork, index, earliest.unwrap_or(0), now);
+                let program = theirs.and_then(|theirs| self.images.get(theirs));
+                let program = program.map(|theirs| Arc::clone(&theirs.program));
+                if let Some(image) = self.images.get_mut(image) {
+                    image.parent = theirs;
+                    image.program = program.unwrap_or_default();
+                }
+                self.begin_use(index, image, UseKind::Fork, now);
+            }
+        }
+        self.observe(index, look, now);
+        index
+    }
+
+    /// A process that was found, of which the beginning was not seen.
+    pub(super) fn found(&mut self, look: &Look, origin: Origin, now: u64) -> usize {
+        let creator = self.find(look.ppid);
+        let index = match self.find(look.tgid) {
+            Some(root) => root,
+            None => self.add(look.tgid, look.ns_tgid, creator, now),
+        };
+        let image = self.new_image(origin, index, 0, now);
+        let kind = match origin {
+            Origin::Exec => UseKind::Exec,
+            Origin::Fork | Origin::Found => UseKind::Found,
+        };
+        self.begin_use(index, image, kind, now);
+        self.zero.get_or_insert(now);
+        index
+    }
+
+    /// What runs in a process, and its name.
+    pub(super) fn runs(&mut self, process: usize, program: Program) {
+        let image = self.image_of(process);
+        if let Some(process) = self.processes.get_mut(process) {
+            process.comm.clone_from(&program.comm);
+        }
+        if let Some(image) = image.and_then(|image| self.images.get_mut(image)) {
+            image.program = Arc::new(program);
+        }
+    }
+
+    /// A new thread of a known process.
+    pub(super) fn thread(&mut self, tid: i32, process: usize, now: u64) {
+        self.threads.insert(tid, (process, now));
+        self.announced.remove(&tid);
+        let image = self.image_of(process);
+        if let Some(process) = self.processes.get_mut(process) {
+            process.live.insert(tid);
+            process.threads_ever = process.threads_ever.saturating_add(1);
+            let live = u32::try_from(process.live.len()).unwrap_or(u32::MAX);
+            if let Some(image) = image.and_then(|image| self.images.get_mut(image)) {
+                image.threads = image.threads.max(live);
+            }
+        }
+    }
+
+    /// A thread tells that it created a process or a thread.
+    pub(super) fn announce(&mut self, creator_tid: i32, child: i32, vfork: bool) {
+        let Some(&(creator, earliest)) = self.threads.get(&creator_tid) else {
+            return;
+        };
+        if let Some(index) = self.unannounced.remove(&child) {
+            self.correct(index, creator, earliest, vfork);
+        } else if !self.threads.contains_key(&child) {
+            let announced = Announced {
+                creator,
+                earliest,
+                vfork,
+            };
+            self.announced.insert(child, announced);
+        }
+    }
+
+    /// Processes and threads that were told of and not seen yet.
+    pub(super) fn expected(&self) -> Vec<i32> {
+        self.announced.keys().copied().collect()
+    }
+
+    /// The truth about a process that was seen before its creator told of it.
+    fn correct(&mut self, index: usize, creator: usize, earliest: u64, vfork: bool) {
+        let (pid, theirs) = (self.pid(creator), self.image_of(creator));
+        let Some(process) = self.processes.get_mut(index) else {
+            return;
+        };
+        process.creator = Some(creator);
+        process.ppid = pid.unwrap_or(process.ppid);
+        let guessed = process.guessed;
+        let Some(used) = process.uses.first_mut() else {
+            return;
+        };
+        let first = *used;
+        if guessed
+            && vfork
+            && first.kind == UseKind::Fork
+            && let Some(theirs) = theirs
+        {
+            *used = Use {
+                image: theirs,
+                kind: UseKind::Shared,
+                ..first
+            };
+            if let Some(image) = self.images.get_mut(first.image) {
+                image.void = true;
+                image.users.clear();
+            }
+            if first.end.is_none()
+                && let Some(image) = self.images.get_mut(theirs)
+            {
+                image.users.insert(index);
+            }
+            return;
+        }
+        if let Some(image) = self.images.get_mut(first.image)
+            && image.owner == index
+            && image.origin == Origin::Fork
+        {
+            image.earliest = image.earliest.max(earliest).min(image.start);
+        }
+    }
+
+    /// A process executed a program, in the thread that had the id `former`.
+    pub(super) fn exec(&mut self, pid: i32, former: i32, now: u64) -> Option<usize> {
+        let index = self.find(pid)?;
+        let since = self.threads.get(&former).map(|(_, resumed)| *resumed);
+        // Every other thread is gone, the one that led the group too.
+        let process = self.processes.get_mut(index)?;
+        for tid in std::mem::take(&mut process.live) {
+            self.threads.remove(&tid);
+        }
+        self.threads.remove(&former);
+        process.live.insert(pid);
+        let since = since.unwrap_or(process.resumed);
+        self.threads.insert(pid, (index, now));
+        let old = self.image_of(index);
+        self.end_use(index, false, now);
+        let earliest = if old.is_some() { since } else { now };
+        let new = self.new_image(Origin::Exec, index, earliest, now);
+        if let Some(old) = old.and_then(|old| self.images.get_mut(old))
+            && old.end.is_some()
+        {
+            old.replaced_by = Some(new);
+        }
+        self.begin_use(index, new, UseKind::Exec, now);
+        self.zero.get_or_insert(now);
+        Some(index)
+    }
+
+    /// Something was read of a process.
+    pub(super) fn observe(&mut self, process: usize, look: &Look, now: u64) {
+        if let Some(memory) = &look.memory
+            && let Some(image) = self.image_of(process)
+            && let Some(image) = self.images.get_mut(image)
+        {
+            image.observe(now, memory);
+            image.threads = image.threads.max(look.threads);
+        }
+    }
+
+    /// Where the command was too quick to be looked at even once, its `ru_maxrss` has to do.
+    pub(super) fn never_read(&mut self, maxrss: u64) {
+        if let Some(image) = self.images.first_mut()
+            && image.hwm == 0
+        {
+            image.hwm = maxrss;
+        }
+    }
+
+    /// A thread is about to end, and this was read of it. `true` if it was the last.
+    pub(super) fn exiting(&mut self, tid: i32, look: Option<&Look>, now: u64) -> bool {
+        let Some(process) = self.process_of(tid) else {
+            return false;
+        };
+        if let Some(look) = look {
+            self.observe(process, look, now);
+        }
+        let image = self.image_of(process);
+        let Some(process) = self.processes.get_mut(process) else {
+            return false;
+        };
+        process.live.remove(&tid);
+        let last = process.live.is_empty();
+        if last
+            && look.is_some_and(|look| look.memory.is_some())
+            && let Some(image) = image.and_then(|image| self.images.get_mut(image))
+        {
+            image.read_at_end = true;
+        }
+        last
+    }
+
+    /// A thread other than the leader is gone.
+    pub(super) fn thread_ended(&mut self, tid: i32) {
+        if let Some((process, _)) = self.threads.remove(&tid)
+            && let Some(process) = self.processes.get_mut(process)
+        {
+            process.live.remove(&tid);
+        }
+    }
+
+    /// A process is gone.
+    pub(super) fn ended(&mut self, pid: i32, now: u64) -> Option<&mut Process> {
+        let index = self.by_pid.remove(&pid)?;
+        self.threads.remove(&pid);
+        self.announced.remove(&pid);
+        let process = self.processes.get_mut(index)?;
+        let unread = !process.live.is_empty();
+        for tid in std::mem::take(&mut process.live) {
+            self.threads.remove(&tid);
+        }
+        process.end = Some(now);
+        self.end_use(index, unread, now);
+        self.processes.get_mut(index)
+    }
+
+    fn new_image(&mut self, origin: Origin, owner: usize, earliest: u64, now: u64) -> usize {
+        self.images.push(Image::new(origin, owner, earliest, now));
+        self.images.len() - 1
+    }
+
+    fn begin_use(&mut self, process: usize, image: usize, kind: UseKind, now: u64) {
+        if let Some(image) = self.images.get_mut(image) {
+            image.users.insert(process);
+            // Whoever still uses it reads it later.
+            image.read_at_end = false;
+        }
+        if let Some(process) = self.processes.get_mut(process) {
+            process.uses.push(Use {
+                image,
+                kind,
+                start: now,
+                end: None,
+            });
+        }
+    }
+
+    fn end_use(&mut self, process: usize, unread: bool, now: u64) {
+        let Some(used) = self
+            .processes
+            .get_mut(process)
+            .and_then(|process| process.uses.last_mut())
+            .filter(|used| used.end.is_none())
+        else {
+            return;
+        };
+        used.end = Some(now);
+        if let Some(image) = self.images.get_mut(used.image) {
+            image.users.remove(&process);
+            if image.users.is_empty() {
+                image.end = Some(now);
+                if unread {
+                    image.read_at_end = false;
+                }
+                self.unread += u64::from(unread);
+            } else {
+                image.read_at_end = false;
+            }
+        }
+    }
+
+    /// What to look at: every image once, through a thread that still has memory.
+    pub(super) fn targets(&self) -> Vec<Target> {
+        self.images
+            .iter()
+            .enumerate()
+            .filter(|(_, image)| image.end.is_none() && !image.void)
+            .filter_map(|(index, image)| {
+                image.users.iter().find_map(|&process| {
+                    let tid = *self.processes.get(process)?.live.first()?;
+                    Some(Target {
+                        process,
+                        image: index,
+                        tid,
+                    })
+                })
+            })
+            .collect()
+    }
+
+    /// Takes in one look at everything, which took from `from` to `to`.
+    pub(super) fn sampled(&mut self, from: u64, to: u64, looks: &[(Target, Look)]) {
+        let mut sum = Amounts::default();
+        let mut parts = Vec::with_capacity(looks.len());
+        for (target, look) in looks {
+            let Some(memory) = &look.memory else {
+                continue;
+            };
+            sum = sum.plus(&memory.now);
+            parts.push((target.image, memory.now));
+            // A process in a tracing stop may have replaced the image already, and the
+            // tracer is about to say so.
+            if look.state != b't' && self.image_of(target.process) == Some(target.image) {
+                self.observe(target.process, look, to);
+            }
+        }
+        self.samples += 1;
+        self.sampled_at = to;
+        self.longest_sample = self.longest_sample.max(to.saturating_sub(from));
+        self.peak = largest(self.peak, sum);
+        self.peak_rss_swap = self.peak_rss_swap.max(sum.rss().saturating_add(sum.swap));
+        if sum.rss() > self.best.rss {
+            self.best = Sample {
+                at: from,
+                rss: sum.rss(),
+                parts,
+            };
+        }
+    }
+}
