@@ -36,11 +36,9 @@ pub(crate) fn rss_stat_cached(ctx: BtfTracePointContext) -> i32 {
 #[fexit(function = "handle_mm_fault")]
 pub(crate) fn fault_done(ctx: FExitContext) -> i32 {
     let _ = ctx;
-    if state::is_tracked(state::current_tgid()) {
-        if cfg!(feature = "broken-share") && state::is_dropped(50) {
-            return 0;
-        }
-        caches::look();
+    if cfg!(feature = "broken-share") && state::is_dropped(50) {
+        return 0;
     }
+    caches::look();
     0
 }
