@@ -60,8 +60,8 @@ fn toggle(stop: &AtomicBool, times: &AtomicU32) -> Result<()> {
 fn peaks_are_exact_while_a_cpu_comes_and_goes() -> Result<()> {
     let lab = Lab::new()?;
     let file = lab.path("top").display().to_string();
-    let churn = [workloads::CHURN, "4", "40", "3000", "barrier", &file].map(str::to_owned);
-    let migrate = lab.script(&format!("migrate 8000 status {file}"));
+    let churn = [workloads::CHURN, "4", "40", "800", "barrier", &file].map(str::to_owned);
+    let migrate = lab.script(&format!("migrate 3000 status {file}"));
     for scheme in SCHEMES {
         for line in [churn.as_slice(), &migrate] {
             let (stop, times) = (AtomicBool::new(false), AtomicU32::new(0));

@@ -20,8 +20,8 @@ fn above_base(lab: &Lab, name: &str) -> Result<u64> {
 /// One touched byte is 512 pages; a part that is unmapped goes page by page.
 #[test]
 fn huge_pages_count_whole_and_are_split_to_the_page() -> Result<()> {
-    let _always = thp("always")?;
     let lab = Lab::new()?;
+    let _always = thp("always")?;
     let run = lab.trace(
         "status @base aligned 2048 touch 1 status @one touch 2048 cut 100 status @cut anon 101",
     )?;
@@ -37,8 +37,8 @@ fn huge_pages_count_whole_and_are_split_to_the_page() -> Result<()> {
 /// With huge pages off, a touched page is a page.
 #[test]
 fn without_huge_pages_a_page_is_a_page() -> Result<()> {
-    let _never = thp("never")?;
     let lab = Lab::new()?;
+    let _never = thp("never")?;
     let run = lab.trace("status @base aligned 512 touch 1")?;
     assert_eq!(grown(&lab, &run)?, 1);
     Ok(())
@@ -47,9 +47,9 @@ fn without_huge_pages_a_page_is_a_page() -> Result<()> {
 /// The huge zero page is nobody's.
 #[test]
 fn reading_untouched_huge_pages_costs_nothing() -> Result<()> {
+    let lab = Lab::new()?;
     let _always = thp("always")?;
     let _zero = Setting::set(format!("{THP}/use_zero_page"), "1")?;
-    let lab = Lab::new()?;
     let run = lab.trace("status @base aligned 2048 look 2048")?;
     assert_eq!(grown(&lab, &run)?, 0);
     // Written, it is a huge page of its own.
@@ -66,8 +66,8 @@ fn a_collapsed_range_counts_whole() -> Result<()> {
     if lacks("madv-collapse") {
         return Ok(());
     }
-    let _never = thp("never")?;
     let lab = Lab::new()?;
+    let _never = thp("never")?;
     let run =
         lab.trace("status @base aligned 1024 touch-part 1 300 collapse status @top cut 24")?;
     assert_eq!(above_base(&lab, "top")?, 1024, "the workload");
@@ -81,9 +81,9 @@ fn large_folios_count_whole() -> Result<()> {
     if lacks("mthp") {
         return Ok(());
     }
+    let lab = Lab::new()?;
     let _never = thp("never")?;
     let _mthp = Setting::set(format!("{THP}/hugepages-64kB/enabled"), "always")?;
-    let lab = Lab::new()?;
     let run = lab.trace("status @base aligned 512 touch 17 status @top cut 490 status @cut")?;
     assert_eq!(above_base(&lab, "top")?, 32, "the workload");
     assert_eq!(above_base(&lab, "cut")?, 22, "the workload");
