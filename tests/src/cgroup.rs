@@ -58,6 +58,14 @@ impl Cgroup {
         Ok(group)
     }
 
+    /// Writes one of its files.
+    ///
+    /// # Errors
+    /// The kernel has no such file or refuses the value.
+    pub fn set(&self, file: &str, value: &str) -> std::io::Result<()> {
+        fs::write(self.path.join(file), value)
+    }
+
     /// Its directory.
     #[must_use]
     pub fn path(&self) -> &Path {

@@ -1,7 +1,7 @@
 //! A running command that a test talks with over its standard input and output.
 
 use std::{
-    io::{BufRead as _, BufReader, Read as _},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
     process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio},
     time::Duration,
 };
@@ -63,6 +63,18 @@ impl Partner {
             "the command says {said:?} instead of {line:?}"
         );
         Ok(())
+    }
+
+    /// Lets it go on: one byte for the next `hear`.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub fn tell(&mut self) -> Result<()> {
+        let input = self.input.as_mut().context("its input was closed")?;
+        input
+            .write_all(b"\n")
+            .and_then(|()| input.flush())
+            .context("write to the command")
     }
 
     /// Sends it a signal.

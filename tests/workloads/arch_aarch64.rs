@@ -4,6 +4,9 @@ use core::arch::{asm, global_asm};
 
 /// System call numbers (include/uapi/asm-generic/unistd.h).
 pub mod nr {
+    pub const IOCTL: usize = 29;
+    pub const MREMAP: usize = 216;
+    pub const USERFAULTFD: usize = 282;
     pub const DUP3: usize = 24;
     pub const FTRUNCATE: usize = 46;
     pub const OPENAT: usize = 56;

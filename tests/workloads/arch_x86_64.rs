@@ -11,7 +11,9 @@ pub mod nr {
     pub const MPROTECT: usize = 10;
     pub const MUNMAP: usize = 11;
     pub const BRK: usize = 12;
+    pub const IOCTL: usize = 16;
     pub const SCHED_YIELD: usize = 24;
+    pub const MREMAP: usize = 25;
     pub const MADVISE: usize = 28;
     pub const NANOSLEEP: usize = 35;
     pub const GETPID: usize = 39;
@@ -36,6 +38,7 @@ pub mod nr {
     pub const PRLIMIT64: usize = 302;
     pub const PROCESS_VM_WRITEV: usize = 311;
     pub const MEMFD_CREATE: usize = 319;
+    pub const USERFAULTFD: usize = 323;
     pub const CLONE: usize = 56;
     pub const CLONE3: usize = 435;
 }

@@ -1,12 +1,13 @@
 //! Threads that touch and drop pages of one address space at the same time.
 //!
-//!     churn THREADS PAGES ROUNDS barrier|free STATUS_FILE
+//!     churn THREADS PAGES ROUNDS barrier|free|hop STATUS_FILE
 //!
 //! Each thread writes its PAGES pages and gives them back with `MADV_DONTNEED`, ROUNDS
 //! times. With `barrier` all threads hold their pages at the same time in every round, and
 //! the first time the status is written to the file: the true peak is known. With `free`
 //! they run as they like; the status is written before they start, and THREADS * PAGES
-//! more than that is the bound.
+//! more than that is the bound. `hop` is `barrier` with threads that map their pages anew in
+//! every round, write each from another CPU, and unmap them from yet another one.
 
 #![no_std]
 #![no_main]
@@ -36,17 +37,20 @@ struct Work {
     rounds: usize,
     /// Threads that meet at the barrier, 0 without one.
     parties: usize,
+    /// The first CPU of a thread that hops.
+    hop: Option<usize>,
 }
 
 fn main(args: sys::Args) -> ! {
     let threads = sys::number(args.get(1));
     let pages = sys::number(args.get(2));
     let rounds = sys::number(args.get(3));
-    let barrier = args.get(4) == b"barrier";
+    let hop = args.get(4) == b"hop";
+    let barrier = hop || args.get(4) == b"barrier";
     let parties = if barrier { threads + 1 } else { 0 };
     RUNNING.store(threads as u32, Ordering::SeqCst);
-    for _ in 0..threads {
-        let memory = map(pages);
+    for thread in 0..threads {
+        let memory = if hop { 0 } else { map(pages) };
         let stack = map(STACK_PAGES);
         touch(stack, STACK_PAGES);
         let work = stack as *mut Work;
@@ -57,6 +61,7 @@ fn main(args: sys::Args) -> ! {
                 pages,
                 rounds,
                 parties,
+                hop: hop.then_some(thread),
             });
             sys::clone_call(CLONE_FLAGS, stack + STACK_PAGES * page(), worker, stack)
         };
@@ -94,7 +99,11 @@ extern "C" fn worker(work: usize) -> ! {
     while STARTED.load(Ordering::SeqCst) == 0 {
         let _ = sys!(FUTEX, STARTED.as_ptr(), FUTEX_WAIT_PRIVATE, 0, 0);
     }
-    for _ in 0..work.rounds {
+    if let Some(first) = work.hop {
+        hop(work, first);
+    }
+    let rounds = if work.hop.is_some() { 0 } else { work.rounds };
+    for _ in 0..rounds {
         touch(work.memory, work.pages);
         meet(work.parties);
         meet(work.parties);
@@ -104,6 +113,49 @@ extern "C" fn worker(work: usize) -> ! {
     RUNNING.fetch_sub(1, Ordering::SeqCst);
     let _ = sys!(FUTEX, RUNNING.as_ptr(), FUTEX_WAKE_PRIVATE, i32::MAX);
     sys::exit_thread()
+}
+
+/// The rounds of a thread that is on another CPU at every step.
+fn hop(work: Work, first: usize) {
+    let mut allowed = [0u8; 128];
+    let length = sys::check(
+        b"sched_getaffinity",
+        sys!(SCHED_GETAFFINITY, 0, 128, allowed.as_mut_ptr()),
+    );
+    let cpus = length.min(128) * 8;
+    let mut cpu = first;
+    let mut next = || {
+        loop {
+            cpu = (cpu + 1) % cpus;
+            if allowed[cpu / 8] & (1 << (cpu % 8)) != 0 {
+                break;
+            }
+        }
+        let mut mask = [0u8; 128];
+        mask[cpu / 8] = 1 << (cpu % 8);
+        match sys!(SCHED_SETAFFINITY, 0, 128, mask.as_ptr()) {
+            // EINVAL: it was just switched off.
+            Ok(_) | Err(22) => {}
+            Err(errno) => die(b"sched_setaffinity", b"", errno),
+        }
+    };
+    for _ in 0..first {
+        // Threads start on different CPUs.
+        next();
+    }
+    for _ in 0..work.rounds {
+        next();
+        let memory = map(work.pages);
+        for page_number in 0..work.pages {
+            next();
+            touch(memory + page_number * page(), 1);
+        }
+        meet(work.parties);
+        meet(work.parties);
+        next();
+        sys::check(b"munmap", sys!(MUNMAP, memory, work.pages * page()));
+        meet(work.parties);
+    }
 }
 
 /// Waits until `parties` threads are here; at once if that is 0.

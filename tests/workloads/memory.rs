@@ -11,19 +11,22 @@ use crate::{
     },
 };
 
+const EINVAL: usize = 22;
 const MADV_DONTNEED: usize = 4;
 const MADV_FREE: usize = 8;
 const MADV_HUGEPAGE: usize = 14;
 const MADV_NOHUGEPAGE: usize = 15;
 const MADV_PAGEOUT: usize = 21;
 /// A huge page of x86_64 and of aarch64 with 4 KiB pages.
-const HUGE: usize = 2 << 20;
+pub const HUGE: usize = 2 << 20;
 
 /// One mapping.
 #[derive(Clone, Copy)]
 pub struct Region {
-    address: usize,
-    pages: usize,
+    /// Its first byte.
+    pub address: usize,
+    /// Its length.
+    pub pages: usize,
 }
 
 impl Region {
@@ -68,7 +71,8 @@ pub fn map(pages: usize, protection: usize, flags: usize, fd: usize) -> usize {
 }
 
 impl Script {
-    fn push(&mut self, address: usize, pages: usize) {
+    /// Adds a region.
+    pub fn push(&mut self, address: usize, pages: usize) {
         if self.count == REGIONS {
             die(b"too many regions", b"", 0);
         }
@@ -76,11 +80,26 @@ impl Script {
         self.count += 1;
     }
 
-    fn newest(&self) -> Region {
+    /// The newest region.
+    pub fn newest(&self) -> Region {
         if self.count == 0 {
             die(b"no region", b"", 0);
         }
         self.regions[self.count - 1]
+    }
+
+    /// Says where the newest region is now.
+    pub fn replace(&mut self, address: usize, pages: usize) {
+        self.count -= 1;
+        self.push(address, pages);
+    }
+
+    /// Where the region before the newest is.
+    pub fn before_newest(&self) -> usize {
+        if self.count < 2 {
+            die(b"no two regions", b"", 0);
+        }
+        self.regions[self.count - 2].address
     }
 
     fn anonymous(&mut self, pages: usize, flags: usize) -> usize {
@@ -94,7 +113,8 @@ impl Script {
         address
     }
 
-    fn advise(&self, advice: usize, at: usize) -> Option<usize> {
+    /// Advice on the newest region.
+    pub fn advise(&self, advice: usize, at: usize) -> Option<usize> {
         let region = self.newest();
         check(
             b"madvise",
@@ -334,10 +354,11 @@ fn touch_migrating(address: usize, pages: usize) {
         }
         let mut mask = [0u8; 128];
         mask[cpu / 8] = 1 << (cpu % 8);
-        check(
-            b"sched_setaffinity",
-            sys!(SCHED_SETAFFINITY, 0, 128, mask.as_ptr()),
-        );
+        match sys!(SCHED_SETAFFINITY, 0, 128, mask.as_ptr()) {
+            // It was just switched off.
+            Ok(_) | Err(EINVAL) => {}
+            Err(errno) => die(b"sched_setaffinity", b"", errno),
+        }
         touch(address + i * page(), 1);
     }
 }

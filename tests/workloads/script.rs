@@ -7,7 +7,7 @@
 //!
 //! Because the program's own image is resident before the first word runs (see
 //! `sys.rs`), its memory changes by exactly what the words say. The words are
-//! described in `memory.rs`, `process.rs` and [`Script::step`]. A word that fails ends
+//! described in `memory.rs`, `paging.rs`, `process.rs` and [`Script::step`]. A word that fails ends
 //! the process with status 99 and says why on stderr. At the end of the words the
 //! process ends with status 0.
 
@@ -15,6 +15,7 @@
 #![no_main]
 
 mod memory;
+mod paging;
 mod process;
 mod refused;
 #[allow(dead_code, reason = "shared by all workloads")]
@@ -92,6 +93,7 @@ impl Script {
         let word = self.word(at);
         if let Some(next) = self
             .memory_word(word, at)
+            .or_else(|| self.paging_word(word, at))
             .or_else(|| self.process_word(word, at))
         {
             return next;

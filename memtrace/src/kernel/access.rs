@@ -126,7 +126,9 @@ impl Access {
         if !self.btf {
             return Obstacle::NoBtf;
         }
-        if refused && self.lockdown == Lockdown::Confidentiality {
+        // The verifier does not know the helpers that read kernel memory then, and says EINVAL
+        // (bpf_tracing_func_proto(), kernel/trace/bpf_trace.c).
+        if (refused || errno == Some(libc::EINVAL)) && self.lockdown == Lockdown::Confidentiality {
             return Obstacle::Lockdown;
         }
         match errno {

@@ -17,9 +17,9 @@ use super::debian::{Image, MODULE_LIST, find, run};
 
 /// Programs of this machine that tests call. Everything else is busybox.
 const PROGRAMS: &[&str] = &[
-    "bash", "bpftool", "cat", "dash", "env", "false", "head", "id", "ls", "mount", "prlimit",
-    "setarch", "setpriv", "sleep", "stat", "tail", "swapoff", "swapon", "time", "timeout", "true",
-    "umount", "unshare",
+    "bash", "bpftool", "cat", "chrt", "dash", "env", "false", "head", "id", "ls", "mount",
+    "prlimit", "setarch", "setpriv", "sleep", "stat", "tail", "swapoff", "swapon", "taskset",
+    "time", "timeout", "true", "umount", "unshare",
 ];
 
 /// What busybox is for in `init.sh` and tests.

@@ -16,6 +16,8 @@ pub(crate) struct Kernel {
     /// Oracles and facilities that this kernel cannot have, so that the tests that need
     /// them do not apply. Everything else that a test misses is a failure.
     pub(crate) lacks: &'static [&'static str],
+    /// Further words for its command line.
+    pub(crate) append: &'static str,
 }
 
 /// Up to 6.1 the tracepoint's own value leaves out what threads hold back.
@@ -30,6 +32,7 @@ pub(crate) const KERNELS: &[Kernel] = &[
         release: "5.10.",
         flavour: "cloud-amd64",
         lacks: &[NO_EXACT_TRACEPOINT],
+        append: "",
     },
     Kernel {
         name: "6.1",
@@ -38,6 +41,7 @@ pub(crate) const KERNELS: &[Kernel] = &[
         release: "6.1.",
         flavour: "cloud-amd64",
         lacks: &[NO_EXACT_TRACEPOINT],
+        append: "",
     },
     Kernel {
         name: "6.12",
@@ -46,6 +50,7 @@ pub(crate) const KERNELS: &[Kernel] = &[
         release: "6.12.",
         flavour: "cloud-amd64",
         lacks: &[],
+        append: "",
     },
     Kernel {
         name: "6.12-rt",
@@ -54,6 +59,7 @@ pub(crate) const KERNELS: &[Kernel] = &[
         release: "6.12.",
         flavour: "rt-amd64",
         lacks: &[],
+        append: "",
     },
     Kernel {
         name: "6.18",
@@ -62,6 +68,7 @@ pub(crate) const KERNELS: &[Kernel] = &[
         release: "6.18.",
         flavour: "cloud-amd64",
         lacks: &[],
+        append: "",
     },
     Kernel {
         name: "7",
@@ -70,5 +77,7 @@ pub(crate) const KERNELS: &[Kernel] = &[
         release: "7.",
         flavour: "cloud-amd64",
         lacks: &[],
+        // Where tracepoints can be preempted, they shall be.
+        append: "preempt=full",
     },
 ];

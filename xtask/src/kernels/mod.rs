@@ -227,7 +227,7 @@ fn one(
             disk: &disk,
             cpus: options.cpus,
             memory: 3072,
-            append: "",
+            append: kernel.append,
             log: log.clone(),
             silence: Duration::from_secs(300),
             limit: Duration::from_secs(3600),

@@ -136,6 +136,14 @@ fn the_most_likely_cause() {
         ),
         (
             Access {
+                lockdown: Lockdown::Confidentiality,
+                ..root()
+            },
+            Some(libc::EINVAL),
+            Obstacle::Lockdown,
+        ),
+        (
+            Access {
                 lockdown: Lockdown::Integrity,
                 ..root()
             },
