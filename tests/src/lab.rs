@@ -3,6 +3,7 @@
 use std::{
     env, fs,
     fs::File,
+    io::Write as _,
     path::{Path, PathBuf},
     process::Command,
     sync::{
@@ -15,7 +16,7 @@ use std::{
 use anyhow::{Context, Result, anyhow};
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::{Finished, Partner, Status, Summary, memtrace, run_to_end, workloads};
+use crate::{Certificate, Finished, Partner, Status, Summary, memtrace, run_to_end, workloads};
 
 /// No workload takes nearly as long, also on a slow emulated machine.
 const LIMIT: Duration = Duration::from_secs(120);

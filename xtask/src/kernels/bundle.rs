@@ -13,7 +13,10 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::Deserialize;
 
-use super::debian::{Image, MODULE_LIST, find, run};
+use super::{
+    debian::{Image, MODULE_LIST, find, run},
+    run::Program,
+};
 
 /// Programs of this machine that tests call. Everything else is busybox.
 const PROGRAMS: &[&str] = &[
@@ -238,8 +241,8 @@ pub(crate) fn disk(dir: &Path) -> Result<PathBuf> {
 /// What one boot runs.
 #[derive(Debug)]
 pub(crate) struct Plan<'a> {
-    /// Test programs with arguments, each with its time limit in seconds.
-    pub(crate) programs: &'a [(String, u32, Vec<String>)],
+    /// Commands, in this order.
+    pub(crate) programs: &'a [Program],
     /// Variables for the tests.
     pub(crate) environment: &'a [(&'a str, String)],
 }
@@ -262,7 +265,7 @@ pub(crate) fn complete(base: &Path, image: &Image, plan: &Plan<'_>, dir: &Path) 
     let lines: String = plan
         .programs
         .iter()
-        .map(|(name, limit, words)| format!("{limit} {name} {}\n", words.join(" ")))
+        .map(|Program { name, limit, words }| format!("{limit} {name} {words}\n"))
         .collect();
     fs::write(tree.join("memtrace/plan"), lines)?;
     let variables: String = plan

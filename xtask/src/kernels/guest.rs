@@ -4,7 +4,7 @@
 use std::{
     fs::File,
     io::{BufRead as _, BufReader, Write as _},
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, Stdio},
     sync::mpsc,
     thread,
@@ -31,7 +31,7 @@ pub(crate) struct Guest<'a> {
     /// Further words for the kernel's command line.
     pub(crate) append: &'a str,
     /// Everything that the console says is written here.
-    pub(crate) log: PathBuf,
+    pub(crate) log: &'a Path,
     /// How long the console may be silent.
     pub(crate) silence: Duration,
     /// How long it may take in all.
@@ -121,7 +121,7 @@ impl Guest<'_> {
             }
         });
         let mut log =
-            File::create(&self.log).with_context(|| format!("create {}", self.log.display()))?;
+            File::create(self.log).with_context(|| format!("create {}", self.log.display()))?;
         let mut console = Console::default();
         let end = loop {
             match lines.recv_timeout(self.silence) {

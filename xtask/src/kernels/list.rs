@@ -81,3 +81,45 @@ pub(crate) const KERNELS: &[Kernel] = &[
         append: "preempt=full",
     },
 ];
+
+/// A further boot of a kernel, with some of the tests only.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Boot {
+    /// The [`Kernel::name`].
+    pub(crate) kernel: &'static str,
+    /// What distinguishes it.
+    pub(crate) name: &'static str,
+    /// Its CPUs.
+    pub(crate) cpus: u32,
+    /// Test programs, each with what its tests' names contain.
+    pub(crate) programs: &'static [(&'static str, &'static str)],
+}
+
+/// Tests for which the number of CPUs matters.
+const MANY_CPUS: &[(&str, &str)] = &[
+    ("counts", "changing_cpus"),
+    ("threads", "threads_that"),
+    ("guest", "cpus::"),
+];
+
+/// More CPUs than the two of the first boot.
+pub(crate) const BOOTS: &[Boot] = &[
+    Boot {
+        kernel: "6.1",
+        name: "4 CPUs",
+        cpus: 4,
+        programs: MANY_CPUS,
+    },
+    Boot {
+        kernel: "6.18",
+        name: "8 CPUs",
+        cpus: 8,
+        programs: MANY_CPUS,
+    },
+    Boot {
+        kernel: "7",
+        name: "8 CPUs",
+        cpus: 8,
+        programs: MANY_CPUS,
+    },
+];

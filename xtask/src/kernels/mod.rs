@@ -9,25 +9,27 @@ mod debian;
 mod guest;
 mod list;
 mod protocol;
+mod run;
+mod table;
 
 use std::{
     collections::VecDeque,
     env, fs,
     path::{Path, PathBuf},
-    sync::Mutex,
+    sync::{Mutex, MutexGuard, PoisonError},
     thread,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
 
 use self::{
-    bundle::Plan,
-    guest::{End, Guest},
-    list::{KERNELS, Kernel},
-    protocol::{Console, Outcome},
+    bundle::Built,
+    list::{BOOTS, Boot, KERNELS, Kernel},
+    run::{Job, Program, Run},
 };
+use crate::bpf::{self, Broken};
 
 /// Test programs that guests have no use for.
 const HOST_ONLY: [&str; 1] = [
@@ -48,9 +50,9 @@ pub(crate) struct Options {
     /// Guests at once
     #[arg(long, default_value_t = 2)]
     jobs: usize,
-    /// CPUs of each guest
-    #[arg(long, default_value_t = 2)]
-    cpus: u32,
+    /// CPUs of each guest; without this, there are further boots with more of them
+    #[arg(long)]
+    cpus: Option<u32>,
     /// Seconds for each test program
     #[arg(long, default_value_t = 900)]
     limit: u32,
@@ -60,17 +62,21 @@ pub(crate) struct Options {
     /// Print what the guests say
     #[arg(short, long)]
     verbose: bool,
+    /// Write what holds on which kernel to FILE
+    #[arg(
+        long,
+        value_name = "FILE",
+        num_args = 0..=1,
+        default_missing_value = "docs/exactness.md"
+    )]
+    table: Option<PathBuf>,
+    /// Test the tests: build memtrace so that it counts wrongly, and fail unless tests
+    /// fail on every kernel
+    #[arg(long, value_name = "HOW", conflicts_with = "table")]
+    broken: Option<Broken>,
     /// List the kernels and end
     #[arg(long)]
     list: bool,
-}
-
-/// What came of one guest.
-struct Run {
-    kernel: &'static Kernel,
-    release: String,
-    result: Result<(Console, End, Duration)>,
-    log: PathBuf,
 }
 
 pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
@@ -80,60 +86,74 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
         }
         return Ok(());
     }
-    let kernels = chosen(&options.kernels)?;
     let started = Instant::now();
     let work = env::var_os("CARGO_TARGET_DIR")
         .map_or_else(|| root.join("target"), PathBuf::from)
         .join("kernels");
     fs::create_dir_all(&work).with_context(|| format!("create {}", work.display()))?;
-    let built = bundle::build(
-        root,
-        env::var_os("MEMTRACE_BPF_OBJECTS")
-            .as_deref()
-            .map(Path::new),
-    )?;
+    let mut objects = env::var_os("MEMTRACE_BPF_OBJECTS").map(PathBuf::from);
+    if options.broken.is_some() {
+        let directory = work.join("broken-bpf");
+        bpf::write(root, &directory, options.broken, false)?;
+        objects = Some(directory);
+    }
+    let built = bundle::build(root, objects.as_deref())?;
     let base = bundle::base(&built, &work)?;
-    let programs = programs(&built, options)?;
+    let jobs = jobs(&built, options)?;
 
-    let queue: Mutex<VecDeque<&'static Kernel>> = Mutex::new(kernels.iter().copied().collect());
+    let expected = options.broken.is_none();
+    let count = jobs.len();
+    let queue: Mutex<VecDeque<Job>> = Mutex::new(jobs.into());
     let runs = Mutex::new(Vec::new());
     thread::scope(|scope| {
         for _ in 0..options.jobs.max(1) {
             scope.spawn(|| {
-                while let Some(kernel) = take(&queue) {
-                    let run = one(kernel, &built, &base, &programs, &work, options);
-                    print(&run);
+                loop {
+                    // The queue must not stay locked while a guest runs.
+                    let Some(job) = lock(&queue).pop_front() else {
+                        break;
+                    };
+                    let run = run::one(job, &built, &base, &work, options.verbose);
+                    run.print();
                     lock(&runs).push(run);
                 }
             });
         }
     });
-    let runs = runs
-        .into_inner()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
-    let bad = runs.iter().filter(|run| !is_good(run)).count();
+    let mut runs = runs.into_inner().unwrap_or_else(PoisonError::into_inner);
+    runs.sort_by_key(|run| run.job.order);
+    let bad = runs.iter().filter(|run| run.is_good() != expected).count();
     println!(
-        "{} kernels, {bad} failed, in {} s",
-        runs.len(),
+        "{count} boots, {bad} {}, in {} s",
+        if expected {
+            "failed"
+        } else {
+            "noticed nothing"
+        },
         started.elapsed().as_secs()
     );
-    for kernel in &kernels {
-        if let Some(run) = runs.iter().find(|run| run.kernel.name == kernel.name) {
-            println!("{}", line(run));
-        }
+    for run in &runs {
+        println!("{}", run.line());
     }
-    ensure!(bad == 0, "{bad} of {} kernels failed", runs.len());
-    Ok(())
+    let (passed, failed) = runs
+        .iter()
+        .map(Run::totals)
+        .fold((0, 0), |(passed, failed), (p, f)| (passed + p, failed + f));
+    println!("{passed} passed, {failed} failed");
+    if let Some(path) = &options.table {
+        let path = root.join(path);
+        table::write(root, &path, &runs)?;
+        println!("wrote {}", path.display());
+    }
+    match (bad, options.broken) {
+        (0, _) => Ok(()),
+        (_, None) => bail!("{bad} of {count} boots failed"),
+        (_, Some(broken)) => bail!("in {bad} of {count} boots no test noticed {broken:?}"),
+    }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
-fn take<T>(queue: &Mutex<VecDeque<T>>) -> Option<T> {
-    lock(queue).pop_front()
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn chosen(names: &[String]) -> Result<Vec<&'static Kernel>> {
@@ -160,145 +180,75 @@ fn chosen(names: &[String]) -> Result<Vec<&'static Kernel>> {
         .collect()
 }
 
-/// The test programs to run, with limits and arguments.
-fn programs(built: &bundle::Built, options: &Options) -> Result<Vec<(String, u32, Vec<String>)>> {
+/// What to boot: each kernel with all tests, then those with more CPUs with some.
+fn jobs(built: &Built, options: &Options) -> Result<Vec<Job>> {
+    let kernels = chosen(&options.kernels)?;
+    let programs = programs(built, options)?;
+    let whole = options.program.is_empty() && options.test.is_none() && options.command.is_none();
+    let mut jobs: Vec<Job> = Vec::new();
+    for &kernel in &kernels {
+        jobs.push(Job {
+            order: jobs.len(),
+            kernel,
+            boot: None,
+            cpus: options.cpus.unwrap_or(2),
+            programs: programs.clone(),
+        });
+    }
+    for boot in BOOTS {
+        let Some(&kernel) = kernels.iter().find(|kernel| kernel.name == boot.kernel) else {
+            continue;
+        };
+        if !whole || options.cpus.is_some() || options.broken.is_some() {
+            break;
+        }
+        jobs.push(Job {
+            order: jobs.len(),
+            kernel,
+            boot: Some(boot.name),
+            cpus: boot.cpus,
+            programs: some(built, boot, options.limit)?,
+        });
+    }
+    ensure!(!jobs.is_empty(), "there is nothing to run");
+    Ok(jobs)
+}
+
+/// The test programs to run.
+fn programs(built: &Built, options: &Options) -> Result<Vec<Program>> {
+    let limit = options.limit;
+    if let Some(command) = &options.command {
+        return Ok(vec![Program {
+            name: "command".to_owned(),
+            limit,
+            words: command.clone(),
+        }]);
+    }
     for name in &options.program {
         if !built.tests.iter().any(|(other, _)| other == name) {
             bail!("there is no test program {name}");
         }
-    }
-    if let Some(command) = &options.command {
-        return Ok(vec![(
-            "command".to_owned(),
-            options.limit,
-            vec![command.clone()],
-        )]);
     }
     Ok(built
         .tests
         .iter()
         .filter(|(name, _)| !HOST_ONLY.contains(&name.as_str()))
         .filter(|(name, _)| options.program.is_empty() || options.program.contains(name))
-        .map(|(name, path)| {
-            let mut words = vec![path.display().to_string(), "--test-threads=2".to_owned()];
-            words.extend(options.test.clone());
-            (name.clone(), options.limit, words)
-        })
+        .map(|(name, path)| Program::test(name, path, options.test.as_deref(), limit))
         .collect())
 }
 
-fn one(
-    kernel: &'static Kernel,
-    built: &bundle::Built,
-    base: &Path,
-    programs: &[(String, u32, Vec<String>)],
-    work: &Path,
-    options: &Options,
-) -> Run {
-    let dir = work.join(kernel.name);
-    let log = dir.join("console.log");
-    let mut release = String::new();
-    let result = (|| {
-        fs::create_dir_all(&dir)?;
-        let image = debian::fetch(kernel)?;
-        release.clone_from(&image.release);
-        let initrd = bundle::complete(
-            base,
-            &image,
-            &Plan {
-                programs,
-                environment: &[
-                    ("MEMTRACE_BIN", built.memtrace.display().to_string()),
-                    ("MEMTRACE_REQUIRE_ALL", "1".to_owned()),
-                    ("MEMTRACE_TARGET_TMP", built.tmp.display().to_string()),
-                    ("MEMTRACE_LACKS", kernel.lacks.join(",")),
-                    ("MEMTRACE_TEST_SCALE", "small".to_owned()),
-                    ("MEMTRACE_TEST_SWAPON", "1".to_owned()),
-                    ("MEMTRACE_EVIDENCE", "/tmp/evidence".to_owned()),
-                    ("RUST_BACKTRACE", "0".to_owned()),
-                ],
-            },
-            &dir,
-        )?;
-        let disk = bundle::disk(&dir)?;
-        let guest = Guest {
-            kernel: &image.dir.join("vmlinuz"),
-            initrd: &initrd,
-            disk: &disk,
-            cpus: options.cpus,
-            memory: 3072,
-            append: kernel.append,
-            log: log.clone(),
-            silence: Duration::from_secs(300),
-            limit: Duration::from_secs(3600),
-            verbose: options.verbose,
-        };
-        let outcome = guest.run();
-        fs::remove_file(&initrd)?;
-        fs::remove_file(&disk)?;
-        outcome
-    })();
-    Run {
-        kernel,
-        release,
-        result,
-        log,
-    }
-}
-
-fn is_good(run: &Run) -> bool {
-    match &run.result {
-        Ok((console, end, _)) => {
-            *end == End::Done
-                && console.broken.is_empty()
-                && console.count(Outcome::Failed) == 0
-                && console.count(Outcome::Passed) > 0
-        }
-        Err(_) => false,
-    }
-}
-
-/// What failed, as soon as it is known.
-fn print(run: &Run) {
-    println!("{}", line(run));
-    if let Ok((console, ..)) = &run.result {
-        for name in console.names(Outcome::Failed) {
-            println!("    FAILED {name}");
-        }
-        for name in &console.broken {
-            println!("    broken: {name}");
-        }
-        for warning in &console.warnings {
-            println!("    the kernel says: {warning}");
-        }
-    }
-    if !is_good(run) {
-        println!("    console: {}", run.log.display());
-    }
-}
-
-/// One line for one kernel.
-fn line(run: &Run) -> String {
-    let name = run.kernel.name;
-    let release = &run.release;
-    match &run.result {
-        Err(error) => format!("{name:8} {release:28} not run: {error:#}"),
-        Ok((console, end, time)) => {
-            let verdict = if is_good(run) { "ok" } else { "FAILED" };
-            let how = match end {
-                End::Done => String::new(),
-                End::Died(words) => format!("; the kernel died: {words}"),
-                End::Stalled => "; it fell silent".to_owned(),
-                End::TooLong => "; it took too long".to_owned(),
-                End::Gone => "; QEMU ended".to_owned(),
-            };
-            format!(
-                "{name:8} {release:28} {verdict}: {} passed, {} failed, {} not for this kernel, {} s{how}",
-                console.count(Outcome::Passed),
-                console.count(Outcome::Failed) + console.broken.len(),
-                console.count(Outcome::NotHere),
-                time.as_secs(),
-            )
-        }
-    }
+/// The test programs of a further boot.
+fn some(built: &Built, boot: &Boot, limit: u32) -> Result<Vec<Program>> {
+    boot.programs
+        .iter()
+        .map(|(name, filter)| {
+            let (_, path) = built
+                .tests
+                .iter()
+                .find(|(other, _)| other == name)
+                .with_context(|| format!("there is no test program {name}"))?;
+            Ok(Program::test(name, path, Some(filter), limit))
+        })
+        .collect()
 }
