@@ -119,10 +119,12 @@ pub(crate) extern "C" fn create_image(mm: u64, tgid: u64, kind: u64) -> u64 {
     1
 }
 
-/// Books the present value of one member.
+/// Books the present value of one member. `same_member` is the member too, read again:
+/// the verifier follows each of the four values of the one that chooses the counter, and
+/// must not go on doing so with all that comes after.
 #[inline(always)]
-pub(crate) fn update(mm: Typed, member: u32, image: *mut Image) {
-    update_with(mm, member, image, |_| {
+pub(crate) fn update(mm: Typed, member: u32, same_member: u32, image: *mut Image) {
+    update_with(mm, same_member, image, |_| {
         counters::touch(image);
         counters::sum(mm, member, image, false)
     });

@@ -323,20 +323,20 @@ pub(crate) fn next_image_id() -> u64 {
 /// How often to try for the lock: first with little time between, as a holder needs
 /// less than a microsecond, then with much, for one whose virtual CPU is not running.
 /// Every iteration costs the verifier a branch to remember, so they are few.
-const SHORT_WAITS: u32 = 32;
-const LONG_WAITS: u32 = 64;
+const SHORT_WAITS: u32 = 24;
+const LONG_WAITS: u32 = 16;
 
 /// Reads of the clock in a short wait, about a tenth of a microsecond together.
 const SHORT_PAUSE: u32 = 4;
 
-/// Copies of [`IDLE`] onto itself in a long wait, some hundred microseconds together.
+/// Copies of [`IDLE`] onto itself in a long wait, less than a millisecond together.
 const LONG_PAUSE: u32 = 4;
 
 /// Something to copy where time has to pass: the slowest thing that is allowed. Always
 /// zeros, so it does not matter how many CPUs copy it onto itself at once.
 #[btf_map]
 static IDLE: Array<[u8; IDLE_LEN], 1> = Array::new();
-const IDLE_LEN: usize = 256 * 1024;
+const IDLE_LEN: usize = 1024 * 1024;
 
 /// Takes the tree's lock, so that no other program changes the same tree; give the
 /// result to [`unlock`].

@@ -3,7 +3,7 @@
 //! where an address space has ended for certain. The fallback for counters of an
 //! unknown layout is in `classic`.
 
-use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use aya_ebpf::{EbpfContext as _, macros::btf_tracepoint, programs::BtfTracePointContext};
 
 use crate::{
     accounting, counters,
@@ -28,7 +28,9 @@ pub(crate) fn rss_stat(ctx: BtfTracePointContext) -> i32 {
     if cfg!(feature = "broken-events") && state::is_dropped(1000) {
         return 0;
     }
-    life::update(mm, member, image);
+    // SAFETY: the second argument of the tracepoint.
+    let same_member = unsafe { ctx.as_ptr().cast::<u64>().add(1).read_volatile() } as u32;
+    life::update(mm, member, same_member, image);
     0
 }
 

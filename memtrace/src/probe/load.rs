@@ -274,10 +274,20 @@ impl Probe {
         btf: &Btf,
     ) -> Result<(), ProbeError> {
         let found: &mut BtfTracePoint = program_mut(&mut self.ebpf, program)?;
+        let started = std::time::Instant::now();
         found.load(hook, btf).map_err(|source| ProbeError::Load {
             program,
             source: Box::new(source),
         })?;
+        log::debug!(
+            "program {program}: {} instructions verified in {:?}",
+            found
+                .info()
+                .ok()
+                .and_then(|info| info.verified_instruction_count())
+                .map_or_else(|| "unknown".to_owned(), |count| count.to_string()),
+            started.elapsed()
+        );
         found.attach().map_err(|source| ProbeError::Attach {
             program,
             source: Box::new(source),
