@@ -12,7 +12,7 @@
 //! cache alone, by its size.
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-use memtrace_ebpf::{Image, MEMBERS, Stat};
+use memtrace_ebpf::{Image, ImageKind, MEMBERS, Stat};
 
 use crate::{
     kernel::{Typed, offset, probe},
@@ -86,6 +86,13 @@ pub(crate) unsafe fn at_event(mm: Typed, member: u32, image: *mut Image, ending:
                 .add((member & 3) as usize);
             let change = now - *counted;
             let alone = mm.load::<i32>(offset!(mm_users)) == 1;
+            // An image that was found late was not looked at before: what changed is not
+            // known, and the lower reading cannot make a peak.
+            let unknown = *counted == 0 && (*image).kind == ImageKind::Found as u32;
+            if unknown {
+                *counted = now;
+                return at_least_zero(now);
+            }
             if change == cached || (!alone && !is_huge(change, cached)) {
                 let arrived = if cached > 0 {
                     change >= cached
