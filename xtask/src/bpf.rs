@@ -57,8 +57,8 @@ impl Variant {
 pub(crate) enum Broken {
     /// One event in 1,000 is dropped
     Events,
-    /// The share of one CPU is left out of every sum, and one fault in 50 where threads
-    /// have caches instead
+    /// The share of one CPU is left out of every sum, and where threads have caches
+    /// instead, those
     Share,
 }
 

@@ -36,7 +36,7 @@ pub(crate) fn rss_stat_cached(ctx: BtfTracePointContext) -> i32 {
 #[fexit(function = "handle_mm_fault")]
 pub(crate) fn fault_done(ctx: FExitContext) -> i32 {
     let _ = ctx;
-    if cfg!(feature = "broken-share") && state::is_dropped(50) {
+    if cfg!(feature = "broken-share") {
         return 0;
     }
     caches::look();

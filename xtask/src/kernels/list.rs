@@ -123,3 +123,10 @@ pub(crate) const BOOTS: &[Boot] = &[
         programs: MANY_CPUS,
     },
 ];
+
+/// Tests that have to notice wrong counting (`--broken`).
+pub(crate) const SENSITIVE: &[(&str, &str)] = &[
+    ("counts", "changing_cpus"),
+    ("guest", "fentry::what_threads"),
+    ("spawns", "storm"),
+];

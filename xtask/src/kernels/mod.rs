@@ -26,7 +26,7 @@ use clap::Args;
 
 use self::{
     bundle::Built,
-    list::{BOOTS, Boot, KERNELS, Kernel},
+    list::{BOOTS, KERNELS, Kernel, SENSITIVE},
     run::{Job, Program, Run},
 };
 use crate::bpf::{self, Broken};
@@ -207,7 +207,7 @@ fn jobs(built: &Built, options: &Options) -> Result<Vec<Job>> {
             kernel,
             boot: Some(boot.name),
             cpus: boot.cpus,
-            programs: some(built, boot, options.limit)?,
+            programs: some(built, boot.programs, options.limit)?,
         });
     }
     ensure!(!jobs.is_empty(), "there is nothing to run");
@@ -224,6 +224,9 @@ fn programs(built: &Built, options: &Options) -> Result<Vec<Program>> {
             words: command.clone(),
         }]);
     }
+    if options.broken.is_some() && options.program.is_empty() {
+        return some(built, SENSITIVE, limit);
+    }
     for name in &options.program {
         if !built.tests.iter().any(|(other, _)| other == name) {
             bail!("there is no test program {name}");
@@ -238,9 +241,9 @@ fn programs(built: &Built, options: &Options) -> Result<Vec<Program>> {
         .collect())
 }
 
-/// The test programs of a further boot.
-fn some(built: &Built, boot: &Boot, limit: u32) -> Result<Vec<Program>> {
-    boot.programs
+/// Test programs with filters.
+fn some(built: &Built, programs: &[(&str, &str)], limit: u32) -> Result<Vec<Program>> {
+    programs
         .iter()
         .map(|(name, filter)| {
             let (_, path) = built
