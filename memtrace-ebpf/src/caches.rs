@@ -12,15 +12,16 @@
 //! cache alone, by its size.
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-use memtrace_ebpf::{Image, ImageKind, MEMBERS, Stat};
+use memtrace_ebpf::{Image, ImageKind, ImageState, MEMBERS, Stat};
 
 use crate::{
     kernel::{Typed, offset, probe},
     life, state,
 };
 
-/// Direct changes of a process's own counters while its caches hold something are those
-/// of whole huge pages, and larger than any cache of 64 faults but one of file pages.
+/// Direct changes of a process's own counters while its caches hold something are those of
+/// exec and of whole huge pages, which are larger than any cache of 64 faults but one of
+/// file pages.
 const HUGE: i64 = 512;
 
 #[inline(always)]
@@ -78,6 +79,12 @@ pub(crate) unsafe fn at_event(mm: Typed, member: u32, image: *mut Image, ending:
         }
         let own = Typed::current().load::<u64>(offset!(task_mm)) == mm.address();
         let cached = if own { held_back(member) } else { 0 };
+        if !own
+            && (*image).state == ImageState::Execing as u32
+            && let Some(cache) = state::known_cache(tid())
+        {
+            (*cache).execing = 1;
+        }
         if cached != 0
             && let Some(cache) = state::cache(tid(), (*image).mm)
         {
@@ -93,7 +100,9 @@ pub(crate) unsafe fn at_event(mm: Typed, member: u32, image: *mut Image, ending:
                 *counted = now;
                 return at_least_zero(now);
             }
-            if change == cached || (!alone && !is_huge(change, cached)) {
+            // acct_arg_size() (fs/exec.c) charges the arguments of a new program directly.
+            let direct = alone || (*cache).execing != 0 || is_huge(change, cached);
+            if change == cached || !direct {
                 let arrived = if cached > 0 {
                     change >= cached
                 } else {
@@ -165,6 +174,7 @@ pub(crate) fn look() {
         if !any {
             return;
         }
+        (*cache).execing = 0;
         let Some(tree) = state::tree((*image).tree) else {
             return;
         };

@@ -39,7 +39,7 @@ mod fetching {
     ///
     /// # Safety
     ///
-    /// As for [`take`].
+    /// As for [`take`]. Not under the tree's lock.
     #[inline(always)]
     pub(crate) unsafe fn next(at: *mut u64) -> u64 {
         // SAFETY: the caller vouches for the pointer.
@@ -54,12 +54,11 @@ mod plain {
 
     use crate::state;
 
-    /// A key for each lock that is taken.
+    /// Holds the key while the tree's lock is taken.
     #[btf_map]
-    static LOCKS: HashMap<u32, u32, 2> = HashMap::new();
+    static LOCKS: HashMap<u32, u32, 1> = HashMap::new();
 
     const TREE: u32 = 0;
-    const NUMBERS: u32 = 1;
     const BPF_NOEXIST: u64 = 1;
 
     /// As in `fetching`; the word tells userspace.
@@ -83,25 +82,20 @@ mod plain {
         }
     }
 
-    /// As in `fetching`. Called from creation and adoption of images only, by few at a time.
+    /// As in `fetching`. Call without the tree's lock.
     #[inline(always)]
     pub(crate) unsafe fn next(at: *mut u64) -> u64 {
-        const TRIES: u32 = 64;
-        for _ in 0..TRIES {
-            if LOCKS.insert(NUMBERS, 1, BPF_NOEXIST).is_ok() {
-                // SAFETY: the caller vouches for the pointer.
-                let number = unsafe {
-                    let number = core::ptr::read_volatile(at) + 1;
-                    core::ptr::write_volatile(at, number);
-                    number
-                };
-                if LOCKS.remove(NUMBERS).is_err() {
-                    state::count(Stat::MapBusy);
-                }
-                return number;
-            }
-        }
-        state::count(Stat::MapBusy);
-        state::now()
+        let Some(tree) = state::tree(0) else {
+            return 0;
+        };
+        let held = state::lock(tree);
+        // SAFETY: the caller vouches for the pointer.
+        let number = unsafe {
+            let number = core::ptr::read_volatile(at) + 1;
+            core::ptr::write_volatile(at, number);
+            number
+        };
+        state::unlock(tree, held);
+        number
     }
 }

@@ -206,6 +206,8 @@ pub(crate) struct Cache {
     /// The image's key.
     pub(crate) mm: u64,
     pub(crate) count: [i32; MEMBERS],
+    /// 1 while the thread builds the image of a program that it is about to execute.
+    pub(crate) execing: u64,
 }
 
 /// Thread caches by tid. Userspace sets the size where threads have caches.
@@ -224,6 +226,7 @@ pub(crate) fn cache(tid: u32, mm: u64) -> Option<*mut Cache> {
                 // The thread has executed another program; it flushed its cache before.
                 (*cache).mm = mm;
                 (*cache).count = [0; MEMBERS];
+                (*cache).execing = 0;
             }
         }
         return Some(cache);
@@ -231,11 +234,18 @@ pub(crate) fn cache(tid: u32, mm: u64) -> Option<*mut Cache> {
     let empty = Cache {
         mm,
         count: [0; MEMBERS],
+        execing: 0,
     };
     if CACHES.insert(tid, empty, BPF_ANY).is_err() {
         count(Stat::CachesFull);
         return None;
     }
+    CACHES.get_ptr_mut(tid)
+}
+
+/// The cache of a thread, if it was seen.
+#[inline(always)]
+pub(crate) fn known_cache(tid: u32) -> Option<*mut Cache> {
     CACHES.get_ptr_mut(tid)
 }
 
