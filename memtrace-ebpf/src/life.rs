@@ -40,6 +40,11 @@ pub(crate) fn adopt(mm: Typed) -> Option<*mut Image> {
         if unsafe { (*process).flags } & ProcessFlags::PRE_EXEC != 0 {
             return None;
         }
+        // There was no room for it. Should there be now, most of its life is missing.
+        // SAFETY: as above.
+        if unsafe { (*process).refused_mm } == mm.address() {
+            return None;
+        }
         return create_late(mm, tgid, ImageKind::Found);
     }
     if at_owner == memtrace_ebpf::ABSENT {
