@@ -130,3 +130,7 @@ pub(crate) const SENSITIVE: &[(&str, &str)] = &[
     ("guest", "fentry::what_threads"),
     ("spawns", "storm"),
 ];
+
+/// Test programs about command lines, forms of output and exit statuses, which no kernel
+/// changes: on the oldest and the newest only, unless one is asked for by name.
+pub(crate) const ANY_KERNEL: &[&str] = &["gnu_time", "launch"];

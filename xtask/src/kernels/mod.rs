@@ -26,7 +26,7 @@ use clap::Args;
 
 use self::{
     bundle::Built,
-    list::{BOOTS, KERNELS, Kernel, SENSITIVE},
+    list::{ANY_KERNEL, BOOTS, KERNELS, Kernel, SENSITIVE},
     run::{Job, Program, Run},
 };
 use crate::bpf::{self, Broken};
@@ -186,13 +186,19 @@ fn jobs(built: &Built, options: &Options) -> Result<Vec<Job>> {
     let programs = programs(built, options)?;
     let whole = options.program.is_empty() && options.test.is_none() && options.command.is_none();
     let mut jobs: Vec<Job> = Vec::new();
+    let ends = [KERNELS.first(), KERNELS.last()].map(|kernel| kernel.map(|kernel| kernel.name));
     for &kernel in &kernels {
+        let all = !whole || ends.contains(&Some(kernel.name));
         jobs.push(Job {
             order: jobs.len(),
             kernel,
             boot: None,
             cpus: options.cpus.unwrap_or(2),
-            programs: programs.clone(),
+            programs: programs
+                .iter()
+                .filter(|program| all || !ANY_KERNEL.contains(&program.name.as_str()))
+                .cloned()
+                .collect(),
         });
     }
     for boot in BOOTS {
