@@ -104,6 +104,10 @@ impl Typed {
         if cfg!(feature = "plain") {
             return probe(self.address(), offset).unwrap_or_default();
         }
+        // `mm->owner` can be null; verifiers of 7.x want to see that it was looked at.
+        if self.0.is_null() {
+            return T::default();
+        }
         // SAFETY: the verifier accepts the load only inside the struct, and a
         // fault at run time yields 0.
         unsafe { core::ptr::read_volatile(self.0.add(offset as usize).cast::<T>()) }
@@ -114,6 +118,9 @@ impl Typed {
     pub(crate) fn follow(self, offset: u32) -> Self {
         if cfg!(feature = "plain") {
             return Self(self.load::<u64>(offset) as *const u8);
+        }
+        if self.0.is_null() {
+            return self;
         }
         // SAFETY: as in `load`; an absent field gives a null pointer, whose fields read 0.
         Self(unsafe { core::ptr::read_volatile(self.0.add(offset as usize).cast::<*const u8>()) })

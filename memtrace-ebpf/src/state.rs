@@ -334,7 +334,7 @@ pub(crate) fn next_image_id() -> u64 {
 /// less than a microsecond, then with much, for one whose virtual CPU is not running.
 /// Every iteration costs the verifier a branch to remember, so they are few.
 const SHORT_WAITS: u32 = 24;
-const LONG_WAITS: u32 = 16;
+const LONG_WAITS: u32 = 32;
 
 /// Reads of the clock in a short wait, about a tenth of a microsecond together.
 const SHORT_PAUSE: u32 = 4;

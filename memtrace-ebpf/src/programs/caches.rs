@@ -6,7 +6,13 @@ use aya_ebpf::{
     programs::{BtfTracePointContext, FExitContext},
 };
 
-use crate::{caches, kernel::Typed, life, state};
+use memtrace_ebpf::ABSENT;
+
+use crate::{
+    caches,
+    kernel::{Typed, offset},
+    life, state,
+};
 
 /// A counter of `mm` changed, or a thread's cache is being flushed to it.
 #[btf_tracepoint(function = "rss_stat")]
@@ -36,6 +42,10 @@ pub(crate) fn rss_stat_cached(ctx: BtfTracePointContext) -> i32 {
 #[fexit(function = "handle_mm_fault")]
 pub(crate) fn fault_done(ctx: FExitContext) -> i32 {
     let _ = ctx;
+    // SAFETY: a field of the read-only data.
+    if unsafe { offset!(task_rss_count) } == ABSENT {
+        return 0; // loaded on request where there is nothing to see
+    }
     if cfg!(feature = "broken-share") {
         return 0;
     }
