@@ -34,11 +34,14 @@ fn an_oom_killed_process_peaks_at_the_last_page_it_got() -> Result<()> {
     );
     assert!((1..25600).contains(&count), "the workload: {count}");
     let (image, base) = (root.last_image()?, lab.status("base")?);
-    assert_eq!(
-        image.peak_anon_bytes,
-        base.bytes("RssAnon")? + count * page()
+    let grown = image.peak_anon_bytes.wrapping_sub(base.bytes("RssAnon")?) / page();
+    // The charge that fails is tried again after the kill (try_charge_memcg()). Where that
+    // succeeds the page is there, but the process never returns from the fault to count it.
+    assert!(
+        grown == count || grown == count + 1,
+        "{grown} pages, {count} counted"
     );
-    assert_eq!(image.peak_rss_bytes, base.rss()? + count * page());
+    assert_eq!(image.peak_rss_bytes, base.rss()? + grown * page());
     Ok(())
 }
 

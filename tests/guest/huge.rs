@@ -20,6 +20,9 @@ fn above_base(lab: &Lab, name: &str) -> Result<u64> {
 /// One touched byte is 512 pages; a part that is unmapped goes page by page.
 #[test]
 fn huge_pages_count_whole_and_are_split_to_the_page() -> Result<()> {
+    if lacks("thp") {
+        return Ok(());
+    }
     let lab = Lab::new()?;
     let _always = thp("always")?;
     let run = lab.trace(
@@ -37,6 +40,9 @@ fn huge_pages_count_whole_and_are_split_to_the_page() -> Result<()> {
 /// With huge pages off, a touched page is a page.
 #[test]
 fn without_huge_pages_a_page_is_a_page() -> Result<()> {
+    if lacks("thp") {
+        return Ok(());
+    }
     let lab = Lab::new()?;
     let _never = thp("never")?;
     let run = lab.trace("status @base aligned 512 touch 1")?;
@@ -47,6 +53,9 @@ fn without_huge_pages_a_page_is_a_page() -> Result<()> {
 /// The huge zero page is nobody's.
 #[test]
 fn reading_untouched_huge_pages_costs_nothing() -> Result<()> {
+    if lacks("thp") {
+        return Ok(());
+    }
     let lab = Lab::new()?;
     let _always = thp("always")?;
     let _zero = Setting::set(format!("{THP}/use_zero_page"), "1")?;

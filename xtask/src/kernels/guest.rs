@@ -76,6 +76,8 @@ impl Guest<'_> {
             .args(["-accel", "tcg,thread=multi"])
             // On QEMU 7.2, five-level page tables kill 6.12 early, and an emulated
             // cmpxchg16b now and then leaves a pointer in EFLAGS, which kills it later.
+            // (Before 8.1 QEMU can also run code that the guest has patched meanwhile:
+            // its kernel dies of an unexpected int3.)
             .args(["-cpu", "max,la57=off,cx16=off", "-no-reboot", "-nodefaults"])
             .args(["-display", "none", "-serial", "stdio", "-monitor", "none"])
             .args(["-smp", &self.cpus.to_string()])

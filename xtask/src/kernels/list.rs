@@ -23,6 +23,15 @@ pub(crate) struct Kernel {
 /// Up to 6.1 the tracepoint's own value leaves out what threads hold back.
 const NO_EXACT_TRACEPOINT: &str = "exact-tracepoint";
 
+/// `memory.reclaim` of cgroup v2 came with 5.19.
+const NO_RECLAIM_FILE: &str = "memory.reclaim";
+/// `MADV_COLLAPSE` came with 6.1.
+const NO_COLLAPSE: &str = "madv-collapse";
+/// Anonymous folios between a page and a huge page came with 6.8.
+const NO_LARGE_FOLIOS: &str = "mthp";
+/// `PREEMPT_RT` excludes `TRANSPARENT_HUGEPAGE`.
+const NO_HUGE_PAGES: &str = "thp";
+
 /// All of them, oldest first.
 pub(crate) const KERNELS: &[Kernel] = &[
     Kernel {
@@ -31,7 +40,12 @@ pub(crate) const KERNELS: &[Kernel] = &[
         suites: &["bullseye"],
         release: "5.10.",
         flavour: "cloud-amd64",
-        lacks: &[NO_EXACT_TRACEPOINT],
+        lacks: &[
+            NO_EXACT_TRACEPOINT,
+            NO_RECLAIM_FILE,
+            NO_COLLAPSE,
+            NO_LARGE_FOLIOS,
+        ],
         append: "",
     },
     Kernel {
@@ -40,7 +54,7 @@ pub(crate) const KERNELS: &[Kernel] = &[
         suites: &["bookworm"],
         release: "6.1.",
         flavour: "cloud-amd64",
-        lacks: &[NO_EXACT_TRACEPOINT],
+        lacks: &[NO_EXACT_TRACEPOINT, NO_LARGE_FOLIOS],
         append: "",
     },
     Kernel {
@@ -58,7 +72,7 @@ pub(crate) const KERNELS: &[Kernel] = &[
         suites: &["trixie"],
         release: "6.12.",
         flavour: "rt-amd64",
-        lacks: &[],
+        lacks: &[NO_HUGE_PAGES, NO_COLLAPSE, NO_LARGE_FOLIOS],
         append: "",
     },
     Kernel {
