@@ -45,11 +45,7 @@ fn a_kernel_without_btf_is_named_as_such() -> Result<()> {
     );
     let finished = without_btf(&lab, &[&memtrace, "check"])?;
     assert_eq!(finished.code(), Some(1));
-<<<<<<< HEAD
-    for part in ["BTF", "CONFIG_DEBUG_INFO_BTF", "not exact as it is"] {
-=======
     for part in ["BTF", "CONFIG_DEBUG_INFO_BTF", "verdict        not "] {
->>>>>>> 67458cd7dd7703d5f676d2c675b5ca1706f46671
         assert!(finished.stdout.contains(part), "{}", finished.stdout);
     }
     Ok(())
