@@ -13,7 +13,9 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::protocol::Console;
+use super::{debian::run, protocol::Console};
+
+const QEMU: &str = "qemu-system-x86_64";
 
 /// What to boot.
 #[derive(Debug)]
@@ -66,18 +68,41 @@ impl Drop for Qemu {
     }
 }
 
+/// Says so if the QEMU that is installed is one that can spoil a run.
+pub(crate) fn check_emulator() -> Result<()> {
+    const GOOD: (u32, u32) = (8, 1);
+    let text = run(Command::new(QEMU).arg("--version")).with_context(|| {
+        format!("{QEMU} is needed; install it with apt-get install qemu-system-x86")
+    })?;
+    let version = text
+        .split_whitespace()
+        .skip_while(|word| *word != "version")
+        .nth(1)
+        .and_then(|version| {
+            let mut numbers = version.split('.').map(str::parse);
+            Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+        });
+    if version.is_none_or(|version| version < GOOD) {
+        eprintln!(
+            "warning: {}: before {}.{} it can run code that a guest has patched meanwhile, and the guest dies; Debian 12 has a newer one in its backports",
+            text.lines().next().unwrap_or_default(),
+            GOOD.0,
+            GOOD.1
+        );
+    }
+    Ok(())
+}
+
 impl Guest<'_> {
     /// Boots it and runs it to its end.
     pub(crate) fn run(&self) -> Result<(Console, End, Duration)> {
         let started = Instant::now();
-        let mut command = Command::new("qemu-system-x86_64");
+        let mut command = Command::new(QEMU);
         command
             // Stock kernels do not run on every KVM; software emulation works everywhere.
             .args(["-accel", "tcg,thread=multi"])
             // On QEMU 7.2, five-level page tables kill 6.12 early, and an emulated
             // cmpxchg16b now and then leaves a pointer in EFLAGS, which kills it later.
-            // (Before 8.1 QEMU can also run code that the guest has patched meanwhile:
-            // its kernel dies of an unexpected int3.)
             .args(["-cpu", "max,la57=off,cx16=off", "-no-reboot", "-nodefaults"])
             .args(["-display", "none", "-serial", "stdio", "-monitor", "none"])
             .args(["-smp", &self.cpus.to_string()])
@@ -99,9 +124,11 @@ impl Guest<'_> {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit());
-        let mut qemu = Qemu(command.spawn().context(
-            "failed to run qemu-system-x86_64; install it with apt-get install qemu-system-x86",
-        )?);
+        let mut qemu = Qemu(
+            command
+                .spawn()
+                .with_context(|| format!("failed to run {QEMU}"))?,
+        );
         let stdout = qemu
             .0
             .stdout
