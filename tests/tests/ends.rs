@@ -7,7 +7,9 @@ use std::{
 };
 
 use anyhow::Result;
-use memtrace_tests::{Cgroup, Lab, exact_status, mib, page, require, require_privileges, skip};
+use memtrace_tests::{
+    Cgroup, Lab, exact_status, mib, page, require, require_privileges, scaled, skip,
+};
 
 /// Killed at its top: the peak is complete, and memtrace ends by the same signal.
 #[test]
@@ -105,6 +107,7 @@ fn an_oom_killed_process_is_marked_and_complete() -> Result<()> {
 fn readers_of_proc_do_not_disturb_the_accounting() -> Result<()> {
     require_privileges!();
     let lab = Lab::new()?;
+    let rounds = scaled(400, 60);
     let done = AtomicBool::new(false);
     let reads = AtomicU64::new(0);
     let summary = thread::scope(|scope| {
@@ -120,7 +123,7 @@ fn readers_of_proc_do_not_disturb_the_accounting() -> Result<()> {
         };
         scope.spawn(reader);
         scope.spawn(reader);
-        let run = lab.trace("loop{ 400 fork{ anon 2000 } wait }");
+        let run = lab.trace(&format!("loop{{ {rounds} fork{{ anon 2000 }} wait }}"));
         done.store(true, Ordering::Relaxed);
         run.map(|run| run.summary)
     })?;
@@ -129,13 +132,13 @@ fn readers_of_proc_do_not_disturb_the_accounting() -> Result<()> {
         "the readers read nothing"
     );
     summary.assert_exact();
-    assert_eq!(summary.processes.len(), 401);
+    assert_eq!(summary.processes.len(), rounds + 1);
     let peaks = summary.processes.iter().flat_map(|process| &process.images);
     let children: Vec<u64> = peaks
         .filter(|image| image.kind == "fork")
         .map(|image| image.peak_rss_bytes)
         .collect();
-    assert_eq!(children.len(), 400);
+    assert_eq!(children.len(), rounds);
     assert_eq!(children.iter().min(), children.iter().max());
     assert!(children.first().is_some_and(|peak| *peak > 2000 * page()));
     Ok(())

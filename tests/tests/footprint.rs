@@ -176,7 +176,7 @@ fn random_families_need_what_the_bounds_say() -> Result<()> {
     const CHUNK: u64 = 16 * MIB;
     require_privileges!();
     let lab = Lab::new()?;
-    for seed in 1..=scaled(60, 8) {
+    for seed in 1..=scaled(60, 5) {
         let History {
             steps,
             needed,

@@ -12,6 +12,7 @@
 //! Format: Documentation/bpf/btf.rst and include/uapi/linux/btf.h of the kernel.
 
 mod error;
+mod function;
 mod names;
 mod query;
 mod raw;
@@ -28,6 +29,7 @@ use std::{
 };
 
 pub use error::BtfError;
+pub use function::function;
 use names::Names;
 pub use query::{Field, Shape};
 use raw::{Header, Layouts, Record};

@@ -1,4 +1,4 @@
-//! The type ids that `tp_btf` programs attach to.
+//! The type ids that `tp_btf` and `fexit` programs attach to.
 //!
 //! aya looks a tracepoint's typedef up in a parsed copy of the kernel's BTF, and
 //! parsing all 5 MB of it takes about 30 ms. Only the ids matter, so it is given a
@@ -15,17 +15,26 @@ const HEADER_LEN: u32 = 24;
 const FORWARD: u32 = 7 << 24;
 /// `BTF_KIND_TYPEDEF`.
 const TYPEDEF: u32 = 8 << 24;
+/// `BTF_KIND_FUNC`.
+const FUNCTION: u32 = 12 << 24;
 
 /// A BTF blob in which `btf_trace_NAME`, for each of `hooks`, has the id that it has
 /// in `btf`. A hook that the kernel does not have is left out.
 pub(super) fn table(btf: &Btf, hooks: &[&str]) -> Vec<u8> {
-    let mut found: Vec<(u32, String)> = hooks
-        .iter()
-        .filter_map(|hook| {
-            let name = format!("btf_trace_{hook}");
-            btf.find(Kind::Typedef, &name).map(|TypeId(id)| (id, name))
-        })
-        .collect();
+    let found = hooks.iter().filter_map(|hook| {
+        let name = format!("btf_trace_{hook}");
+        btf.find(Kind::Typedef, &name).map(|TypeId(id)| (id, name))
+    });
+    blob(found.collect(), TYPEDEF)
+}
+
+/// A BTF blob in which a function has this id.
+pub(super) fn function(TypeId(id): TypeId, name: &str) -> Vec<u8> {
+    blob(vec![(id, name.to_owned())], FUNCTION)
+}
+
+/// A BTF blob with types of one kind at their places.
+fn blob(mut found: Vec<(u32, String)>, kind: u32) -> Vec<u8> {
     found.sort();
     found.dedup();
 
@@ -44,7 +53,7 @@ pub(super) fn table(btf: &Btf, hooks: &[&str]) -> Vec<u8> {
             push(0, FORWARD);
             next += 1;
         }
-        push(strings.len(), TYPEDEF);
+        push(strings.len(), kind);
         strings.extend_from_slice(name.as_bytes());
         strings.push(0);
         next += 1;
@@ -71,8 +80,11 @@ fn assemble(types: &[u8], strings: &[u8]) -> Vec<u8> {
 mod tests {
     use aya::Endianness;
 
-    use super::table;
-    use crate::kernel::{Btf, btf::Kind};
+    use super::{function, table};
+    use crate::kernel::{
+        Btf,
+        btf::{self, Kind},
+    };
 
     /// Read back by our own reader and by aya, the ids are the kernel's.
     #[test]
@@ -102,6 +114,12 @@ mod tests {
             );
         }
         assert!(own.find(Kind::Typedef, "btf_trace_rss_stat").is_some());
+        // A function at its place, and aya can read that.
+        let name = "handle_mm_fault";
+        let found = btf::function(name).unwrap().unwrap();
+        let blob = function(found, name);
+        assert_eq!(Btf::parse(&blob).unwrap().len(), found.0 as usize);
+        aya::Btf::parse(&blob, Endianness::default()).unwrap();
         aya::Btf::parse(&blob, Endianness::default()).unwrap();
     }
 }

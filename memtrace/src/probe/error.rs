@@ -39,6 +39,12 @@ pub enum ProbeError {
         #[source]
         source: Box<ProgramError>,
     },
+    /// The kernel's BTF does not have a function that a program belongs to.
+    #[error("the kernel's BTF has no function `{name}`")]
+    NoFunction {
+        /// Its name.
+        name: &'static str,
+    },
     /// The object does not hold what this program expects: a build error.
     #[error("the BPF object has no {kind} `{name}`; it was built from other sources")]
     Missing {

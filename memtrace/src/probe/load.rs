@@ -231,8 +231,16 @@ impl Probe {
     /// The end of every page fault, where threads have counted what they hold back.
     fn attach_fault_done(&mut self) -> Result<(), ProbeError> {
         const PROGRAM: &str = FAULT_DONE;
-        // The table of `attach` has no functions; kernels that need this one are few.
-        let btf = Btf::from_sys_fs().map_err(|source| ProbeError::Btf { source })?;
+        let missing = ProbeError::NoFunction {
+            name: HANDLE_MM_FAULT,
+        };
+        let id = kernel::btf::function(HANDLE_MM_FAULT)
+            .ok()
+            .flatten()
+            .ok_or(missing)?;
+        let table = attach::function(id, HANDLE_MM_FAULT);
+        let btf = Btf::parse(&table, Endianness::default())
+            .map_err(|source| ProbeError::Btf { source })?;
         let program: &mut FExit = program_mut(&mut self.ebpf, PROGRAM)?;
         program
             .load(HANDLE_MM_FAULT, &btf)

@@ -147,4 +147,4 @@ pub(crate) const SENSITIVE: &[(&str, &str)] = &[
 
 /// Test programs about command lines, forms of output and exit statuses, which no kernel
 /// changes: on the oldest and the newest only, unless one is asked for by name.
-pub(crate) const ANY_KERNEL: &[&str] = &["gnu_time", "launch"];
+pub(crate) const ANY_KERNEL: &[&str] = &["gnu_time", "hostile", "launch", "starved", "workloads"];
