@@ -23,6 +23,9 @@ pub(crate) struct Kernel {
 /// Up to 6.1 the tracepoint's own value leaves out what threads hold back.
 const NO_EXACT_TRACEPOINT: &str = "exact-tracepoint";
 
+/// Before 5.11 BPF maps count against `RLIMIT_MEMLOCK`, which takes a further capability
+/// (`CAP_SYS_RESOURCE`) to raise.
+const NO_FREE_MAPS: &str = "free-maps";
 /// `memory.reclaim` of cgroup v2 came with 5.19.
 const NO_RECLAIM_FILE: &str = "memory.reclaim";
 /// `MADV_COLLAPSE` came with 6.1.
@@ -42,6 +45,7 @@ pub(crate) const KERNELS: &[Kernel] = &[
         flavour: "cloud-amd64",
         lacks: &[
             NO_EXACT_TRACEPOINT,
+            NO_FREE_MAPS,
             NO_RECLAIM_FILE,
             NO_COLLAPSE,
             NO_LARGE_FOLIOS,
