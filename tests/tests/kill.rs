@@ -124,7 +124,7 @@ fn the_command_and_the_kernel_survive_a_kill_at_any_moment() -> Result<()> {
     require!(can_list_objects());
     let lab = Lab::new()?;
     let mut random = Random::seeded("kill");
-    let kills = announced("kills", scaled(200, 40));
+    let kills = announced("kills", scaled(200, 15));
     let mut line = lab.memtrace_run(&[])?;
     line.extend(lab.script(BUSY));
     let killing = Killing {
