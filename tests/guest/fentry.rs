@@ -2,7 +2,7 @@
 //! its threads (up to 6.1), and there they are what makes the numbers exact.
 
 use anyhow::{Context as _, Result};
-use memtrace_tests::{Lab, lacks, memtrace, page};
+use memtrace_tests::{Lab, Summary, lacks, memtrace, page};
 
 fn check(lab: &Lab) -> Result<serde_json::Value> {
     let memtrace = memtrace()?.display().to_string();
@@ -19,21 +19,32 @@ fn programs_on_kernel_functions_change_no_peak() -> Result<()> {
     let lab = Lab::new()?;
     lab.alone("make-file @file 100")?;
     let words = "anon 500 shmem 70 file @file 100 fork{ anon 33 } wait anon 5";
-    let peaks = |when: &str| -> Result<[u64; 5]> {
-        let summary = lab.trace_with(&["--fentry", when], words)?.summary;
-        if when == "on" {
-            summary.assert_exact();
-        }
+    let on = lab.trace_with(&["--fentry", "on"], words)?.summary;
+    let off = lab.trace_with(&["--fentry", "off"], words)?.summary;
+    on.assert_exact();
+    assert_eq!(on.tree.processes, off.tree.processes);
+    let peaks = |summary: &Summary| {
         let tree = &summary.tree;
-        Ok([
-            tree.processes,
+        [
             tree.peak_rss_bytes,
             tree.peak_anon_bytes,
             tree.peak_file_bytes,
             tree.peak_shmem_bytes,
-        ])
+        ]
     };
-    assert_eq!(peaks("on")?, peaks("off")?);
+    let bound = if check(&lab)?["tier"] == "A+B" {
+        assert_eq!(off.certificate.verdict, "within", "{:#?}", off.certificate);
+        off.certificate.within_bytes
+    } else {
+        off.assert_exact();
+        0
+    };
+    for (with, without) in peaks(&on).into_iter().zip(peaks(&off)) {
+        assert!(
+            with.abs_diff(without) <= bound,
+            "{with} and {without}: more than {bound} apart"
+        );
+    }
     Ok(())
 }
 

@@ -243,7 +243,7 @@ unsafe fn make_untouched() {
 /// thread keeps up to 64 faults for itself (`SPLIT_RSS_COUNTING`, mm/memory.c), and
 /// `/proc/PID/status` leaves them out. Dropping a page that is not there changes nothing
 /// but that: `zap_pte_range()` ends with `add_mm_rss_vec()`.
-fn publish() {
+pub fn publish() {
     const MADV_DONTNEED: usize = 4;
     // SAFETY: written once, before anything else runs.
     let untouched = unsafe { read_volatile(&raw const UNTOUCHED) };
