@@ -19,29 +19,30 @@ fn programs_on_kernel_functions_change_no_peak() -> Result<()> {
     let lab = Lab::new()?;
     lab.alone("make-file @file 100")?;
     let words = "anon 500 shmem 70 file @file 100 fork{ anon 33 } wait anon 5";
+    let on = lab.trace_with(&["--fentry", "on"], words)?.summary;
+    let off = lab.trace_with(&["--fentry", "off"], words)?.summary;
+    on.assert_exact();
+    assert_eq!(on.tree.processes, off.tree.processes);
     let peaks = |summary: &Summary| {
         let tree = &summary.tree;
         [
-            tree.processes,
             tree.peak_rss_bytes,
             tree.peak_anon_bytes,
             tree.peak_file_bytes,
             tree.peak_shmem_bytes,
         ]
     };
-    let on = lab.trace_with(&["--fentry", "on"], words)?.summary;
-    let off = lab.trace_with(&["--fentry", "off"], words)?.summary;
-    on.assert_exact();
-    let bound = off.certificate.within_bytes;
-    if off.certificate.verdict == "exact" {
-        assert_eq!(bound, 0);
+    let bound = if check(&lab)?["tier"] == "A+B" {
+        assert_eq!(off.certificate.verdict, "within", "{:#?}", off.certificate);
+        off.certificate.within_bytes
     } else {
-        assert_eq!(off.certificate.verdict, "within");
-    }
-    for (on, off) in peaks(&on).into_iter().zip(peaks(&off)) {
+        off.assert_exact();
+        0
+    };
+    for (with, without) in peaks(&on).into_iter().zip(peaks(&off)) {
         assert!(
-            off <= on && on - off <= bound,
-            "{off} instead of {on}, bound {bound}"
+            with.abs_diff(without) <= bound,
+            "{with} and {without}: more than {bound} apart"
         );
     }
     Ok(())
