@@ -74,6 +74,9 @@ pub(crate) struct Options {
     /// fail on every kernel
     #[arg(long, value_name = "HOW", conflicts_with = "table")]
     broken: Option<Broken>,
+    /// Do not boot anything, but read the consoles of the last run again
+    #[arg(long)]
+    again: bool,
     /// List the kernels and end
     #[arg(long)]
     list: bool,
@@ -99,7 +102,11 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
         objects = Some(directory);
     }
     let built = bundle::build(root, objects.as_deref())?;
-    let base = bundle::base(&built, &work)?;
+    let base = if options.again {
+        PathBuf::new()
+    } else {
+        bundle::base(&built, &work)?
+    };
     let jobs = jobs(&built, options)?;
 
     let expected = options.broken.is_none();
@@ -114,7 +121,11 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
                     let Some(job) = lock(&queue).pop_front() else {
                         break;
                     };
-                    let run = run::one(job, &built, &base, &work, options.verbose);
+                    let run = if options.again {
+                        run::again(job, &work)
+                    } else {
+                        run::one(job, &built, &base, &work, options.verbose)
+                    };
                     run.print();
                     lock(&runs).push(run);
                 }

@@ -87,6 +87,46 @@ pub(crate) fn one(job: Job, built: &Built, base: &Path, work: &Path, verbose: bo
     }
 }
 
+/// What the console of the last boot of this said.
+pub(crate) fn again(job: Job, work: &Path) -> Run {
+    let log = work.join(job.name().replace(' ', "-")).join("console.log");
+    let result = replay(&log);
+    let release = match &result {
+        Ok((console, ..)) => console.release.clone().unwrap_or_default(),
+        Err(_) => String::new(),
+    };
+    Run {
+        job,
+        release,
+        result,
+        log,
+    }
+}
+
+fn replay(log: &Path) -> Result<(Console, End, Duration)> {
+    let text = fs::read(log).with_context(|| format!("read {}", log.display()))?;
+    let mut console = Console::default();
+    let mut seconds = 0.0_f64;
+    for line in String::from_utf8_lossy(&text).lines() {
+        // As `Guest::run` writes them: [   12.3] words
+        let Some((time, words)) = line
+            .strip_prefix('[')
+            .and_then(|line| line.split_once("] "))
+        else {
+            continue;
+        };
+        seconds = time.trim().parse().unwrap_or(seconds);
+        console.line(words);
+    }
+    let end = match (console.done, console.death.take()) {
+        (true, _) => End::Done,
+        (false, Some(words)) => End::Died(words),
+        (false, None) => End::Gone,
+    };
+    let time = Duration::try_from_secs_f64(seconds).unwrap_or_default();
+    Ok((console, end, time))
+}
+
 fn boot(
     job: &Job,
     built: &Built,

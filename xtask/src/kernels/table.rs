@@ -63,8 +63,10 @@ fn traps(text: &str) -> Result<Vec<Trap>> {
 /// What one kernel says about one trap.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Cell {
-    /// Some test of it failed, or did not run to its end.
+    /// Some test of it failed.
     Failed,
+    /// None of its tests ran.
+    NotRun,
     /// No test of it can apply.
     NotHere,
     /// All passed, and every result was exact.
@@ -77,16 +79,21 @@ enum Cell {
 
 impl Cell {
     fn of(trap: &Trap, console: &Console) -> Self {
-        let mut passed = 0;
+        let (mut passed, mut missing) = (0, 0);
         for test in &trap.tests {
             match console.tests.get(test) {
                 Some(Outcome::Passed) => passed += 1,
                 Some(Outcome::NotHere) => {}
-                Some(Outcome::Failed) | None => return Self::Failed,
+                Some(Outcome::Failed) => return Self::Failed,
+                None => missing += 1,
             }
         }
         if passed == 0 {
-            return Self::NotHere;
+            return if missing == 0 {
+                Self::NotHere
+            } else {
+                Self::NotRun
+            };
         }
         let mut cell = Self::Exact;
         for (_, evidence) in console
@@ -114,6 +121,7 @@ impl Cell {
     fn text(&self) -> String {
         match self {
             Self::Failed => "**wrong**".to_owned(),
+            Self::NotRun => "not run".to_owned(),
             Self::NotHere => "-".to_owned(),
             Self::Exact => "exact".to_owned(),
             Self::Within(bytes) => format!("exact; within {} where stated", mib(*bytes)),
@@ -152,12 +160,25 @@ fn render(traps: &[Trap], runs: &[Run]) -> String {
     let _ = writeln!(out, "\n|---|---|{}", "---|".repeat(first.len()));
     for trap in traps {
         let _ = write!(out, "| {} | {} |", trap.name, trap.what);
+        let missing = |console: &Console| {
+            let ran = |test: &&String| console.tests.contains_key(*test);
+            trap.tests.len() - trap.tests.iter().filter(ran).count()
+        };
         for run in &first {
             let cell = match &run.result {
                 Ok((console, ..)) => Cell::of(trap, console),
                 Err(_) => Cell::Failed,
             };
-            let _ = write!(out, " {} |", cell.text());
+            let left_out = run
+                .result
+                .as_ref()
+                .map_or(0, |(console, ..)| missing(console));
+            let note = if left_out > 0 && cell != Cell::NotRun {
+                format!(" ({left_out} of {} tests not run)", trap.tests.len())
+            } else {
+                String::new()
+            };
+            let _ = write!(out, " {}{note} |", cell.text());
         }
         out.push('\n');
     }
@@ -186,6 +207,7 @@ or with the kernel's own. A cell says:
   denied on purpose (`--fentry off`); memtrace stated the bound N there, and it held.
 - `exact, or said to be incomplete`: all passed, among them runs in which the kernel
   skipped a program or there was no room; memtrace said so.
+- `not run`: the tests were left out of the run that made this table.
 - `-`: the kernel does not have what the trap is about.
 
 The traps and their tests are in `tests/traps.txt`. Without privileges (tier P) nothing here
@@ -225,7 +247,11 @@ mod tests {
             cell(&format!("{ran}@@evidence a::y incomplete 0 A")),
             Cell::Incomplete
         );
-        assert_eq!(cell("@@begin a\ntest x ... ok\n@@end a 0"), Cell::Failed);
+        assert_eq!(
+            cell("@@begin a\ntest x ... FAILED\n@@end a 1"),
+            Cell::Failed
+        );
+        assert_eq!(cell("@@begin b\ntest x ... ok\n@@end b 0"), Cell::NotRun);
         assert_eq!(
             cell(
                 "@@begin a\nNOT HERE x: z\ntest x ... ok\nNOT HERE y: z\ntest y ... ok\n@@end a 0"
