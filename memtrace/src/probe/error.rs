@@ -39,6 +39,17 @@ pub enum ProbeError {
         #[source]
         source: Box<ProgramError>,
     },
+    /// How often the kernel skipped a program could not be read.
+    #[error(
+        "failed to read how often the kernel skipped BPF program `{program}` (/proc/self/fdinfo)"
+    )]
+    Misses {
+        /// Its name.
+        program: &'static str,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// The kernel's BTF does not have a function that a program belongs to.
     #[error("the kernel's BTF has no function `{name}`")]
     NoFunction {

@@ -19,6 +19,7 @@ use super::{ProbeError, attach, object};
 use crate::{
     event::{DecodeError, Event},
     kernel::{self, Features, MarkVictim},
+    model::Missed,
 };
 
 /// Whether programs on kernel functions (fentry and fexit) are used.
@@ -125,6 +126,8 @@ pub struct Probe {
     root_name: [u8; COMM_LEN],
     pub(super) programs: Vec<&'static str>,
     fentry: FentryState,
+    /// How often the kernel skipped each program; known once they are detached.
+    pub(super) missed: Vec<Missed>,
     undecodable: u64,
 }
 
@@ -187,6 +190,7 @@ impl Probe {
             root_name,
             programs: Vec::new(),
             fentry: FentryState::Unused,
+            missed: Vec::new(),
             undecodable: 0,
         };
         if layout == CounterLayout::PerCpu {

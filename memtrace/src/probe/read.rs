@@ -1,6 +1,9 @@
 //! What is left in the maps.
 
-use std::fs;
+use std::{
+    fs,
+    os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd},
+};
 
 use aya::{
     maps::{Array, HashMap, MapError, PerCpuArray},
@@ -94,11 +97,17 @@ impl Probe {
     ///
     /// When a program cannot be detached or a map not be read.
     pub fn stop(&mut self) -> Result<(), ProbeError> {
+        let programs = self.descriptors()?;
         for program in self.programs.clone() {
             self.detach(program)?;
         }
         self.detach_classic()?;
         self.detach_fault_done()?;
+        // Only now is the last of them counted.
+        self.missed = programs
+            .iter()
+            .map(|(name, fd)| recursion_misses(name, fd))
+            .collect::<Result<_, _>>()?;
         self.wait_until_quiet()
     }
 
@@ -116,7 +125,7 @@ impl Probe {
             images,
             processes,
             stats: self.stats()?,
-            missed: self.missed(),
+            missed: self.missed.clone(),
         })
     }
 
@@ -173,37 +182,94 @@ impl Probe {
             .collect()
     }
 
-    /// `recursion_misses` of each program, from its file descriptor's entry in
-    /// /proc (`bpf_prog_show_fdinfo()`, kernel/bpf/syscall.c, since 5.12).
-    fn missed(&self) -> Vec<Missed> {
+    /// A descriptor of each program that is attached, to outlive its detaching.
+    fn descriptors(&self) -> Result<Vec<(&'static str, OwnedFd)>, ProbeError> {
         self.programs
             .iter()
             .chain(&[CLASSIC, FAULT_DONE])
-            .filter_map(|name| {
-                let count = self.ebpf.program(name).and_then(recursion_misses)?;
-                Some(Missed {
-                    program: (*name).to_owned(),
-                    count,
-                })
+            .filter_map(|&name| {
+                let program = self.ebpf.program(name)?;
+                // Those of other kernels are not loaded.
+                let fd = descriptor(program)?;
+                Some(
+                    fd.try_clone_to_owned()
+                        .map(|fd| (name, fd))
+                        .map_err(|source| ProbeError::Misses {
+                            program: name,
+                            source,
+                        }),
+                )
             })
             .collect()
     }
 }
 
-fn recursion_misses(program: &Program) -> Option<u64> {
-    let fd = match program {
+fn descriptor(program: &Program) -> Option<BorrowedFd<'_>> {
+    match program {
         Program::BtfTracePoint(program) => program.fd(),
         Program::TracePoint(program) => program.fd(),
         Program::FExit(program) => program.fd(),
         _ => return None,
     }
-    .ok()?;
-    let info = fs::read_to_string(format!(
-        "/proc/self/fdinfo/{}",
-        std::os::fd::AsRawFd::as_raw_fd(&std::os::fd::AsFd::as_fd(fd))
-    ))
-    .ok()?;
-    info.lines()
+    .ok()
+    .map(AsFd::as_fd)
+}
+
+/// `recursion_misses` of a program, from its descriptor's entry in /proc
+/// (`bpf_prog_show_fdinfo()`, kernel/bpf/syscall.c). Kernels before 5.12 do not have it,
+/// and skip no programs either.
+fn recursion_misses(program: &'static str, fd: &OwnedFd) -> Result<Missed, ProbeError> {
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd()))
+        .map_err(|source| ProbeError::Misses { program, source })?;
+    let count = info
+        .lines()
         .find_map(|line| line.strip_prefix("recursion_misses:"))
-        .and_then(|value| value.trim().parse().ok())
+        .map_or(Ok(0), |value| value.trim().parse())
+        .map_err(|error| ProbeError::Misses {
+            program,
+            source: std::io::Error::other(error),
+        })?;
+    Ok(Missed {
+        program: program.to_owned(),
+        count,
+    })
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+mod tests {
+    use crate::{
+        kernel::{Btf, Features, cpus},
+        probe::{Options, Probe},
+    };
+
+    /// A count that is not read is no proof that nothing was skipped.
+    #[test]
+    fn the_misses_of_every_program_are_known_at_the_end() {
+        let required = std::env::var_os("MEMTRACE_REQUIRE_ALL").is_some();
+        let Ok(btf) = Btf::from_sys_fs() else {
+            assert!(!required, "this kernel has no BTF");
+            eprintln!("skipped: this kernel has no BTF");
+            return;
+        };
+        let features = Features::from_btf(&btf).unwrap();
+        let options = Options::new(cpus::possible().unwrap(), cpus::page_size());
+        let mut probe = match Probe::load(&btf, &features, &options, *b"mt-misses-test\0\0") {
+            Ok(probe) => probe,
+            Err(error) => {
+                assert!(!required, "{error}");
+                eprintln!("skipped: {error}");
+                return;
+            }
+        };
+        let attached = probe.programs.clone();
+        probe.stop().unwrap();
+        let missed = probe.remains().unwrap().missed;
+        for program in attached {
+            assert!(
+                missed.iter().any(|missed| missed.program == program),
+                "{program}: {missed:?}"
+            );
+        }
+    }
 }
