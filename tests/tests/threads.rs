@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use memtrace_tests::{
-    Lab, exact_status, exec_arguments, page, require, require_privileges, workloads,
+    Lab, exact_status, exec_arguments, page, require, require_privileges, scaled, workloads,
 };
 
 /// T3: when threads that touch and drop memory meet at their top, the peak is that top.
@@ -13,7 +13,8 @@ fn threads_that_meet_at_their_top_have_exactly_that_peak() -> Result<()> {
     let lab = Lab::new()?;
     let file = lab.path("top").display().to_string();
     for scheme in ["all", "touched"] {
-        let line = [workloads::CHURN, "4", "40", "2000", "barrier", &file];
+        let rounds = scaled("2000", "200");
+        let line = [workloads::CHURN, "4", "40", rounds, "barrier", &file];
         let run = lab.run(&["--sum-cpus", scheme], &line)?;
         run.summary.assert_exact();
         let image = run.summary.root()?.last_image()?;
@@ -35,7 +36,8 @@ fn threads_that_run_freely_never_exceed_what_they_can_hold() -> Result<()> {
     let lab = Lab::new()?;
     let file = lab.path("base").display().to_string();
     for scheme in ["all", "touched"] {
-        let line = [workloads::CHURN, "4", "40", "8000", "free", &file];
+        let rounds = scaled("8000", "400");
+        let line = [workloads::CHURN, "4", "40", rounds, "free", &file];
         let run = lab.run(&["--sum-cpus", scheme], &line)?;
         run.summary.assert_exact();
         let base = lab.status("base")?.rss()?;
