@@ -248,7 +248,12 @@ fn long_option(
         [] => return Err(UsageError::Unrecognized(given())),
         [one] => *one,
         several => {
-            let possible = several.iter().map(|option| option.0).collect();
+            // As GNU time lists them, which does not have ours.
+            let possible = several
+                .iter()
+                .filter(|(_, _, option)| !matches!(option, Opt::Backend))
+                .map(|option| option.0)
+                .collect();
             return Err(UsageError::Ambiguous {
                 given: given(),
                 possible,

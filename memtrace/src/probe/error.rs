@@ -39,6 +39,13 @@ pub enum ProbeError {
         #[source]
         source: Box<ProgramError>,
     },
+    /// No descriptor could be kept for the end.
+    #[error("failed to open /dev/null")]
+    Spare {
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// How often the kernel skipped a program could not be read.
     #[error(
         "failed to read how often the kernel skipped BPF program `{program}` (/proc/self/fdinfo)"

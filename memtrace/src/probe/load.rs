@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    fs::File,
     os::fd::{AsFd, BorrowedFd},
 };
 
@@ -128,6 +129,8 @@ pub struct Probe {
     fentry: FentryState,
     /// How often the kernel skipped each program; known once they are detached.
     pub(super) missed: Vec<Missed>,
+    /// A descriptor kept free for the end, when there may be no other.
+    pub(super) spare: Option<File>,
     undecodable: u64,
 }
 
@@ -191,6 +194,7 @@ impl Probe {
             programs: Vec::new(),
             fentry: FentryState::Unused,
             missed: Vec::new(),
+            spare: None,
             undecodable: 0,
         };
         if layout == CounterLayout::PerCpu {
@@ -223,6 +227,8 @@ impl Probe {
             }
             Fentry::Off => {}
         }
+        let spare = File::open("/dev/null").map_err(|source| ProbeError::Spare { source })?;
+        probe.spare = Some(spare);
         Ok(probe)
     }
 

@@ -97,17 +97,21 @@ impl Probe {
     ///
     /// When a program cannot be detached or a map not be read.
     pub fn stop(&mut self) -> Result<(), ProbeError> {
-        let programs = self.descriptors()?;
-        for program in self.programs.clone() {
-            self.detach(program)?;
+        self.spare = None;
+        let mut missed = Vec::new();
+        for name in self.programs.clone() {
+            let fd = self.descriptor(name)?;
+            self.detach(name)?;
+            // Only now is the last of them counted.
+            missed.extend(fd.map(|fd| recursion_misses(name, &fd)));
         }
+        let fd = self.descriptor(CLASSIC)?;
         self.detach_classic()?;
+        missed.extend(fd.map(|fd| recursion_misses(CLASSIC, &fd)));
+        let fd = self.descriptor(FAULT_DONE)?;
         self.detach_fault_done()?;
-        // Only now is the last of them counted.
-        self.missed = programs
-            .iter()
-            .map(|(name, fd)| recursion_misses(name, fd))
-            .collect::<Result<_, _>>()?;
+        missed.extend(fd.map(|fd| recursion_misses(FAULT_DONE, &fd)));
+        self.missed = missed.into_iter().collect::<Result<_, _>>()?;
         self.wait_until_quiet()
     }
 
@@ -182,25 +186,17 @@ impl Probe {
             .collect()
     }
 
-    /// A descriptor of each program that is attached, to outlive its detaching.
-    fn descriptors(&self) -> Result<Vec<(&'static str, OwnedFd)>, ProbeError> {
-        self.programs
-            .iter()
-            .chain(&[CLASSIC, FAULT_DONE])
-            .filter_map(|&name| {
-                let program = self.ebpf.program(name)?;
-                // Those of other kernels are not loaded.
-                let fd = descriptor(program)?;
-                Some(
-                    fd.try_clone_to_owned()
-                        .map(|fd| (name, fd))
-                        .map_err(|source| ProbeError::Misses {
-                            program: name,
-                            source,
-                        }),
-                )
+    /// A descriptor of a program that outlives its detaching; `None` if it is not loaded.
+    fn descriptor(&self, name: &'static str) -> Result<Option<OwnedFd>, ProbeError> {
+        self.ebpf
+            .program(name)
+            .and_then(descriptor)
+            .map(|fd| fd.try_clone_to_owned())
+            .transpose()
+            .map_err(|source| ProbeError::Misses {
+                program: name,
+                source,
             })
-            .collect()
     }
 }
 
