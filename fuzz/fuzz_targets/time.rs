@@ -8,6 +8,9 @@ use libfuzzer_sys::fuzz_target;
 use memtrace::report::{self, gnu_time::TimeValues};
 
 // They belong to the command, not to the library.
+#[path = "../../memtrace/src/cli.rs"]
+#[allow(dead_code, reason = "not all of the command line matters here")]
+mod cli;
 #[path = "../../memtrace/src/commands/time_options.rs"]
 #[allow(dead_code, reason = "not all of the command line matters here")]
 mod time_options;
