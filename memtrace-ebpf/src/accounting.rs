@@ -25,8 +25,9 @@ pub(crate) struct Update {
     pub(crate) ending: bool,
 }
 
+/// One member's place in an array of four.
 #[inline(always)]
-fn slot<T>(array: *mut [T; MEMBERS], member: u32) -> *mut T {
+pub(crate) fn slot<T>(array: *mut [T; MEMBERS], member: u32) -> *mut T {
     // SAFETY: masked to the array's length of four.
     unsafe { array.cast::<T>().add((member & 3) as usize) }
 }

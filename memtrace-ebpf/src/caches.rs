@@ -15,6 +15,7 @@ use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use memtrace_ebpf::{Image, ImageKind, ImageState, MEMBERS, Stat};
 
 use crate::{
+    accounting::slot,
     kernel::{Typed, offset, probe},
     life, state,
 };
@@ -23,12 +24,6 @@ use crate::{
 /// exec and of whole huge pages, which are larger than any cache of 64 faults but one of
 /// file pages.
 const HUGE: i64 = 512;
-
-#[inline(always)]
-fn slot(array: *mut [i64; MEMBERS], member: u32) -> *mut i64 {
-    // SAFETY: masked to the array's length of four.
-    unsafe { array.cast::<i64>().add((member & 3) as usize) }
-}
 
 #[inline(always)]
 fn tid() -> u32 {
@@ -88,9 +83,7 @@ pub(crate) unsafe fn at_event(mm: Typed, member: u32, image: *mut Image, ending:
         if cached != 0
             && let Some(cache) = state::cache(tid(), (*image).mm)
         {
-            let seen = (&raw mut (*cache).count)
-                .cast::<i32>()
-                .add((member & 3) as usize);
+            let seen = slot(&raw mut (*cache).count, member);
             let change = now - *counted;
             let alone = mm.load::<i32>(offset!(mm_users)) == 1;
             // An image that was found late was not looked at before: what changed is not
@@ -166,7 +159,7 @@ pub(crate) fn look() {
         };
         let (mut changes, mut any) = ([0_i64; MEMBERS], false);
         for member in 0..MEMBERS as u32 {
-            let seen = (*cache).count.as_ptr().add(member as usize);
+            let seen = slot(&raw mut (*cache).count, member);
             let change = held_back(member) - i64::from(*seen);
             *slot(&raw mut changes, member) = change;
             any |= change != 0;
@@ -184,7 +177,7 @@ pub(crate) fn look() {
             for member in 0..MEMBERS as u32 {
                 let change = *slot(&raw mut changes, member);
                 if change != 0 && (change > 0) == increases {
-                    let seen = (&raw mut (*cache).count).cast::<i32>().add(member as usize);
+                    let seen = slot(&raw mut (*cache).count, member);
                     *seen += change as i32;
                     book_held_back(mm, member.into(), change);
                 }

@@ -167,6 +167,13 @@ pub(crate) extern "C" fn sum_again(mm: u64, member: u64) -> i64 {
     lowest
 }
 
+/// Whether threads hold back changes of the counters, see `caches`.
+#[inline(always)]
+pub(crate) fn threads_have_caches() -> bool {
+    // SAFETY: a field of the read-only data.
+    unsafe { offset!(task_rss_count) != ABSENT }
+}
+
 /// Whether updates may have left out a CPU that was never seen, so that the sums over
 /// all CPUs say more.
 #[inline(always)]

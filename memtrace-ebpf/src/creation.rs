@@ -59,7 +59,9 @@ pub(crate) fn process_created(child: Typed, first_hook: bool) -> Option<u32> {
             // SAFETY: a map value; threads may be created on several CPUs.
             unsafe {
                 crate::atomic::add((&raw mut (*process).threads).cast(), 1);
-                count_thread((*process).tree.into());
+                if counters::threads_have_caches() {
+                    count_thread((*process).tree.into());
+                }
             }
         }
         return None;
@@ -199,7 +201,9 @@ impl Newcomer {
             state::set_tracked(self.tgid, true);
             // SAFETY: a map value.
             unsafe { crate::atomic::add((&raw mut (*tree).live).cast(), 1) };
-            count_thread(0);
+            if counters::threads_have_caches() {
+                count_thread(0);
+            }
         }
         room
     }

@@ -11,11 +11,20 @@ use crate::{
     state,
 };
 
+/// The image of `mm`, made now if it is new and belongs to a tracked process.
+#[inline(always)]
+pub(crate) fn image_of(mm: Typed) -> Option<*mut Image> {
+    match state::image(mm.address()) {
+        Some(image) => Some(image),
+        None => adopt(mm),
+    }
+}
+
 /// Finds out whether an unknown mm belongs to a tracked process, and if so makes
 /// its image. `None` for everything else: most events of an untracked system end
 /// at the first test.
 #[inline(always)]
-pub(crate) fn adopt(mm: Typed) -> Option<*mut Image> {
+fn adopt(mm: Typed) -> Option<*mut Image> {
     let tgid = state::current_tgid();
     if !state::is_tracked(tgid) {
         return None;

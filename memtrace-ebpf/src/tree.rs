@@ -71,7 +71,8 @@ pub struct Tree {
     pub processes: u64,
     /// Processes alive.
     pub live: i64,
-    /// Threads alive, those of single-threaded processes included.
+    /// Threads alive, those of single-threaded processes included; counted only where
+    /// threads hold back changes of the counters (up to 6.1).
     pub threads: i64,
     /// The most threads alive at a time.
     pub peak_threads: i64,

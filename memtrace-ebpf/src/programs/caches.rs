@@ -6,25 +6,15 @@ use aya_ebpf::{
     programs::{BtfTracePointContext, FExitContext},
 };
 
-use memtrace_ebpf::ABSENT;
-
-use crate::{
-    caches,
-    kernel::{Typed, offset},
-    life, state,
-};
+use crate::{caches, counters, kernel::Typed, life, state};
 
 /// A counter of `mm` changed, or a thread's cache is being flushed to it.
 #[btf_tracepoint(function = "rss_stat")]
 pub(crate) fn rss_stat_cached(ctx: BtfTracePointContext) -> i32 {
     let mm = Typed::new(ctx.arg::<*const u8>(0));
     let member = ctx.arg::<i32>(1) as u32;
-    let image = match state::image(mm.address()) {
-        Some(image) => image,
-        None => match life::adopt(mm) {
-            Some(image) => image,
-            None => return 0,
-        },
+    let Some(image) = life::image_of(mm) else {
+        return 0;
     };
     state::count(memtrace_ebpf::Stat::Events);
     if cfg!(feature = "broken-events") && state::is_dropped(1000) {
@@ -42,8 +32,7 @@ pub(crate) fn rss_stat_cached(ctx: BtfTracePointContext) -> i32 {
 #[fexit(function = "handle_mm_fault")]
 pub(crate) fn fault_done(ctx: FExitContext) -> i32 {
     let _ = ctx;
-    // SAFETY: a field of the read-only data.
-    if unsafe { offset!(task_rss_count) } == ABSENT {
+    if !counters::threads_have_caches() {
         return 0; // loaded on request where there is nothing to see
     }
     if cfg!(feature = "broken-share") {

@@ -32,12 +32,8 @@ pub(crate) fn rss_stat_before(ctx: BtfTracePointContext) -> i32 {
         }
         (*pending).mm = 0;
     }
-    let image = match state::image(mm.address()) {
-        Some(image) => image,
-        None => match life::adopt(mm) {
-            Some(image) => image,
-            None => return 0,
-        },
+    let Some(image) = life::image_of(mm) else {
+        return 0;
     };
     let ending = life::is_ending(mm);
     let at = state::now();

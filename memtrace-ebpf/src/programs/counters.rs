@@ -17,12 +17,8 @@ use crate::{
 pub(crate) fn rss_stat(ctx: BtfTracePointContext) -> i32 {
     let mm = Typed::new(ctx.arg::<*const u8>(0));
     let member = ctx.arg::<i32>(1) as u32;
-    let image = match state::image(mm.address()) {
-        Some(image) => image,
-        None => match life::adopt(mm) {
-            Some(image) => image,
-            None => return 0,
-        },
+    let Some(image) = life::image_of(mm) else {
+        return 0;
     };
     state::count(memtrace_ebpf::Stat::Events);
     if cfg!(feature = "broken-events") && state::is_dropped(1000) {

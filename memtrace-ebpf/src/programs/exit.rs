@@ -5,12 +5,12 @@
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use aya_log_ebpf::debug;
 use memtrace_ebpf::{
-    ABSENT, ProcessFlags,
+    ProcessFlags,
     event::{self, Exit},
 };
 
 use crate::{
-    atomic, family,
+    atomic, counters, family,
     kernel::{Typed, offset},
     life, state,
 };
@@ -39,12 +39,12 @@ pub(crate) fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
             task.load(offset!(task_maj_flt)),
         );
         atomic::add(&raw mut (*process).exits, 1);
-        if let Some(tree) = state::tree((*process).tree) {
-            let held = state::lock(tree);
-            (*tree).threads -= 1;
-            state::unlock(tree, held);
-        }
-        if offset!(task_rss_count) != ABSENT {
+        if counters::threads_have_caches() {
+            if let Some(tree) = state::tree((*process).tree) {
+                let held = state::lock(tree);
+                (*tree).threads -= 1;
+                state::unlock(tree, held);
+            }
             // After exit_mm(), which has flushed it, on every kernel that has caches.
             state::remove_cache(task.load(offset!(task_pid)));
         }
