@@ -129,6 +129,8 @@ pub struct Probe {
     fentry: FentryState,
     /// How often the kernel skipped each program; known once they are detached.
     pub(super) missed: Vec<Missed>,
+    /// Whether this kernel may be too old to tell how often it skipped a program.
+    pub(super) may_lack_misses: bool,
     /// A descriptor kept free for the end, when there may be no other.
     pub(super) spare: Option<File>,
     undecodable: u64,
@@ -194,6 +196,7 @@ impl Probe {
             programs: Vec::new(),
             fentry: FentryState::Unused,
             missed: Vec::new(),
+            may_lack_misses: features.layout == CounterLayout::Atomic,
             spare: None,
             undecodable: 0,
         };

@@ -1,7 +1,7 @@
 //! What is left in the maps.
 
 use std::{
-    fs,
+    fs, io,
     os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd},
 };
 
@@ -103,14 +103,14 @@ impl Probe {
             let fd = self.descriptor(name)?;
             self.detach(name)?;
             // Only now is the last of them counted.
-            missed.extend(fd.map(|fd| recursion_misses(name, &fd)));
+            missed.extend(fd.map(|fd| self.recursion_misses(name, &fd)));
         }
         let fd = self.descriptor(CLASSIC)?;
         self.detach_classic()?;
-        missed.extend(fd.map(|fd| recursion_misses(CLASSIC, &fd)));
+        missed.extend(fd.map(|fd| self.recursion_misses(CLASSIC, &fd)));
         let fd = self.descriptor(FAULT_DONE)?;
         self.detach_fault_done()?;
-        missed.extend(fd.map(|fd| recursion_misses(FAULT_DONE, &fd)));
+        missed.extend(fd.map(|fd| self.recursion_misses(FAULT_DONE, &fd)));
         self.missed = missed.into_iter().collect::<Result<_, _>>()?;
         self.wait_until_quiet()
     }
@@ -198,6 +198,30 @@ impl Probe {
                 source,
             })
     }
+
+    /// `recursion_misses` of a program, from its descriptor's entry in /proc
+    /// (`bpf_prog_show_fdinfo()`, kernel/bpf/syscall.c, since 5.12). Kernels before skip no
+    /// programs either, and are all among those without counters per CPU.
+    fn recursion_misses(&self, program: &'static str, fd: &OwnedFd) -> Result<Missed, ProbeError> {
+        let failed = |source| ProbeError::Misses { program, source };
+        let info =
+            fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).map_err(failed)?;
+        let line = info
+            .lines()
+            .find_map(|line| line.strip_prefix("recursion_misses:"));
+        let count = match line {
+            Some(value) => value
+                .trim()
+                .parse()
+                .map_err(|error| failed(io::Error::other(error)))?,
+            None if self.may_lack_misses => 0,
+            None => return Err(failed(io::Error::other("it has no line recursion_misses"))),
+        };
+        Ok(Missed {
+            program: program.to_owned(),
+            count,
+        })
+    }
 }
 
 fn descriptor(program: &Program) -> Option<BorrowedFd<'_>> {
@@ -209,26 +233,6 @@ fn descriptor(program: &Program) -> Option<BorrowedFd<'_>> {
     }
     .ok()
     .map(AsFd::as_fd)
-}
-
-/// `recursion_misses` of a program, from its descriptor's entry in /proc
-/// (`bpf_prog_show_fdinfo()`, kernel/bpf/syscall.c). Kernels before 5.12 do not have it,
-/// and skip no programs either.
-fn recursion_misses(program: &'static str, fd: &OwnedFd) -> Result<Missed, ProbeError> {
-    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd()))
-        .map_err(|source| ProbeError::Misses { program, source })?;
-    let count = info
-        .lines()
-        .find_map(|line| line.strip_prefix("recursion_misses:"))
-        .map_or(Ok(0), |value| value.trim().parse())
-        .map_err(|error| ProbeError::Misses {
-            program,
-            source: std::io::Error::other(error),
-        })?;
-    Ok(Missed {
-        program: program.to_owned(),
-        count,
-    })
 }
 
 #[cfg(test)]

@@ -46,10 +46,16 @@ pub(super) fn of_threads(peak_threads: i64, page_size: u64, why: &str) -> model:
 }
 
 /// A thread's flush that came between another thread's direct change of the same counter
-/// and the event of that change counted twice in it: at most what the other CPUs' threads
-/// can be flushing at a time.
-pub(super) fn of_overlaps(overlaps: u64, cpus: u32, page_size: u64) -> Option<model::Limit> {
-    let others = u64::from(cpus.saturating_sub(1).max(1));
+/// and the event of that change counted twice in it: at most what the other threads can be
+/// flushing at a time, one of which may be preempted on any CPU.
+pub(super) fn of_overlaps(
+    overlaps: u64,
+    peak_threads: i64,
+    page_size: u64,
+) -> Option<model::Limit> {
+    let others = u64::try_from(peak_threads.saturating_sub(1))
+        .unwrap_or(0)
+        .max(1);
     (overlaps > 0).then(|| model::Limit {
         reason: format!(
             "{overlaps} times one thread's change of a counter could not be told from another's flush of its cache"

@@ -196,7 +196,7 @@ pub(super) fn trace(tracer: &Tracer, spec: &Spec) -> Result<Traced, TraceError> 
             .chain(limits::of_machine(options.cpus))
             .chain(limits::of_overlaps(
                 remains.stats.get(Stat::CacheOverlap),
-                options.cpus,
+                remains.tree.peak_threads,
                 options.page_size,
             ))
             .chain(unseen_faults(&features, &probe, &remains.tree, &options))
