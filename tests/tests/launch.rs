@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use memtrace_tests::{Lab, Summary, memtrace, require_privileges, workloads};
+use memtrace_tests::{Lab, Summary, memtrace, require_privileges, tier_p::AS_NOBODY, workloads};
 
 /// Exit statuses are passed through, and are in the JSON; also those that mean something to
 /// shells, to memtrace and to other wrappers.
@@ -120,21 +120,8 @@ fn without_privileges_the_remedy_is_named() -> Result<()> {
         copy.display().to_string(),
         lab.path("ran").display().to_string(),
     );
-    let line = [
-        "setpriv",
-        "--reuid=65534",
-        "--regid=65534",
-        "--clear-groups",
-        "--inh-caps=-all",
-        "--bounding-set=-all",
-        &copy,
-        "run",
-        "--backend",
-        "bpf",
-        "--",
-        "touch",
-        &mark,
-    ];
+    let command = [&copy, "run", "--backend", "bpf", "--", "touch", &mark];
+    let line: Vec<&str> = AS_NOBODY.into_iter().chain(command).collect();
     let finished = lab.to_end(&mut lab.fixed(&line))?;
     assert_eq!(finished.code(), Some(125), "{}", finished.stderr);
     assert!(

@@ -6,7 +6,9 @@
 //! process ends without freeing anything.
 
 use std::{
-    env, fs, io,
+    env,
+    fs::File,
+    io::{self, Read as _, Seek as _, Write as _},
     process::ExitCode,
     sync::{Arc, Barrier},
     thread,
@@ -19,6 +21,37 @@ fn main() -> ExitCode {
             eprintln!("holders: {error}");
             ExitCode::from(99)
         }
+    }
+}
+
+/// Writes the status without allocating memory for it.
+struct Status {
+    from: File,
+    to: File,
+    buffer: Vec<u8>,
+}
+
+impl Status {
+    fn open(path: &str) -> io::Result<Self> {
+        Ok(Self {
+            from: File::open("/proc/self/status")?,
+            to: File::create(path)?,
+            buffer: vec![1; 8192],
+        })
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        self.from.rewind()?;
+        let mut length = 0;
+        loop {
+            match self.from.read(&mut self.buffer[length..])? {
+                0 => break,
+                read => length += read,
+            }
+        }
+        self.to.set_len(0)?;
+        self.to.rewind()?;
+        self.to.write_all(&self.buffer[..length])
     }
 }
 
@@ -63,7 +96,9 @@ fn run() -> io::Result<()> {
     let number = |text: &str| text.parse::<usize>().map_err(io::Error::other);
     let (threads, mib) = (number(threads)?, number(mib)?);
     // Once for nothing, so that what reading and writing needs is resident before.
-    fs::write(status_file, fs::read("/proc/self/status")?)?;
+    let mut status = Status::open(status_file)?;
+    let spare = Spare::new();
+    status.write()?;
     let full = Arc::new(Barrier::new(threads + 1));
     let never = Arc::new(Barrier::new(threads + 1));
     for _ in 0..threads {
@@ -78,7 +113,8 @@ fn run() -> io::Result<()> {
         });
     }
     full.wait();
-    fs::write(status_file, fs::read("/proc/self/status")?)?;
+    spare.publish();
+    status.write()?;
     // SAFETY: ends the process at once; nothing of it is needed any more.
     unsafe { libc::_exit(0) }
 }
