@@ -62,7 +62,14 @@ fn memory_of_a_dynamic_program_with_threads_is_its_own_status() -> Result<()> {
     for scheme in ["all", "touched"] {
         let line = [env!("CARGO_BIN_EXE_holders"), "8", "10", &file];
         let run = lab.run(&["--sum-cpus", scheme], &line)?;
-        run.summary.assert_exact();
+        let certificate = &run.summary.certificate;
+        // Up to 6.1 a huge page of one thread can meet another's flush; that is said then,
+        // but the numbers have to be right here all the same.
+        if certificate.tier == "A+B" && certificate.verdict == "within" {
+            assert_eq!(certificate.residual_bytes, 0);
+        } else {
+            run.summary.assert_exact();
+        }
         let (image, top) = (run.summary.root()?.last_image()?, lab.status("top")?);
         assert!(top.rss()? > 80 << 20, "the workload");
         // Ending may need pages of libraries that nothing needed before.
