@@ -203,6 +203,13 @@ impl Run {
         }
     }
 
+    /// Whether a test itself failed, rather than its surroundings.
+    pub(crate) fn has_failed_tests(&self) -> bool {
+        self.result
+            .as_ref()
+            .is_ok_and(|(console, ..)| console.count(Outcome::Failed) > 0)
+    }
+
     /// How many tests passed and failed; a boot that did not come to its end has failed.
     pub(crate) fn totals(&self) -> (usize, usize) {
         match &self.result {
@@ -213,6 +220,21 @@ impl Run {
                     + usize::from(*end != End::Done),
             ),
             Err(_) => (0, 1),
+        }
+    }
+
+    /// Which tests noticed that memtrace counted wrongly on purpose.
+    pub(crate) fn noticed(&self) -> String {
+        let name = self.job.name();
+        match &self.result {
+            Ok((console, ..)) => format!(
+                "{name:12} noticed by {}",
+                console
+                    .names(Outcome::Failed)
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            ),
+            Err(error) => format!("{name:12} not run: {error:#}"),
         }
     }
 
