@@ -93,6 +93,9 @@ fuzz_target!(|data: &[u8]| {
         system_ns: 1,
         maxrss_bytes: None,
         started_unix_ns: None,
+        ended_by_limit: None,
+        snapshots: Vec::new(),
+ segments: Vec::new(),
     });
     check(&summary);
 });

@@ -7,13 +7,13 @@
 use core::cmp::min;
 
 use memtrace_ebpf::{
-    EPOCHS, Image, ImageState, Integral, MEMBERS, Member, Pages, Tree, VM_MEANS, VmField, rss,
+    EPOCHS, Image, ImageState, Integral, MEMBERS, Member, Pages, Tree, VM_MEANS, VmMean, rss,
 };
 
 use crate::{
-    family,
-    kernel::{Typed, offset},
-    state,
+    envelope, family,
+    kernel::{Address, Struct, offset},
+    segments, state, words,
 };
 
 /// What one event says about an image.
@@ -32,6 +32,13 @@ pub(crate) fn slot<T>(array: *mut [T; MEMBERS], member: u32) -> *mut T {
     unsafe { array.cast::<T>().add((member & 3) as usize) }
 }
 
+/// What is booked of one member.
+#[inline(always)]
+pub(crate) fn current(image: *mut Image, member: u32) -> i64 {
+    // SAFETY: a map value, see the callers.
+    unsafe { core::ptr::read_volatile(slot(&raw mut (*image).cur, member)) }
+}
+
 /// Remembers what the image holds now, if its tree has peaked since the image's
 /// last change: that is what it held at that peak.
 ///
@@ -43,11 +50,12 @@ pub(crate) unsafe fn keep_for_peak(image: *mut Image, tree: *mut Tree) {
     // SAFETY: the caller vouches for the pointers.
     unsafe {
         if (*image).seq != (*tree).peak_seq {
-            (*image).at_peak = if (*image).state == ImageState::Execing as u32 {
-                [0; MEMBERS]
+            let at_peak = &raw mut (*image).at_peak;
+            if (*image).state == ImageState::Execing as u32 {
+                words::clear(at_peak);
             } else {
-                (*image).cur
-            };
+                words::copy(at_peak, &raw const (*image).cur);
+            }
             (*image).at_peak_shared = (*image).shared;
             (*image).seq = (*tree).peak_seq;
         }
@@ -68,7 +76,6 @@ pub(crate) unsafe fn book(image: *mut Image, tree: *mut Tree, update: &Update) {
         let cur = slot(&raw mut (*image).cur, member);
         let delta = update.value - *cur;
         integrate(image, member, *cur, update.at);
-        let swapped = (*image).cur[Member::Swap as usize];
         *cur = update.value;
         (*image).events += 1;
 
@@ -77,21 +84,12 @@ pub(crate) unsafe fn book(image: *mut Image, tree: *mut Tree, update: &Update) {
             *peak = update.value;
         }
         let now = rss(&(*image).cur);
-        if now > (*image).peak_rss {
+        let at_peak = now > (*image).peak_rss;
+        if at_peak {
             (*image).peak_rss = now;
             (*image).peak_rss_at = update.at;
-            (*image).own_peak = (*image).cur;
+            words::copy(&raw mut (*image).own_peak, &raw const (*image).cur);
         }
-        let with_swap = WithSwap {
-            may_be_swap_in: member == Member::Anon as u32 && delta > 0 && swapped > 0,
-            was_swap_in: member == Member::Swap as u32 && delta < 0,
-        };
-        with_swap.raise(
-            now + (*image).cur[Member::Swap as usize],
-            &mut (*image).peak_rss_swap,
-            &mut (*image).held_rss_swap,
-        );
-
         if (*image).state != ImageState::Execing as u32 {
             add_to_tree(tree, member, delta, update.at);
             if member != Member::Swap as u32 && delta != 0 {
@@ -103,7 +101,13 @@ pub(crate) unsafe fn book(image: *mut Image, tree: *mut Tree, update: &Update) {
             {
                 family::family_swapped_in((*image).mm, -delta);
             }
-            note_peaks(tree, update.at, &with_swap);
+            note_peaks(tree, update.at);
+        }
+        note_swap_peaks(image, tree, member, delta);
+        envelope::changed(image, update.at);
+        // After it: a window that it ends tells of the segments before.
+        if segments::are_on() {
+            segments::changed((*image).mm, member, at_peak, update.at);
         }
     }
 }
@@ -147,10 +151,11 @@ pub(crate) unsafe fn settle(image: *mut Image, tree: *mut Tree, values: &Pages, 
             }
         }
         let now = rss(&(*image).cur);
-        if now > (*image).peak_rss {
+        let at_peak = now > (*image).peak_rss;
+        if at_peak {
             (*image).peak_rss = now;
             (*image).peak_rss_at = at;
-            (*image).own_peak = (*image).cur;
+            words::copy(&raw mut (*image).own_peak, &raw const (*image).cur);
         }
         let with_swap = now + (*image).cur[Member::Swap as usize];
         if with_swap > (*image).peak_rss_swap {
@@ -160,20 +165,29 @@ pub(crate) unsafe fn settle(image: *mut Image, tree: *mut Tree, values: &Pages, 
             if now != before {
                 tell_family(image, now - before, now, true);
             }
-            note_peaks(tree, at, &WithSwap::NONE);
+            note_peaks(tree, at);
+            WithSwap::NONE.raise_tree(tree);
+        }
+        envelope::changed(image, at);
+        if segments::are_on() {
+            segments::settled((*image).mm, at_peak, at);
         }
     }
 }
 
-/// Counts an image that was being built in its tree from now on.
-///
-/// # Safety
-///
-/// As for [`book`].
-#[inline(always)]
-pub(crate) unsafe fn enter_tree(image: *mut Image, tree: *mut Tree, at: u64) {
-    // SAFETY: the caller vouches for the pointers.
+/// Counts the image of `mm`, which was being built, in its tree from now on. Call under the
+/// tree's lock. A function of its own for the verifier, like `state::wait_for_lock`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn enter_tree(mm: u64, at: u64) -> u64 {
+    let Some(image) = state::image(mm) else {
+        return 0;
+    };
+    // SAFETY: map values.
     unsafe {
+        let Some(tree) = state::tree((*image).tree) else {
+            return 0;
+        };
         keep_for_peak(image, tree);
         (*image).state = ImageState::Active as u32;
         if (*tree).started_at == 0 {
@@ -183,8 +197,11 @@ pub(crate) unsafe fn enter_tree(image: *mut Image, tree: *mut Tree, at: u64) {
             let value = *slot(&raw mut (*image).cur, member);
             add_to_tree(tree, member, value, at);
         }
-        note_peaks(tree, at, &WithSwap::NONE);
+        note_peaks(tree, at);
+        WithSwap::NONE.raise_tree(tree);
+        envelope::changed(image, at);
     }
+    0
 }
 
 /// The peak of RSS + swap. `do_swap_page()` counts a page as resident before it
@@ -204,6 +221,36 @@ impl WithSwap {
         was_swap_in: false,
     };
 
+    /// # Safety
+    ///
+    /// `image` must point at a map value.
+    #[inline(always)]
+    unsafe fn raise_image(&self, image: *mut Image) {
+        // SAFETY: the caller vouches for the pointer.
+        unsafe {
+            self.raise(
+                rss(&(*image).cur) + (*image).cur[Member::Swap as usize],
+                &mut (*image).peak_rss_swap,
+                &mut (*image).held_rss_swap,
+            );
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `tree` must point at a map value.
+    #[inline(always)]
+    unsafe fn raise_tree(&self, tree: *mut Tree) {
+        // SAFETY: the caller vouches for the pointer.
+        unsafe {
+            self.raise(
+                (*tree).rss + (*tree).cur[Member::Swap as usize],
+                &mut (*tree).peak_rss_swap,
+                &mut (*tree).held_rss_swap,
+            );
+        }
+    }
+
     #[inline(always)]
     fn raise(&self, sum: i64, peak: &mut i64, held: &mut i64) {
         let candidate = *held;
@@ -221,6 +268,58 @@ impl WithSwap {
     }
 }
 
+/// Raises the peaks of RSS + swap after an update of `member` by `delta`.
+///
+/// # Safety
+///
+/// Both must point at map values.
+#[inline(always)]
+unsafe fn note_swap_peaks(image: *mut Image, tree: *mut Tree, member: u32, delta: i64) {
+    // SAFETY: the caller vouches for the pointers.
+    unsafe {
+        let swap = Member::Swap as usize;
+        let held = (*image).held_rss_swap | (*tree).held_rss_swap;
+        if (*image).cur[swap] | (*tree).cur[swap] | held != 0 {
+            swap_changed((*image).mm, member.into(), delta);
+            return;
+        }
+        // Nothing is swapped, nor was before this update in a way that matters.
+        let resident = rss(&(*image).cur);
+        if resident > (*image).peak_rss_swap {
+            (*image).peak_rss_swap = resident;
+        }
+        if (*tree).rss > (*tree).peak_rss_swap {
+            (*tree).peak_rss_swap = (*tree).rss;
+        }
+    }
+}
+
+/// The same where something is swapped. A function of its own for the verifier, like
+/// `state::wait_for_lock`: each of its cases would be followed through all that comes after.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn swap_changed(mm: u64, member: u64, delta: i64) -> u64 {
+    let Some(image) = state::image(mm) else {
+        return 0;
+    };
+    // SAFETY: map values.
+    unsafe {
+        let Some(tree) = state::tree((*image).tree) else {
+            return 0;
+        };
+        let swapped = (*image).cur[Member::Swap as usize];
+        let with_swap = WithSwap {
+            may_be_swap_in: member == Member::Anon as u64 && delta > 0 && swapped > 0,
+            was_swap_in: member == Member::Swap as u64 && delta < 0,
+        };
+        with_swap.raise_image(image);
+        if (*image).state != ImageState::Execing as u32 {
+            with_swap.raise_tree(tree);
+        }
+    }
+    0
+}
+
 #[inline(always)]
 unsafe fn integrate(image: *mut Image, member: u32, value: i64, at: u64) {
     // SAFETY: `image` is a map value, see `book`.
@@ -233,7 +332,51 @@ unsafe fn integrate(image: *mut Image, member: u32, value: i64, at: u64) {
     }
 }
 
-/// Completes the averages of virtual sizes up to `at`.
+/// Completes the averages of virtual sizes of the image of `mm` up to `at`, and takes in what they are
+/// now. Seldom enough for a function of its own, see `state::wait_for_lock`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn sizes_change(mm: u64, at: u64) -> u64 {
+    let Some(image) = state::image(mm) else {
+        return 0;
+    };
+    let fields = Address::new(mm);
+    // SAFETY: a map value; fields of the read-only data.
+    unsafe {
+        integrate_sizes(image, at);
+        let set = |size: VmMean, value: u64| set_size(image, size, value);
+        set(VmMean::Size, fields.load(offset!(mm_total_vm)));
+        set(VmMean::Data, fields.load(offset!(mm_data_vm)));
+        set(VmMean::Stack, fields.load(offset!(mm_stack_vm)));
+        set(VmMean::Exec, fields.load(offset!(mm_exec_vm)));
+        set(VmMean::Heap, heap(fields));
+        set(VmMean::PageTables, fields.load(offset!(mm_pgtables_bytes)));
+        set(VmMean::Locked, fields.load(offset!(mm_locked_vm)));
+        set(VmMean::Pinned, fields.load(offset!(mm_pinned_vm)));
+    }
+    0
+}
+
+/// # Safety
+///
+/// `image` must point at a map value.
+#[inline(always)]
+unsafe fn set_size(image: *mut Image, size: VmMean, value: u64) {
+    let index = size as usize;
+    // SAFETY: the caller vouches for the pointer; indices are below the lengths.
+    unsafe {
+        *(&raw mut (*image).vm_cur).cast::<u64>().add(index) = value;
+        // The peak of the whole is the kernel's own.
+        if index > 0 {
+            let peak = (&raw mut (*image).vm_peak).cast::<u64>().add(index - 1);
+            if value > *peak {
+                *peak = value;
+            }
+        }
+    }
+}
+
+/// Completes the averages of virtual sizes.
 #[inline(always)]
 unsafe fn integrate_sizes(image: *mut Image, at: u64) {
     // SAFETY: `image` is a map value, see `note_sizes`; indices are below the length.
@@ -297,7 +440,7 @@ unsafe fn add_to_tree(tree: *mut Tree, member: u32, delta: i64, at: u64) {
 ///
 /// `tree` must point at a map value.
 #[inline(always)]
-unsafe fn note_peaks(tree: *mut Tree, at: u64, swap: &WithSwap) {
+unsafe fn note_peaks(tree: *mut Tree, at: u64) {
     // SAFETY: the caller vouches for the pointer.
     unsafe {
         let resident = (*tree).rss;
@@ -306,11 +449,6 @@ unsafe fn note_peaks(tree: *mut Tree, at: u64, swap: &WithSwap) {
             (*tree).peak_rss_at = at;
             (*tree).peak_seq += 1;
         }
-        swap.raise(
-            resident + (*tree).cur[Member::Swap as usize],
-            &mut (*tree).peak_rss_swap,
-            &mut (*tree).held_rss_swap,
-        );
         note_footprint(tree, at);
     }
 }
@@ -399,54 +537,77 @@ unsafe fn remember(tree: *mut Tree, high: i64, at: u64) {
 ///
 /// The fields are read at every update: page-table, stack and data growth precede
 /// the update of the fault that needed them. Sizes that grow and shrink without a
-/// fault in between are seen only in `hiwater_vm`, which the kernel keeps exactly.
+/// fault in between are seen only in `hiwater_vm`, which the kernel keeps exactly, and
+/// at the ends of system calls where those are looked at (`programs::syscalls`).
 ///
 /// # Safety
 ///
 /// `image` must point at a map value.
 #[inline(always)]
-pub(crate) unsafe fn note_sizes(image: *mut Image, mm: Typed, at: u64) {
+pub(crate) unsafe fn note_sizes(image: *mut Image, mm: impl Struct, at: u64) {
     // SAFETY: fields of the read-only data; `image` as the caller vouches.
     unsafe {
+        envelope::note_sizes(image, mm);
         let total: u64 = mm.load(offset!(mm_total_vm));
         let hiwater: u64 = mm.load(offset!(mm_hiwater_vm));
         let high = if hiwater > total { hiwater } else { total };
         if high > (*image).hiwater_vm {
             (*image).hiwater_vm = high;
         }
-        let data: u64 = mm.load(offset!(mm_data_vm));
-        let stack: u64 = mm.load(offset!(mm_stack_vm));
-        let known = (*image).vm_cur;
-        if known[0] != total || known[1] != data || known[2] != stack {
-            integrate_sizes(image, at);
-            (*image).vm_cur = [total, data, stack];
-        }
-        raise(image, VmField::Data, data);
-        raise(image, VmField::Stack, stack);
-        raise(image, VmField::Exec, mm.load(offset!(mm_exec_vm)));
-        raise(
-            image,
-            VmField::PageTables,
-            mm.load(offset!(mm_pgtables_bytes)),
-        );
-        raise(image, VmField::Locked, mm.load(offset!(mm_locked_vm)));
-        let start: u64 = mm.load(offset!(mm_start_brk));
-        let end: u64 = mm.load(offset!(mm_brk));
-        if end > start && start != 0 {
-            raise(image, VmField::Heap, end - start);
+        // What is as it was cannot exceed its peak.
+        if sizes_differ(image, mm) {
+            sizes_change((*image).mm, at);
         }
     }
 }
 
+/// [`note_sizes`] of the image of `mm`, as a function of its own for the verifier, like
+/// `state::wait_for_lock`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn note_sizes_of(mm: u64, at: u64) -> u64 {
+    if let Some(image) = state::image(mm) {
+        // SAFETY: a map value.
+        unsafe { note_sizes(image, Address::new(mm), at) };
+    }
+    0
+}
+
+/// `brk - start_brk`.
 #[inline(always)]
-unsafe fn raise(image: *mut Image, field: VmField, value: u64) {
-    // SAFETY: `field` is below the array's length; `image` is a map value.
-    unsafe {
-        let peak = (&raw mut (*image).vm_peak)
-            .cast::<u64>()
-            .add(field as usize);
-        if value > *peak {
-            *peak = value;
+fn heap(mm: impl Struct) -> u64 {
+    // SAFETY: fields of the read-only data.
+    let (start, end): (u64, u64) =
+        unsafe { (mm.load(offset!(mm_start_brk)), mm.load(offset!(mm_brk))) };
+    if end > start && start != 0 {
+        end - start
+    } else {
+        0
+    }
+}
+
+/// Whether [`note_sizes`] would find a size that it has not seen. `image` must point at a map value.
+#[inline(always)]
+pub(crate) fn sizes_differ(image: *mut Image, mm: impl Struct) -> bool {
+    let known = |size: VmMean| {
+        // SAFETY: a map value, see above; the index is below the length.
+        unsafe {
+            *(&raw const (*image).vm_cur)
+                .cast::<u64>()
+                .add(size as usize)
         }
+    };
+    // One by one, for there is little room on the stack.
+    // SAFETY: fields of the read-only data.
+    unsafe {
+        (mm.load::<u64>(offset!(mm_total_vm)) ^ known(VmMean::Size))
+            | (mm.load::<u64>(offset!(mm_data_vm)) ^ known(VmMean::Data))
+            | (mm.load::<u64>(offset!(mm_stack_vm)) ^ known(VmMean::Stack))
+            | (mm.load::<u64>(offset!(mm_exec_vm)) ^ known(VmMean::Exec))
+            | (heap(mm) ^ known(VmMean::Heap))
+            | (mm.load::<u64>(offset!(mm_pgtables_bytes)) ^ known(VmMean::PageTables))
+            | (mm.load::<u64>(offset!(mm_locked_vm)) ^ known(VmMean::Locked))
+            | (mm.load::<u64>(offset!(mm_pinned_vm)) ^ known(VmMean::Pinned))
+            != 0
     }
 }

@@ -16,7 +16,7 @@ use memtrace_ebpf::{Image, ImageKind, ImageState, MEMBERS, Stat};
 
 use crate::{
     accounting::slot,
-    kernel::{Typed, offset, probe},
+    kernel::{Struct as _, Typed, offset, probe},
     life, state,
 };
 
@@ -72,7 +72,7 @@ pub(crate) unsafe fn at_event(mm: Typed, member: u32, image: *mut Image, ending:
             *held = 0;
             return at_least_zero(now);
         }
-        let own = Typed::current().load::<u64>(offset!(task_mm)) == mm.address();
+        let own = Typed::current().follow(offset!(task_mm)).address() == mm.address();
         let cached = if own { held_back(member) } else { 0 };
         if !own
             && (*image).state == ImageState::Execing as u32
@@ -143,7 +143,9 @@ fn at_least_zero(value: i64) -> i64 {
 #[inline(always)]
 pub(crate) fn look() {
     // SAFETY: a field of the read-only data.
-    let mm = Typed::current().load::<u64>(unsafe { offset!(task_mm) });
+    let mm = Typed::current()
+        .follow(unsafe { offset!(task_mm) })
+        .address();
     let Some(image) = state::image(mm) else {
         return;
     };

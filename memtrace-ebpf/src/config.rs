@@ -60,6 +60,8 @@ offsets! {
     mm_exec_vm,
     /// `mm_struct.locked_vm` in pages.
     mm_locked_vm,
+    /// `mm_struct.pinned_vm` in pages.
+    mm_pinned_vm,
     /// `mm_struct.pgtables_bytes` in bytes.
     mm_pgtables_bytes,
     /// `mm_struct.start_brk`.
@@ -136,6 +138,58 @@ offsets! {
     bprm_filename,
     /// `bpf_array.pptrs`, where a per-CPU array map keeps its per-CPU pointers.
     array_pptrs,
+    /// `mm_struct.end_data`.
+    mm_end_data,
+    /// `mm_struct.exe_file`.
+    mm_exe_file,
+    /// `mm_struct.mm_mt.ma_root`, the root of the tree of mappings (since 6.1).
+    mm_mt_root,
+    /// `vm_area_struct.vm_start`.
+    vma_start,
+    /// `vm_area_struct.vm_end`.
+    vma_end,
+    /// `vm_area_struct.vm_mm`.
+    vma_mm,
+    /// `vm_area_struct.vm_flags`.
+    vma_flags,
+    /// `vm_area_struct.vm_file`.
+    vma_file,
+    /// `vm_area_struct.vm_ops`.
+    vma_ops,
+    /// `file.f_inode`.
+    file_inode,
+    /// `inode.i_sb`.
+    inode_super,
+    /// `super_block.s_magic`.
+    super_magic,
+    /// `file.f_path.dentry`.
+    file_dentry,
+    /// `dentry.d_name.len`.
+    dentry_name_len,
+    /// `task_struct.flags`.
+    task_flags,
+    /// `mm_struct.map_count`.
+    mm_map_count,
+    /// `dentry.d_name.name`.
+    dentry_name,
+    /// `maple_range_64.pivot`.
+    range_pivots,
+    /// `maple_range_64.slot`.
+    range_slots,
+    /// `maple_arange_64.pivot`.
+    arange_pivots,
+    /// `maple_arange_64.slot`.
+    arange_slots,
+    /// `pt_regs.di`, the first argument of a system call on x86-64.
+    regs_first,
+    /// `pt_regs.si`, the second.
+    regs_second,
+    /// `pt_regs.dx`, the third.
+    regs_third,
+    /// `pt_regs.r10`, the fourth.
+    regs_fourth,
+    /// `pt_regs.cs`.
+    regs_cs,
 }
 
 /// How `mm_struct.rss_stat` is laid out (KERNEL facts: `percpu_counter` since 6.2,
@@ -162,6 +216,18 @@ pub enum SumScheme {
     Touched = 2,
 }
 
+/// What of the timeline is kept and sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Timeline {
+    /// Nothing.
+    Off = 0,
+    /// Envelopes of windows: [`ImageWindow`](crate::ImageWindow), [`TreeWindow`](crate::TreeWindow).
+    Windows = 1,
+    /// Each change: [`Change`](crate::Change), [`SizesChange`](crate::SizesChange).
+    EveryChange = 2,
+}
+
 /// Thread group ids are below this: `PID_MAX_LIMIT` (include/linux/threads.h). The
 /// limit in force, `kernel.pid_max`, can change, and since 6.14 belongs to a PID namespace.
 pub const PID_LIMIT: u32 = 4 << 20;
@@ -179,11 +245,31 @@ pub struct Config {
     /// log2 of the page size.
     pub page_shift: u32,
     /// The name by which a process asks to become the root of tree 0 with
-    /// `prctl(PR_SET_NAME)`; see the `register` program.
+    /// `prctl(PR_SET_NAME)`; see the `register` program. As long as names can be, all but a
+    /// NUL: what follows a shorter one is undefined. At a multiple of 8.
     pub root_name: [u8; crate::COMM_LEN],
     /// Offset of `size` in the record of the classic tracepoint `kmem:rss_stat`
     /// ([`CounterLayout::Classic`]).
     pub classic_size: u32,
+    /// A [`Timeline`].
+    pub timeline: u32,
+    /// Userspace is woken when this many bytes of the timeline wait for it.
+    pub timeline_wake: u32,
+    /// 1: images end at `mmap:exit_mmap` alone. 0: with their last page too, where the kernel
+    /// does not have that tracepoint, or may skip the program on it.
+    pub ends_at_exit_mmap: u32,
+    /// Number, in the kernel's BTF, of a struct that begins with 32 bits: with it the programs read
+    /// shares of counters directly ([`RDONLY_CAST`](crate::RDONLY_CAST)). 0: with the helper.
+    pub share_type: u32,
+    /// How many of [`Config::cpus`] exist. Of those beyond, in benchmarks, something is read
+    /// as if it were a share, and not counted.
+    pub real_cpus: u32,
+    /// A [`SegmentHooks`](crate::SegmentHooks).
+    pub segments: u32,
+    /// No meaning.
+    pub reserved: u32,
+    /// Width of the timeline's windows, [`Timeline::Windows`].
+    pub window_ns: u64,
 }
 
 impl Config {
@@ -196,15 +282,25 @@ impl Config {
         page_shift: 12,
         root_name: [0; crate::COMM_LEN],
         classic_size: 24,
+        timeline: Timeline::Off as u32,
+        timeline_wake: 0,
+        ends_at_exit_mmap: 0,
+        share_type: 0,
+        real_cpus: 0,
+        segments: 0,
+        reserved: 0,
+        window_ns: 0,
     };
 }
 
 const _: () = assert!(size_of::<Offsets>() == 4 * Offsets::COUNT);
-const _: () = assert!(size_of::<Config>() == 36);
+const _: () = assert!(size_of::<Config>() == 72);
+// Compared in words.
+const _: () = assert!(core::mem::offset_of!(Config, root_name).is_multiple_of(8));
 
 #[cfg(feature = "user")]
 // SAFETY: `repr(C)`, only `u32` fields, hence no padding and any bytes are valid.
 unsafe impl aya::Pod for Offsets {}
 #[cfg(feature = "user")]
-// SAFETY: `repr(C)`, `u32` fields and a byte array that ends on a multiple of four.
+// SAFETY: `repr(C)`; the size asserted above is the sum of the fields, hence no padding.
 unsafe impl aya::Pod for Config {}

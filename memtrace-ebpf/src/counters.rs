@@ -1,12 +1,14 @@
 //! The exact value of the kernel's RSS counters.
 
+use core::cmp::min;
+
 use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_probe_read_kernel};
 use memtrace_ebpf::{
     ABSENT, Control, CounterLayout, Image, MAX_CPUS, Pages, Stat, SumScheme, TOUCHED_CPUS,
 };
 
 use crate::{
-    kernel::{Typed, config, offset, probe},
+    kernel::{Address, Struct, config, load_32, offset},
     state::{control, count},
 };
 
@@ -45,6 +47,24 @@ pub(crate) fn touch(image: *mut Image) {
     }
 }
 
+/// Whether the sum of the image's counters takes in this CPU's share.
+#[inline(always)]
+pub(crate) fn includes_this_cpu(image: *mut Image) -> bool {
+    // SAFETY: a field of the read-only data.
+    if unsafe { config!(scheme) } != SumScheme::Touched as u32 {
+        return true;
+    }
+    // SAFETY: the helper has no preconditions.
+    let cpu = unsafe { bpf_get_smp_processor_id() } & (MAX_CPUS as u32 - 1);
+    // SAFETY: the index is masked to the array's length; `image` is a map value.
+    unsafe {
+        let word = (&raw const (*image).cpu_mask)
+            .cast::<u64>()
+            .add((cpu >> 6) as usize & (MAX_CPUS / 64 - 1));
+        *word & (1 << (cpu & 63)) != 0
+    }
+}
+
 /// The parts of one `percpu_counter`.
 #[derive(Clone, Copy)]
 struct Parts {
@@ -56,7 +76,7 @@ struct Parts {
 /// The verifier allows a load from a typed pointer only at a known offset, so the
 /// member is a compile-time constant here.
 #[inline(always)]
-fn parts_of<const MEMBER: u32>(mm: Typed) -> Parts {
+fn parts_of<const MEMBER: u32, S: Struct>(mm: S) -> Parts {
     // SAFETY: fields of the read-only data.
     unsafe {
         let base = offset!(mm_rss_stat) + MEMBER * offset!(counter_stride);
@@ -80,39 +100,45 @@ fn parts_of<const MEMBER: u32>(mm: Typed) -> Parts {
 }
 
 #[inline(always)]
-fn parts(mm: Typed, member: u32) -> Parts {
+fn parts(mm: impl Struct, member: u32) -> Parts {
     match member {
-        0 => parts_of::<0>(mm),
-        1 => parts_of::<1>(mm),
-        2 => parts_of::<2>(mm),
-        _ => parts_of::<3>(mm),
+        0 => parts_of::<0, _>(mm),
+        1 => parts_of::<1, _>(mm),
+        2 => parts_of::<2, _>(mm),
+        _ => parts_of::<3, _>(mm),
     }
 }
 
 /// The value of `member`, in pages: `count` plus every CPU's share, as
 /// `percpu_counter_sum()` would return it (`lib/percpu_counter.c`, 6.2 and later).
 ///
-/// `all` sums over all CPUs whatever the scheme.
+/// `all` sums over all CPUs whatever the scheme. `member` is asked each time: the verifier
+/// follows each of the four values of one that chooses a counter, and all that comes after
+/// while the number is kept.
 #[inline(always)]
-pub(crate) fn sum(mm: Typed, member: u32, image: *mut Image, all: bool) -> i64 {
+pub(crate) fn sum(mm: impl Struct, member: impl Fn() -> u32, image: *mut Image, all: bool) -> i64 {
     // SAFETY: fields of the read-only data.
-    let (scheme, cpus) = unsafe { (config!(scheme), config!(cpus)) };
-    let before = parts(mm, member);
+    let scheme = unsafe { config!(scheme) };
+    let before = parts(mm, member());
     let mut value = before.count;
     if before.shares != 0 {
-        value += if all || scheme == SumScheme::AllCpus as u32 {
-            all_shares(before.shares, cpus)
+        // What is summed over all CPUs whatever the scheme is seldom summed, and so read in the
+        // way that tells whether it can be.
+        value += if all {
+            all_shares(before.shares, share)
+        } else if scheme == SumScheme::AllCpus as u32 {
+            all_shares(before.shares, quick_share)
         } else {
-            touched_shares(before.shares, image, cpus)
+            touched_shares(before.shares, image)
         };
     }
     // A share that moves into `count` does so under the counter's lock, first added,
     // then subtracted. Neither was under way if the lock was free and `count` is the
     // same as before.
-    if before.lock != 0 || before.count != parts(mm, member).count {
+    if before.lock != 0 || before.count != parts(mm, member()).count {
         count(Stat::Torn);
         // SAFETY: a map value.
-        value = sum_again(unsafe { (*image).mm }, member.into());
+        value = sum_again(unsafe { (*image).mm }, member().into());
     }
     if value < 0 {
         count(Stat::Negative);
@@ -127,41 +153,42 @@ pub(crate) fn sum(mm: Typed, member: u32, image: *mut Image, all: bool) -> i64 {
 #[inline(never)]
 pub(crate) extern "C" fn sum_again(mm: u64, member: u64) -> i64 {
     // SAFETY: fields of the read-only data.
-    let (base, at_lock, at_count, at_shares, cpus) = unsafe {
+    let (counter, at_lock, at_count, at_shares) = unsafe {
         (
-            mm + u64::from(offset!(mm_rss_stat))
-                + (member & 3) * u64::from(offset!(counter_stride)),
+            Address::new(
+                mm + u64::from(offset!(mm_rss_stat))
+                    + (member & 3) * u64::from(offset!(counter_stride)),
+            ),
             offset!(counter_lock),
             offset!(counter_count),
             offset!(counter_counters),
-            config!(cpus),
         )
     };
+    // Once, and not at each reading, so that the verifier follows two ways once.
+    if counter.read::<i64>(at_count).is_none() {
+        count(Stat::ReadFailed);
+        return 0;
+    }
     let mut lowest = i64::MAX;
     let mut last = i64::MIN;
     for _ in 0..TRIES {
-        let lock = probe::<u32>(base, at_lock).unwrap_or(0);
-        let Some(before) = probe::<i64>(base, at_count) else {
-            count(Stat::ReadFailed);
-            return 0;
-        };
+        let lock: u32 = counter.load(at_lock);
+        let before: i64 = counter.load(at_count);
         let mut value = before;
-        if let Some(shares) = probe::<u64>(base, at_shares) {
-            value += all_shares(shares, cpus);
+        if at_shares != ABSENT {
+            value += sum_shares(counter.load(at_shares));
         }
-        let stable = probe::<i64>(base, at_count) == Some(before);
+        let moved = counter.load::<i64>(at_count) ^ before;
         // Whoever reads /proc/PID/status holds the lock too, and moves nothing: two
         // equal sums in a row tell that.
-        if stable && (lock == 0 || value == last) {
+        if moved == 0 && (lock == 0 || value == last) {
             return value;
         }
         last = value;
         // `count` is read first, so a sum across a move lacks pages rather than
         // having them twice. What it lacks, the update that moved them brings: its
         // own event comes right after. The lowest reading can thus not make a peak.
-        if value < lowest {
-            lowest = value;
-        }
+        lowest = min(lowest, value);
     }
     count(Stat::Unverified);
     lowest
@@ -187,67 +214,111 @@ pub(crate) fn may_lack_cpus() -> bool {
 
 /// All four values, over all CPUs.
 #[inline(always)]
-pub(crate) fn sums(mm: Typed, image: *mut Image) -> Pages {
+pub(crate) fn sums(mm: impl Struct, image: *mut Image) -> Pages {
     [
-        sum(mm, 0, image, true),
-        sum(mm, 1, image, true),
-        sum(mm, 2, image, true),
-        sum(mm, 3, image, true),
+        sum(mm, || 0, image, true),
+        sum(mm, || 1, image, true),
+        sum(mm, || 2, image, true),
+        sum(mm, || 3, image, true),
     ]
 }
 
-/// The share of one CPU.
+/// The share of one CPU by a plain load where the kernel allows that. An address that cannot be
+/// read yields 0 and is not counted. A counter has its shares as long as its mm lives, so there is
+/// none; were the addresses wrong, comparisons with /proc and what images leave over would tell.
 #[inline(always)]
-fn share(shares: u64, control: *const Control, cpu: usize) -> i64 {
-    // SAFETY: `cpu` is below MAX_CPUS; `control` is a map value.
-    let offset = unsafe { *(&raw const (*control).cpu_offset).cast::<u64>().add(cpu) };
+fn quick_share(shares: u64, control: *const Control, cpu: usize, failed: &mut i64) -> i64 {
+    // SAFETY: a field of the read-only data.
+    let to = unsafe { config!(share_type) };
+    if to == 0 {
+        return share(shares, control, cpu, failed);
+    }
     if cfg!(feature = "broken-share") && cpu == 1 {
         return 0;
     }
-    let mut share = 0_i32;
-    // SAFETY: the helper checks the source; the destination is on the stack.
-    let failed = unsafe {
-        bpf_probe_read_kernel(
-            (&raw mut share).cast(),
-            4,
-            shares.wrapping_add(offset) as *const _,
-        )
-    };
-    if failed != 0 {
-        count(Stat::ReadFailed);
-    }
-    i64::from(share)
+    let (address, counted) = place(shares, control, cpu);
+    i64::from(load_32(address, to)) & counted
 }
 
+/// Where the share of one CPU is, and a mask of what counts of it: nothing if the CPU does not
+/// exist.
 #[inline(always)]
-fn all_shares(shares: u64, cpus: u32) -> i64 {
+fn place(shares: u64, control: *const Control, cpu: usize) -> (u64, i64) {
+    // SAFETY: `cpu` is below MAX_CPUS; `control` is a map value; fields of the read-only data.
+    let (offset, cpus, real) = unsafe {
+        let offset = *(&raw const (*control).cpu_offset).cast::<u64>().add(cpu);
+        (offset, config!(cpus), config!(real_cpus))
+    };
+    if cpus != real && cpu >= real as usize {
+        return (offset, 0);
+    }
+    (shares.wrapping_add(offset), -1)
+}
+
+/// The share of one CPU; `failed` becomes other than 0 if it could not be read. No branch, so
+/// that the verifier does not follow two ways from each CPU.
+#[inline(always)]
+fn share(shares: u64, control: *const Control, cpu: usize, failed: &mut i64) -> i64 {
+    if cfg!(feature = "broken-share") && cpu == 1 {
+        return 0;
+    }
+    let (address, counted) = place(shares, control, cpu);
+    let mut share = 0_i32;
+    // SAFETY: the helper checks the source; the destination is on the stack.
+    *failed |= unsafe { bpf_probe_read_kernel((&raw mut share).cast(), 4, address as *const _) };
+    i64::from(share) & counted
+}
+
+/// The sum over all CPUs.
+#[inline(always)]
+fn all_shares(shares: u64, share: impl Fn(u64, *const Control, usize, &mut i64) -> i64) -> i64 {
     let Some(control) = control() else { return 0 };
-    let mut sum = 0;
+    // SAFETY: a field of the read-only data.
+    let cpus = unsafe { config!(cpus) } as usize;
+    let (mut sum, mut failed) = (0, 0);
     for cpu in 0..MAX_CPUS {
-        if cpu >= cpus as usize {
+        if cpu >= cpus {
             break;
         }
-        sum += share(shares, control, cpu);
+        sum += share(shares, control, cpu, &mut failed);
+    }
+    if failed != 0 {
+        count(Stat::ReadFailed);
     }
     sum
 }
 
+/// The same as a function of its own for the verifier, like `state::wait_for_lock`: for an
+/// address that it does not take for a pointer.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn sum_shares(shares: u64) -> i64 {
+    if shares == 0 {
+        count(Stat::ReadFailed);
+        return 0;
+    }
+    all_shares(shares, share)
+}
+
 #[inline(always)]
-fn touched_shares(shares: u64, image: *mut Image, cpus: u32) -> i64 {
+fn touched_shares(shares: u64, image: *mut Image) -> i64 {
     let Some(control) = control() else { return 0 };
     // SAFETY: `image` is a map value; indices are below the array's length.
     unsafe {
         let touched = (*image).ncpus as usize;
         if touched > TOUCHED_CPUS {
-            return all_shares(shares, cpus);
+            return all_shares(shares, quick_share);
         }
-        let mut sum = 0;
+        let (mut sum, mut failed) = (0, 0);
         for at in 0..TOUCHED_CPUS {
             if at >= touched {
                 break;
             }
             let cpu = *(&raw const (*image).cpus).cast::<u16>().add(at);
-            sum += share(shares, control, cpu as usize & (MAX_CPUS - 1));
+            sum += quick_share(shares, control, cpu as usize & (MAX_CPUS - 1), &mut failed);
+        }
+        if failed != 0 {
+            count(Stat::ReadFailed);
         }
         sum
     }

@@ -1,12 +1,14 @@
 //! Processes: how one comes into the record, by creation or by registering as root.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use memtrace_ebpf::{COMM_LEN, ImageKind, ImageState, Process, ProcessFlags, Stat, Tree, event};
 
 use crate::{
     accounting, counters, family,
-    kernel::{Typed, offset, probe},
-    life, state,
+    kernel::{Struct as _, Typed, offset, probe},
+    life, segments, state,
 };
 
 /// The process's id in its own PID namespace.
@@ -14,27 +16,28 @@ use crate::{
 fn namespace_tgid(task: Typed) -> u32 {
     // SAFETY: fields of the read-only data.
     unsafe {
-        let pid: u64 = task.load(offset!(task_thread_pid));
-        let level: u32 = probe(pid, offset!(pid_level)).unwrap_or(0);
+        let pid = task.follow(offset!(task_thread_pid));
+        let level: u32 = pid.load(offset!(pid_level));
         let at = u64::from(offset!(pid_numbers))
             + u64::from(level & 31) * u64::from(offset!(upid_stride));
-        probe::<u32>(pid + at, offset!(upid_nr)).unwrap_or(0)
+        probe::<u32>(pid.address() + at, offset!(upid_nr)).unwrap_or(0)
     }
 }
 
 /// `comm` of a task.
 #[inline(always)]
 pub(crate) fn comm(task: Typed) -> [u8; COMM_LEN] {
-    let mut comm = [0_u8; COMM_LEN];
-    // SAFETY: the helper checks the source; the destination has the given length.
+    let mut comm = MaybeUninit::<[u8; COMM_LEN]>::uninit();
+    // SAFETY: the helper checks the source, and fills the destination of the given length,
+    // with zeroes if it fails.
     unsafe {
         bpf_probe_read_kernel(
-            (&raw mut comm).cast(),
+            comm.as_mut_ptr().cast(),
             COMM_LEN as u32,
             (task.address() + u64::from(offset!(task_comm))) as *const _,
         );
+        comm.assume_init()
     }
-    comm
 }
 
 /// A process was created by the current one: its tgid, if it is new to us. Called from
@@ -51,9 +54,11 @@ pub(crate) fn process_created(child: Typed, first_hook: bool) -> Option<u32> {
             child.load::<u32>(offset!(task_pid)),
             child.load::<u32>(offset!(task_tgid)),
             child.follow(offset!(task_mm)),
-            Typed::current().load::<u64>(offset!(task_mm)),
+            Typed::current().follow(offset!(task_mm)).address(),
         )
     };
+    // A mark stays where the program that clears it was skipped; its id begins again here.
+    state::take_exit_seen(pid);
     if pid != tgid {
         if first_hook && let Some(process) = state::process(tgid) {
             // SAFETY: a map value; threads may be created on several CPUs.
@@ -112,6 +117,12 @@ pub(crate) fn process_created(child: Typed, first_hook: bool) -> Option<u32> {
                 (*image).state = ImageState::Active as u32;
                 if let Some(parent) = state::image(own_mm) {
                     family::family_join((*image).mm, (*parent).mm);
+                    if segments::are_on() {
+                        segments::look_again((*image).mm);
+                        if !segments::from_functions() {
+                            segments::segments_forked((*image).mm, (*parent).mm);
+                        }
+                    }
                 }
                 state::unlock(tree, held);
                 image_id = (*image).id;
@@ -238,7 +249,7 @@ pub(crate) fn root_registered(task: Typed) {
     let (tgid, mm, started_at) = unsafe {
         (
             task.load::<u32>(offset!(task_tgid)),
-            task.load::<u64>(offset!(task_mm)),
+            task.follow(offset!(task_mm)).address(),
             task.load::<u64>(offset!(task_start_boottime)),
         )
     };

@@ -1,4 +1,4 @@
-//! Records of the ring buffer. Every record starts with a [`Header`].
+//! Records of the ring buffers. Every record starts with a [`Header`].
 
 use crate::COMM_LEN;
 
@@ -12,6 +12,20 @@ pub const EXIT: u32 = 3;
 pub const IMAGE_END: u32 = 4;
 /// [`Oom`]: the OOM killer chose a process.
 pub const OOM: u32 = 5;
+/// [`ImageWindow`](crate::ImageWindow): what an image held in a stretch of time.
+pub const IMAGE_WINDOW: u32 = 6;
+/// [`TreeWindow`](crate::TreeWindow): the same of the tree.
+pub const TREE_WINDOW: u32 = 7;
+/// [`Change`](crate::Change): one change of one counter.
+pub const CHANGE: u32 = 8;
+/// [`SizesChange`](crate::SizesChange): virtual sizes of an image that changed.
+pub const SIZES_CHANGE: u32 = 9;
+/// [`SegmentsRecord`](crate::SegmentsRecord): segments of an address space that ended.
+pub const SEGMENTS: u32 = 10;
+/// [`SegmentsChange`](crate::SegmentsChange): what the segments of an image hold.
+pub const SEGMENTS_CHANGE: u32 = 11;
+/// [`Call`](crate::Call): a system call that changes mappings, or a major page fault.
+pub const CALL: u32 = 12;
 
 /// How many bytes of a program's path a record holds.
 pub const PATH_LEN: usize = 256;
@@ -22,7 +36,7 @@ pub const ARGS_LEN: usize = 1024;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Header {
-    /// [`FORK`] to [`OOM`].
+    /// [`FORK`] to [`CALL`].
     pub kind: u32,
     /// Index of the tree.
     pub tree: u32,

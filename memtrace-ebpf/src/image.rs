@@ -1,6 +1,6 @@
 //! An image: one address space (`mm_struct`) from its birth to its end.
 
-use crate::{Pages, TOUCHED_CPUS, event::Header};
+use crate::{ImageWindow, Pages, SIZES, TOUCHED_CPUS, event::Header};
 
 /// Where an image is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,12 +78,14 @@ pub enum VmField {
     PageTables = 4,
     /// `VmLck`. Pages.
     Locked = 5,
+    /// `VmPin`. Pages.
+    Pinned = 6,
 }
 
 /// Number of [`VmField`]s.
-pub const VM_FIELDS: usize = 6;
+pub const VM_FIELDS: usize = 7;
 
-/// Index into [`Image::vm_integral`]: virtual sizes whose mean is kept.
+/// Index into [`Image::vm_cur`] and [`Image::vm_integral`]: the whole size, then each [`VmField`] in its unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum VmMean {
@@ -93,10 +95,23 @@ pub enum VmMean {
     Data = 1,
     /// `VmStk`, `mm->stack_vm`.
     Stack = 2,
+    /// `VmExe` + `VmLib`, `mm->exec_vm`.
+    Exec = 3,
+    /// `brk - start_brk`, bytes.
+    Heap = 4,
+    /// `VmPTE`, `mm->pgtables_bytes`.
+    PageTables = 5,
+    /// `VmLck`, `mm->locked_vm`.
+    Locked = 6,
+    /// `VmPin`, `mm->pinned_vm`.
+    Pinned = 7,
 }
 
 /// Number of [`VmMean`]s.
-pub const VM_MEANS: usize = 3;
+pub const VM_MEANS: usize = 8;
+
+const _: () = assert!(VM_MEANS == VM_FIELDS + 1);
+const _: () = assert!(VmMean::Pinned as usize == VmField::Pinned as usize + 1);
 
 /// The state of one image; a map value while it lives, and the record
 /// [`event::IMAGE_END`](crate::event::IMAGE_END) when it ends.
@@ -150,7 +165,7 @@ pub struct Image {
     pub events: u64,
     /// Peaks of virtual sizes, by [`VmField`].
     pub vm_peak: [u64; VM_FIELDS],
-    /// Virtual sizes when last seen, by [`VmMean`], pages.
+    /// Virtual sizes when last seen, by [`VmMean`].
     pub vm_cur: [u64; VM_MEANS],
     /// Their time integrals.
     pub vm_integral: [Integral; VM_MEANS],
@@ -200,6 +215,11 @@ pub struct Image {
     /// Why the record was sent: 1 the last user left and all counters are 0,
     /// 2 `exit_mmap`, 3 read from the map while alive.
     pub end_reason: u32,
+    /// Virtual sizes when last seen, by [`Size`](crate::Size); kept only for a timeline.
+    pub sizes: [u64; SIZES],
+    /// The timeline's open window, if one is: the image's last, when it has ended. Where
+    /// each change is sent, what was sent last; no window is open then.
+    pub window: ImageWindow,
 }
 
 const _: () = assert!(size_of::<Image>().is_multiple_of(8));

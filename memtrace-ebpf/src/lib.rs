@@ -3,8 +3,9 @@
 //!
 //! * [`Offsets`] and [`Config`]: read-only data that userspace sets before load.
 //! * [`Image`], [`Process`], [`Tree`]: map values, the exact state kept in the kernel.
-//! * [`event`]: records of the ring buffer. They only tell the story (who was
-//!   born, what was executed, what ended); peaks never depend on them.
+//! * [`event`]: records of the ring buffers. They only tell the story (who was
+//!   born, what was executed, what ended, and in a ring of their own what memory was at
+//!   every moment); peaks never depend on them.
 //! * [`Stat`]: one counter for every way in which a program can lose something.
 //!
 //! All types are `#[repr(C)]` without padding, so that they can be read as
@@ -13,19 +14,33 @@
 //! of `CLOCK_BOOTTIME`, unless a name says otherwise.
 #![no_std]
 
+mod call;
 mod config;
 pub mod event;
 mod image;
 mod process;
+mod segment;
 mod stat;
+mod timeline;
 mod tree;
 
+/// Stands in the object for a call of the kernel's `bpf_preempt_disable()`: the number of a
+/// helper that no kernel has. Userspace replaces the instruction before load.
+pub const PREEMPT_DISABLE: u32 = 0x7d00_0001;
+/// The same for `bpf_preempt_enable()`.
+pub const PREEMPT_ENABLE: u32 = 0x7d00_0002;
+/// The same for `bpf_rdonly_cast()`.
+pub const RDONLY_CAST: u32 = 0x7d00_0003;
+
+pub use call::{Call, CallKind};
 pub use config::{
-    ABSENT, Config, CounterLayout, MAX_CPUS, Offsets, PID_LIMIT, SumScheme, TOUCHED_CPUS,
+    ABSENT, Config, CounterLayout, MAX_CPUS, Offsets, PID_LIMIT, SumScheme, TOUCHED_CPUS, Timeline,
 };
 pub use image::{Image, ImageKind, ImageState, Integral, VM_FIELDS, VM_MEANS, VmField, VmMean};
 pub use process::{Process, ProcessFlags};
+pub use segment::{SEGMENTS, Segment, SegmentHooks, SegmentsChange, SegmentsRecord};
 pub use stat::Stat;
+pub use timeline::{Change, ChangeKind, ImageWindow, SIZES, Size, SizesChange, TreeWindow};
 pub use tree::{Control, EPOCHS, Tree};
 
 /// `NR_MM_COUNTERS` of the kernel (`include/linux/mm_types_task.h`).

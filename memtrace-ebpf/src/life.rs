@@ -6,18 +6,20 @@ use memtrace_ebpf::{
 
 use crate::{
     accounting::{self, Update},
-    counters, family,
-    kernel::{Typed, as_number, config, offset, probe},
-    state,
+    counters, envelope, family,
+    kernel::{Address, Struct, Typed, as_number, config, offset, probe},
+    segments, state,
 };
 
 /// The image of `mm`, made now if it is new and belongs to a tracked process.
 #[inline(always)]
 pub(crate) fn image_of(mm: Typed) -> Option<*mut Image> {
-    match state::image(mm.address()) {
-        Some(image) => Some(image),
-        None => adopt(mm),
-    }
+    let known = if state::may_be_image(mm.address()) {
+        state::image(mm.address())
+    } else {
+        None
+    };
+    known.or_else(|| adopt(mm))
 }
 
 /// Finds out whether an unknown mm belongs to a tracked process, and if so makes
@@ -41,7 +43,7 @@ fn adopt(mm: Typed) -> Option<*mut Image> {
         return None;
     }
     let current = Typed::current();
-    if current.load::<u64>(at_mm) == mm.address() {
+    if current.follow(at_mm).address() == mm.address() {
         // In use by a tracked process: its birth was missed, or this is the
         // root's image from before its exec, which is memtrace's own.
         let process = state::process(tgid)?;
@@ -70,7 +72,7 @@ fn adopt(mm: Typed) -> Option<*mut Image> {
     // tgid, and copy_mm() sets the child's mm only when it is complete.
     // SAFETY: fields of the read-only data.
     let owner_tgid = unsafe { owner.load::<u32>(offset!(task_tgid)) };
-    if owner.load::<u64>(at_mm) == 0 && owner_tgid == tgid {
+    if owner.follow(at_mm).address() == 0 && owner_tgid == tgid {
         return create(mm, tgid, ImageKind::Fork);
     }
     None
@@ -78,14 +80,14 @@ fn adopt(mm: Typed) -> Option<*mut Image> {
 
 /// Makes the image of `mm`, with nothing counted in it yet.
 #[inline(always)]
-pub(crate) fn create(mm: Typed, tgid: u32, kind: ImageKind) -> Option<*mut Image> {
-    create_image(as_number(mm.pointer())?, tgid.into(), kind as u64);
+pub(crate) fn create(mm: impl Struct, tgid: u32, kind: ImageKind) -> Option<*mut Image> {
+    create_image(as_number(mm.address())?, tgid.into(), kind as u64);
     state::image(mm.address())
 }
 
 /// The same for an image whose birth was missed.
 #[inline(always)]
-pub(crate) fn create_late(mm: Typed, tgid: u32, kind: ImageKind) -> Option<*mut Image> {
+pub(crate) fn create_late(mm: impl Struct, tgid: u32, kind: ImageKind) -> Option<*mut Image> {
     let image = create(mm, tgid, kind)?;
     state::count(Stat::Healed);
     Some(image)
@@ -104,7 +106,9 @@ pub(crate) extern "C" fn create_image(mm: u64, tgid: u64, kind: u64) -> u64 {
     if kind == ImageKind::Fork as u64 {
         stage = ImageState::Forking;
         // SAFETY: a field of the read-only data.
-        let parent = Typed::current().load::<u64>(unsafe { offset!(task_mm) });
+        let parent = Typed::current()
+            .follow(unsafe { offset!(task_mm) })
+            .address();
         if let Some(parent) = state::image(parent) {
             // SAFETY: a map value.
             parent_id = unsafe { (*parent).id };
@@ -133,12 +137,10 @@ pub(crate) extern "C" fn create_image(mm: u64, tgid: u64, kind: u64) -> u64 {
     1
 }
 
-/// Books the present value of one member. `same_member` is the member too, read again:
-/// the verifier follows each of the four values of the one that chooses the counter, and
-/// must not go on doing so with all that comes after.
+/// Books the present value of one member, for which see [`counters::sum`].
 #[inline(always)]
-pub(crate) fn update(mm: Typed, member: u32, same_member: u32, image: *mut Image) {
-    update_with(mm, same_member, image, |_| {
+pub(crate) fn update(mm: Typed, member: impl Fn() -> u32, image: *mut Image) {
+    update_with(mm, member(), image, |_| {
         counters::touch(image);
         counters::sum(mm, member, image, false)
     });
@@ -169,7 +171,7 @@ pub(crate) fn update_with(
         let before = (&raw const (*image).cur)
             .cast::<i64>()
             .add((member & 3) as usize);
-        prepare(mm, image, tree, ending, value > *before, at);
+        prepare(mm, image, ending, value > *before, at);
         let ended = complete(
             image,
             tree,
@@ -194,7 +196,7 @@ pub(crate) fn update_with(
 /// Both must point at map values.
 #[inline(always)]
 pub(crate) unsafe fn book_value(
-    mm: Typed,
+    mm: impl Struct,
     image: *mut Image,
     tree: *mut memtrace_ebpf::Tree,
     member: u32,
@@ -210,14 +212,16 @@ pub(crate) unsafe fn book_value(
     };
     // SAFETY: as the caller vouches.
     unsafe {
-        prepare(mm, image, tree, false, increases, at);
+        // The caller's stack has no room for looking at them.
+        accounting::note_sizes_of((*image).mm, at);
+        prepare_living(mm, image, increases, at);
         accounting::book(image, tree, &update);
     }
 }
 
 /// Has the last user of the address space left?
 #[inline(always)]
-pub(crate) fn is_ending(mm: Typed) -> bool {
+pub(crate) fn is_ending(mm: impl Struct) -> bool {
     // SAFETY: a field of the read-only data.
     mm.load::<i32>(unsafe { offset!(mm_users) }) == 0
 }
@@ -229,9 +233,8 @@ pub(crate) fn is_ending(mm: Typed) -> bool {
 /// Both must point at map values; call under the tree's lock.
 #[inline(always)]
 pub(crate) unsafe fn prepare(
-    mm: Typed,
+    mm: impl Struct,
     image: *mut Image,
-    tree: *mut memtrace_ebpf::Tree,
     ending: bool,
     increases: bool,
     at: u64,
@@ -240,17 +243,30 @@ pub(crate) unsafe fn prepare(
     unsafe {
         if !ending {
             accounting::note_sizes(image, mm, at);
-            if family::has_relatives(image) {
-                family::family_before_update((*image).mm, increases.into(), at);
-            }
-            activate(mm, image, tree, at);
+            prepare_living(mm, image, increases, at);
         } else if (*image).end_reason == 0 {
-            begin_end(mm, image, at);
+            begin_end((*image).mm, at);
         }
     }
 }
 
-/// Books the value, and ends the image if that was its last page: true then.
+/// [`prepare`] without the sizes, while the address space has users.
+///
+/// # Safety
+///
+/// As for [`prepare`].
+#[inline(always)]
+unsafe fn prepare_living(mm: impl Struct, image: *mut Image, increases: bool, at: u64) {
+    // SAFETY: as the caller vouches.
+    unsafe {
+        if family::has_relatives(image) {
+            family::family_before_update((*image).mm, increases.into(), at);
+        }
+        activate(mm, image, at);
+    }
+}
+
+/// Books the value, and ends the image if that was its last page and images end so: true then.
 ///
 /// # Safety
 ///
@@ -264,7 +280,7 @@ pub(crate) unsafe fn complete(
     // SAFETY: as the caller vouches.
     unsafe {
         accounting::book(image, tree, update);
-        let ended = update.ending && is_empty(image);
+        let ended = config!(ends_at_exit_mmap) == 0 && update.ending && is_empty(image);
         if ended {
             finish_image((*image).mm, update.at, event_reason::ALL_ZERO);
         }
@@ -293,33 +309,40 @@ pub(crate) mod event_reason {
 /// A new program's image counts from its first update as the task's own
 /// (`exec_mmap()` has switched to it), a copied one from its first page.
 #[inline(always)]
-unsafe fn activate(mm: Typed, image: *mut Image, tree: *mut memtrace_ebpf::Tree, at: u64) {
+unsafe fn activate(mm: impl Struct, image: *mut Image, at: u64) {
     // SAFETY: map values, see the caller.
     unsafe {
         if (*image).state != ImageState::Execing as u32 {
             return;
         }
-        if Typed::current().load::<u64>(offset!(task_mm)) == mm.address() {
-            accounting::enter_tree(image, tree, at);
+        if Typed::current().follow(offset!(task_mm)).address() == mm.address() {
+            accounting::enter_tree((*image).mm, at);
         }
     }
 }
 
 /// The first update after the last user left: everything is still as it was in
-/// life but for the pages of this update.
-#[inline(always)]
-unsafe fn begin_end(mm: Typed, image: *mut Image, at: u64) {
-    // SAFETY: map values, see the caller.
+/// life but for the pages of this update. Once per image, so it may look the image up again:
+/// a function of its own for the verifier, like `state::wait_for_lock`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn begin_end(mm: u64, at: u64) -> u64 {
+    let Some(image) = state::image(mm) else {
+        return 0;
+    };
+    let fields = Address::new(mm);
+    // SAFETY: a map value.
     unsafe {
         (*image).end_reason = event_reason::BEGUN;
-        accounting::note_sizes(image, mm, at);
-        note_text(mm, image);
-        note_hiwater(mm, image);
+        accounting::note_sizes(image, fields, at);
+        note_text(fields, image);
+        note_hiwater(fields, image);
         if family::has_relatives(image) {
-            family::family_before_update((*image).mm, 0, at);
-            family::family_before_end((*image).mm, at);
+            family::family_before_update(mm, 0, at);
+            family::family_before_end(mm, at);
         }
     }
+    0
 }
 
 /// What the kernel takes for the image's peak RSS: `get_mm_hiwater_rss()`, with
@@ -329,7 +352,7 @@ unsafe fn begin_end(mm: Typed, image: *mut Image, at: u64) {
 ///
 /// `image` must point at a map value.
 #[inline(always)]
-pub(crate) unsafe fn note_hiwater(mm: Typed, image: *mut Image) {
+pub(crate) unsafe fn note_hiwater(mm: impl Struct, image: *mut Image) {
     // SAFETY: `image` as the caller vouches; fields of the read-only data.
     unsafe {
         if config!(layout) == CounterLayout::Classic as u32 {
@@ -363,7 +386,7 @@ pub(crate) unsafe fn note_hiwater(mm: Typed, image: *mut Image) {
 ///
 /// `image` must point at a map value.
 #[inline(always)]
-pub(crate) unsafe fn note_text(mm: Typed, image: *mut Image) {
+pub(crate) unsafe fn note_text(mm: impl Struct, image: *mut Image) {
     // SAFETY: `image` as the caller vouches; fields of the read-only data.
     unsafe {
         let start: u64 = mm.load(offset!(mm_start_code));
@@ -386,11 +409,17 @@ pub(crate) extern "C" fn finish_image(mm: u64, at: u64, reason: u64) -> u64 {
     // SAFETY: a map value.
     unsafe {
         accounting::integrate_all(image, at);
+        if segments::are_on() {
+            segments::segments_end(mm, at);
+        }
         if (*image).held_rss_swap > (*image).peak_rss_swap {
             (*image).peak_rss_swap = (*image).held_rss_swap;
         }
         if family::has_relatives(image) {
             family::family_leave(mm);
+            if let Some(tree) = state::tree((*image).tree) {
+                envelope::shared_changed(tree, (*image).tree, at);
+            }
         }
         let mut residual = 0;
         for member in 0..MEMBERS {

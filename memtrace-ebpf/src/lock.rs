@@ -24,15 +24,15 @@ mod fetching {
         unsafe { atomic::replace(at, 0, 1) }
     }
 
-    /// Gives the lock back.
+    /// Gives the lock back if `held` is 1, does nothing if it is 0.
     ///
     /// # Safety
     ///
     /// As for [`take`].
     #[inline(always)]
-    pub(crate) unsafe fn give(at: *mut u64) {
+    pub(crate) unsafe fn give(at: *mut u64, held: u64) {
         // SAFETY: the caller vouches for the pointer.
-        unsafe { atomic::swap(at, 0) };
+        unsafe { atomic::add(at, held.wrapping_neg()) };
     }
 
     /// Counts the word at `at` up by one; no two calls return the same.
@@ -74,7 +74,10 @@ mod plain {
 
     /// As in `fetching`.
     #[inline(always)]
-    pub(crate) unsafe fn give(at: *mut u64) {
+    pub(crate) unsafe fn give(at: *mut u64, held: u64) {
+        if held == 0 {
+            return;
+        }
         // SAFETY: the caller vouches for the pointer.
         unsafe { core::ptr::write_volatile(at, 0) };
         if LOCKS.remove(TREE).is_err() {

@@ -1,14 +1,18 @@
 //! memtrace's BPF programs.
 //!
 //! `kernel` reads kernel memory, `state` holds the maps, `atomic` wraps the
-//! atomics, `lock` what else needs them, `counters` sums the kernel's counters, `caches` adds what
+//! atomics, `lock` what else needs them, `preempt` keeps programs from being interrupted, `counters` sums the kernel's counters, `caches` adds what
 //! threads hold back on old kernels, `accounting` books a value to
-//! an image and its tree, `family` follows which fork images still share pages,
-//! `life` makes, updates and ends images, `creation` takes in processes, and
-//! `programs` has one file per hook family that ties an event of the kernel to those.
+//! an image and its tree, `envelope` keeps or sends the timeline, `family` follows which fork images still share pages, `segments` books changes to what pages are for,
+//! `life` makes, updates and ends images, `creation` takes in processes, `words` clears and
+//! copies what is too small for a loop, and `programs` has one file per hook family that ties an event of the kernel to those.
 #![no_std]
 #![no_main]
 #![feature(core_intrinsics)]
+#![cfg_attr(
+    all(target_arch = "bpf", not(feature = "plain")),
+    feature(asm_experimental_arch)
+)]
 #![expect(
     internal_features,
     reason = "core::sync::atomic has no fetching atomics for the BPF target"
@@ -19,12 +23,16 @@ mod atomic;
 mod caches;
 mod counters;
 mod creation;
+mod envelope;
 mod family;
 mod kernel;
 mod life;
 mod lock;
+mod preempt;
 mod programs;
+mod segments;
 mod state;
+mod words;
 
 /// "Dual MIT/GPL": the kernel lets only GPL-compatible programs read its structs.
 #[unsafe(link_section = "license")]

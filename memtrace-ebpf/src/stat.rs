@@ -25,8 +25,6 @@ macro_rules! stats {
 }
 
 stats! {
-    /// Counter updates booked to an image.
-    Events = "counter updates booked",
     /// Records that found the ring buffer full.
     RingFull = "records lost, ring buffer full",
     /// Images that found the image map full.
@@ -55,4 +53,10 @@ stats! {
     CacheOverlap = "flushes of thread caches that overlapped",
     /// An update that was not ordered by the tree's lock.
     Unlocked = "updates without the tree's lock",
+    /// Records of the timeline that found its ring buffer full. Peaks do not depend on them.
+    TimelineFull = "timeline records lost, ring buffer full",
+    /// A further program on an event had none to go on in.
+    NotContinued = "programs that could not go on",
+    /// Images for whose segments there was no room.
+    SegmentsFull = "images without segments, segment map full",
 }

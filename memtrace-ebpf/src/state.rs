@@ -4,17 +4,26 @@ use aya_ebpf::{
     btf_maps::{Array, HashMap, PerCpuArray, RingBuf},
     helpers::{
         bpf_get_current_pid_tgid,
-        generated::{bpf_ktime_get_boot_ns, bpf_probe_read_kernel},
+        generated::{bpf_ktime_get_boot_ns, bpf_probe_read_kernel, bpf_ringbuf_query},
     },
     macros::btf_map,
 };
 use memtrace_ebpf::{Control, Image, MEMBERS, PID_LIMIT, Process, Stat, Tree};
 
-use crate::{atomic, lock};
+#[cfg(not(feature = "plain"))]
+use crate::kernel::lower_half;
+use crate::{atomic, kernel::config, lock, words};
 
 /// Images by the address of their `mm_struct`. Userspace sets the size.
 #[btf_map]
 static IMAGES: HashMap<u64, Image, 16384> = HashMap::new();
+
+/// How many images' addresses have each hash: that of nearly every address space that is not
+/// followed is nobody's, and one load tells.
+#[btf_map]
+static HASHES: Array<u64, { 1 << HASH_BITS }> = Array::new();
+
+const HASH_BITS: u32 = 14;
 
 /// Live processes by tgid.
 #[btf_map]
@@ -37,6 +46,11 @@ static STATS: PerCpuArray<u64, { Stat::ALL.len() }> = PerCpuArray::new();
 /// Records for userspace. Userspace sets the size.
 #[btf_map]
 static EVENTS: RingBuf<u64, 8388608> = RingBuf::new();
+
+/// Records of the timeline, apart from the others: however many there are, they cannot
+/// take the room of those that tell of lives. Userspace sets the size.
+#[btf_map]
+static TIMELINE: RingBuf<u64, 4096> = RingBuf::new();
 
 /// A per-CPU value whose addresses reveal the per-CPU offsets.
 #[btf_map]
@@ -106,6 +120,35 @@ pub(crate) fn image(mm: u64) -> Option<*mut Image> {
     IMAGES.get_ptr_mut(mm)
 }
 
+/// The upper bits of a product (Knuth, multiplicative hashing) with the lower half of the address.
+#[cfg(not(feature = "plain"))]
+#[inline(always)]
+fn hash(mm: u64) -> u32 {
+    lower_half(mm).wrapping_mul(0x9e37_79b1) >> (32 - HASH_BITS)
+}
+
+/// Where instructions have no halves of registers nothing is told by the address.
+#[cfg(feature = "plain")]
+#[inline(always)]
+fn hash(_: u64) -> u32 {
+    0
+}
+
+/// Whether there may be an image of `mm`.
+#[inline(always)]
+pub(crate) fn may_be_image(mm: u64) -> bool {
+    HASHES.get(hash(mm)).is_none_or(|images| *images != 0)
+}
+
+/// Counts an image that comes or goes.
+#[inline(always)]
+fn count_hash(mm: u64, by: u64) {
+    if let Some(images) = HASHES.get_ptr_mut(hash(mm)) {
+        // SAFETY: a map value of eight bytes.
+        unsafe { atomic::add(images, by) };
+    }
+}
+
 /// Puts a blank image for `mm` into the map.
 #[inline(always)]
 pub(crate) fn insert_image(mm: u64) -> Option<*mut Image> {
@@ -113,7 +156,13 @@ pub(crate) fn insert_image(mm: u64) -> Option<*mut Image> {
     const E2BIG: i32 = -7;
     const EEXIST: i32 = -17;
     let blank = BLANK.get(0)?;
-    match IMAGES.insert(mm, blank, BPF_NOEXIST) {
+    // First: what is told must not lack an image that is there.
+    count_hash(mm, 1);
+    let inserted = IMAGES.insert(mm, blank, BPF_NOEXIST);
+    if inserted.is_err() {
+        count_hash(mm, 1_u64.wrapping_neg());
+    }
+    match inserted {
         Ok(()) | Err(EEXIST) => image(mm),
         Err(E2BIG) => {
             refuse_image(mm);
@@ -161,10 +210,10 @@ const ENOENT: i32 = -2;
 
 #[inline(always)]
 pub(crate) fn remove_image(mm: u64) {
-    if let Err(error) = IMAGES.remove(mm)
-        && error != ENOENT
-    {
-        count(Stat::MapBusy);
+    match IMAGES.remove(mm) {
+        Ok(()) => count_hash(mm, 1_u64.wrapping_neg()),
+        Err(ENOENT) => {}
+        Err(_) => count(Stat::MapBusy),
     }
 }
 
@@ -225,7 +274,7 @@ pub(crate) fn cache(tid: u32, mm: u64) -> Option<*mut Cache> {
             if (*cache).mm != mm {
                 // The thread has executed another program; it flushed its cache before.
                 (*cache).mm = mm;
-                (*cache).count = [0; MEMBERS];
+                words::clear(&raw mut (*cache).count);
                 (*cache).execing = 0;
             }
         }
@@ -267,21 +316,66 @@ pub(crate) fn is_tracked(tgid: u32) -> bool {
 
 #[inline(always)]
 pub(crate) fn set_tracked(tgid: u32, tracked: bool) {
-    let Some(word) = TRACKED.get_ptr_mut(tgid >> 6) else {
-        count(Stat::ProcessesFull);
-        return;
-    };
-    let bit = 1_u64 << (tgid & 63);
-    // Added or subtracted rather than or-ed, because only xadd has an old-kernel
-    // encoding; the bit's own process is the only one that changes it.
-    // SAFETY: `word` points at a map value.
-    unsafe {
-        let set = core::ptr::read_volatile(word) & bit != 0;
-        if tracked && !set {
-            atomic::add(word, bit);
-        } else if !tracked && set {
-            atomic::add(word, bit.wrapping_neg());
-        }
+    match TRACKED.get_ptr_mut(tgid >> 6) {
+        // SAFETY: a map value; the process itself is the only one that changes its bit.
+        Some(word) => unsafe {
+            change_bit(word, tgid, tracked);
+        },
+        None => count(Stat::ProcessesFull),
+    }
+}
+
+/// Sets or clears the bit of `id` in its word; true if it was not so before.
+///
+/// # Safety
+///
+/// `word` must point at a map value, and nobody else may change the same bit.
+#[inline(always)]
+unsafe fn change_bit(word: *mut u64, id: u32, set: bool) -> bool {
+    let bit = 1_u64 << (id & 63);
+    // SAFETY: as the caller vouches.
+    let was = unsafe { core::ptr::read_volatile(word) } & bit != 0;
+    if was == set {
+        return false;
+    }
+    // Added or subtracted rather than or-ed, because only xadd has an old-kernel encoding.
+    let change = if set { bit } else { bit.wrapping_neg() };
+    // SAFETY: as the caller vouches.
+    unsafe { atomic::add(word, change) };
+    true
+}
+
+/// One bit per thread id: a program on `sched_process_exit` has seen it end, and the last
+/// one has not looked yet. Userspace sets the size where there are several; elsewhere
+/// there is room for almost none.
+#[btf_map]
+static EXITING: Array<u64, 1> = Array::new();
+
+/// A program has seen this thread end.
+#[inline(always)]
+pub(crate) fn set_exit_seen(tid: u32) {
+    if let Some(word) = EXITING.get_ptr_mut(tid >> 6) {
+        // SAFETY: a map value; only the thread itself changes its bit, or, before it first
+        // runs, its creator.
+        unsafe { change_bit(word, tid, true) };
+    }
+}
+
+/// Has one?
+#[inline(always)]
+pub(crate) fn is_exit_seen(tid: u32) -> bool {
+    EXITING
+        .get(tid >> 6)
+        .is_some_and(|word| word & (1 << (tid & 63)) != 0)
+}
+
+/// The same, and clears the mark.
+#[inline(always)]
+pub(crate) fn take_exit_seen(tid: u32) -> bool {
+    match EXITING.get_ptr_mut(tid >> 6) {
+        // SAFETY: as in `set_exit_seen`.
+        Some(word) => unsafe { change_bit(word, tid, false) },
+        None => false,
     }
 }
 
@@ -300,11 +394,57 @@ pub(crate) fn offset_probe() -> &'static PerCpuArray<u64, 1> {
     &OFFSET_PROBE
 }
 
+/// How to tell userspace of a record: not at all until a quarter of the ring is full.
+/// Waking it for each would cost more than the record, and the one that is woken preempts
+/// the process whose program wakes it, just where that can make the kernel skip the next
+/// program (see `preempt`).
+#[inline(always)]
+fn wake_flags() -> u64 {
+    const BPF_RB_NO_WAKEUP: u64 = 1;
+    const BPF_RB_FORCE_WAKEUP: u64 = 2;
+    const BPF_RB_AVAIL_DATA: u64 = 0;
+    const BPF_RB_RING_SIZE: u64 = 1;
+    let ring = core::ptr::from_ref(&EVENTS).cast_mut();
+    // SAFETY: the map outlives the calls.
+    let (waiting, size) = unsafe {
+        (
+            bpf_ringbuf_query(ring.cast(), BPF_RB_AVAIL_DATA),
+            bpf_ringbuf_query(ring.cast(), BPF_RB_RING_SIZE),
+        )
+    };
+    if waiting > size / 4 {
+        BPF_RB_FORCE_WAKEUP
+    } else {
+        BPF_RB_NO_WAKEUP
+    }
+}
+
 /// Sends `record`, counting it if the ring is full.
 #[inline(always)]
 pub(crate) fn send<T>(record: &T) {
-    if EVENTS.output_untyped::<T>(record, 0).is_err() {
+    if EVENTS.output_untyped::<T>(record, wake_flags()).is_err() {
         count(Stat::RingFull);
+    }
+}
+
+/// Sends a record of the timeline, counting it if the ring is full. Userspace looks at
+/// this ring now and then, and is only woken when much waits there.
+#[inline(always)]
+pub(crate) fn send_to_timeline<T>(record: &T) {
+    const BPF_RB_NO_WAKEUP: u64 = 1;
+    const BPF_RB_FORCE_WAKEUP: u64 = 2;
+    const BPF_RB_AVAIL_DATA: u64 = 0;
+    let ring = core::ptr::from_ref(&TIMELINE).cast_mut().cast();
+    // SAFETY: the map outlives the call; a field of the read-only data.
+    let much =
+        unsafe { bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) > u64::from(config!(timeline_wake)) };
+    let flags = if much {
+        BPF_RB_FORCE_WAKEUP
+    } else {
+        BPF_RB_NO_WAKEUP
+    };
+    if TIMELINE.output_untyped::<T>(record, flags).is_err() {
+        count(Stat::TimelineFull);
     }
 }
 
@@ -314,9 +454,23 @@ pub(crate) fn send_in_place<T: 'static>(fill: impl FnOnce(*mut T)) {
     match EVENTS.reserve_untyped::<T>(0) {
         Some(mut entry) => {
             fill(entry.as_mut_ptr());
-            entry.submit(0);
+            entry.submit(wake_flags());
         }
         None => count(Stat::RingFull),
+    }
+}
+
+/// The same for the timeline's ring, which is looked at now and then.
+#[inline(always)]
+pub(crate) fn send_to_timeline_in_place<T: 'static>(fill: impl FnOnce(*mut T)) {
+    const BPF_RB_NO_WAKEUP: u64 = 1;
+    match TIMELINE.reserve_untyped::<T>(0) {
+        Some(mut entry) => {
+            fill(entry.as_mut_ptr());
+            // A window or a change of a counter is sent with it, and wakes where that is due.
+            entry.submit(BPF_RB_NO_WAKEUP);
+        }
+        None => count(Stat::TimelineFull),
     }
 }
 
@@ -332,9 +486,12 @@ pub(crate) fn next_image_id() -> u64 {
 
 /// How often to try for the lock: first with little time between, as a holder needs
 /// less than a microsecond, then with much, for one whose virtual CPU is not running.
-/// Every iteration costs the verifier a branch to remember, so they are few.
-const SHORT_WAITS: u32 = 24;
-const LONG_WAITS: u32 = 32;
+/// In rounds, each of which is a function of its own for the verifier.
+const SHORT_ROUNDS: u32 = 6;
+const LONG_ROUNDS: u32 = 8;
+
+/// How often to try in one round.
+const TRIES: u32 = 4;
 
 /// Reads of the clock in a short wait, about a tenth of a microsecond together.
 const SHORT_PAUSE: u32 = 4;
@@ -356,18 +513,25 @@ const IDLE_LEN: usize = 1024 * 1024;
 /// goes on without it, and the result is not exact: totals stay right, but of two
 /// updates at once one can overwrite the other's peak.
 #[inline(always)]
-pub(crate) fn lock(tree: *mut Tree) -> bool {
+pub(crate) fn lock(tree: *mut Tree) -> Held {
     // SAFETY: `tree` points at a map value.
-    unsafe { lock::take(&raw mut (*tree).lock) || wait_for_lock(0) != 0 }
+    if unsafe { lock::take(&raw mut (*tree).lock) } {
+        return Held(1);
+    }
+    Held(wait_for_lock(0))
 }
+
+/// Whether the tree's lock is held: 1, or 0 if it was given up. A number, so that [`unlock`]
+/// need not ask: where the end of a program depends on how it began, the verifier follows all
+/// that lies between once for each beginning.
+#[must_use]
+pub(crate) struct Held(u64);
 
 /// Returns the tree's lock, if it was held.
 #[inline(always)]
-pub(crate) fn unlock(tree: *mut Tree, held: bool) {
-    if held {
-        // SAFETY: `tree` points at a map value.
-        unsafe { lock::give(&raw mut (*tree).lock) };
-    }
+pub(crate) fn unlock(tree: *mut Tree, Held(held): Held) {
+    // SAFETY: `tree` points at a map value.
+    unsafe { lock::give(&raw mut (*tree).lock, held) };
 }
 
 /// Waits for the lock of the tree at `index`; 1 if it was taken.
@@ -377,10 +541,32 @@ pub(crate) fn unlock(tree: *mut Tree, held: bool) {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn wait_for_lock(index: u64) -> u64 {
+    for _ in 0..SHORT_ROUNDS {
+        if wait_short(index) != 0 {
+            return 1;
+        }
+    }
+    for _ in 0..LONG_ROUNDS {
+        if wait_long(index) != 0 {
+            return 1;
+        }
+    }
+    count(Stat::Unlocked);
+    if let Some(tree) = tree(index as u32) {
+        // SAFETY: `tree` points at a map value.
+        unsafe { atomic::add(&raw mut (*tree).unlocked, 1) };
+    }
+    0
+}
+
+/// One round of [`wait_for_lock`] with little time between tries.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn wait_short(index: u64) -> u64 {
     let Some(tree) = tree(index as u32) else {
         return 0;
     };
-    for _ in 0..SHORT_WAITS {
+    for _ in 0..TRIES {
         for _ in 0..SHORT_PAUSE {
             now();
         }
@@ -389,10 +575,17 @@ pub(crate) extern "C" fn wait_for_lock(index: u64) -> u64 {
             return 1;
         }
     }
-    let Some(idle) = IDLE.get_ptr_mut(0) else {
+    0
+}
+
+/// One round of [`wait_for_lock`] with much time between tries.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn wait_long(index: u64) -> u64 {
+    let (Some(tree), Some(idle)) = (tree(index as u32), IDLE.get_ptr_mut(0)) else {
         return 0;
     };
-    for _ in 0..LONG_WAITS {
+    for _ in 0..TRIES {
         for _ in 0..LONG_PAUSE {
             // SAFETY: source and destination are a map value of this length.
             unsafe { bpf_probe_read_kernel(idle.cast(), IDLE_LEN as u32, idle.cast()) };
@@ -402,8 +595,5 @@ pub(crate) extern "C" fn wait_for_lock(index: u64) -> u64 {
             return 1;
         }
     }
-    count(Stat::Unlocked);
-    // SAFETY: `tree` points at a map value.
-    unsafe { atomic::add(&raw mut (*tree).unlocked, 1) };
     0
 }

@@ -1,6 +1,6 @@
 //! A tree: a root process and everything it or its descendants create.
 
-use crate::{Integral, MEMBERS, Pages};
+use crate::{Integral, MEMBERS, Pages, TreeWindow};
 
 /// How many stretches of the recent past a [`Tree`] remembers.
 pub const EPOCHS: usize = 8;
@@ -79,6 +79,9 @@ pub struct Tree {
     /// How often the record of who shares with whom was not kept; the footprint's own
     /// bounds are void then.
     pub family_lost: u64,
+    /// The timeline's open window, if one is. Where each change is sent, what was sent
+    /// last; no window is open then.
+    pub window: TreeWindow,
 }
 
 /// The one value of the control map.
@@ -99,7 +102,7 @@ const _: () = assert!(size_of::<Tree>().is_multiple_of(8));
 const _: () = assert!(size_of::<Control>() == 16 + 8 * crate::MAX_CPUS);
 
 #[cfg(feature = "user")]
-// SAFETY: `repr(C)`, only 64-bit words.
+// SAFETY: `repr(C)`, only 64-bit words and a window, which has no padding either.
 unsafe impl aya::Pod for Tree {}
 #[cfg(feature = "user")]
 // SAFETY: `repr(C)`, one u64, two u32, then u64s: no padding.

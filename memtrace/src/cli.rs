@@ -4,6 +4,34 @@ use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+// With their paths, so that the fuzz targets, which take in this file from elsewhere, find them.
+#[path = "cli/budgets.rs"]
+mod budgets;
+#[path = "cli/compare.rs"]
+mod compare;
+#[path = "cli/diff.rs"]
+mod diff;
+#[path = "cli/duration.rs"]
+mod duration;
+#[path = "cli/export.rs"]
+pub(crate) mod export;
+#[path = "cli/live.rs"]
+mod live;
+#[path = "cli/maps.rs"]
+pub(crate) mod maps;
+#[path = "cli/pictures.rs"]
+pub(crate) mod pictures;
+#[path = "cli/record.rs"]
+pub(crate) mod record;
+#[path = "cli/report.rs"]
+pub(crate) mod report;
+
+pub(crate) use budgets::{AnnotationsArg, BudgetArgs, UndecidedArg};
+pub(crate) use compare::CompareArgs;
+pub(crate) use diff::DiffArgs;
+pub(crate) use duration::duration;
+pub(crate) use live::LiveArgs;
+
 /// Exact memory use of commands and process trees, from kernel events.
 #[derive(Debug, Parser)]
 #[command(
@@ -23,7 +51,10 @@ Examples:
   memtrace run -- make -j8               peak of the whole build, and who held it
   memtrace run --per-process -- ./job    one line per process
   memtrace run --json out.json -- ./job  the same for scripts
+  memtrace run --max-peak 2GiB -- ./job  fail if it needs more
+  memtrace run -o job.memtrace -- ./job  the whole timeline, for memtrace report
   memtrace time -v ./job                 GNU time's report with exact numbers
+  memtrace compare -n 20 -- 'cmd1' 'cmd2'  which needs less, with statistics
   memtrace check                         what this machine can do, with a self-test";
 
 const RUN_NOTES: &str = "\
@@ -31,7 +62,18 @@ The result goes to standard error; standard input, output and error, the termina
 signals and the exit status are the command's own.
 
 Exit status: the command's; if a signal ended it, memtrace dies of the same signal.
-125 if memtrace failed, 126 if the command cannot be run, 127 if it is not found.";
+124 if the command succeeded but missed a budget, or if --kill ended it; 125 if memtrace
+failed, 126 if the command cannot be run, 127 if it is not found.
+
+Budgets: a result that is not exact is a range. A budget is surely kept, surely missed, or
+cannot be decided: then the measured number decides, unless --undecided says otherwise.
+memtrace.toml, for --budgets:
+  [[budget]]
+  command = \"make *\"         # runs of which command (name or whole line); any if absent
+  max-peak = \"2GiB\"          # also max-process-peak, max-average
+  [[budget]]
+  program = \"cc1plus\"        # each image of these programs on its own
+  max-peak = \"600MiB\"        # also max-average";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -41,6 +83,21 @@ pub(crate) enum Command {
     /// Run a command and print what GNU time prints, with exact numbers
     #[command(disable_help_flag = true, disable_version_flag = true)]
     Time(TimeArgs),
+    /// Run commands several times and compare their memory, with statistics
+    #[command(after_help = compare::NOTES)]
+    Compare(CompareArgs),
+    /// Compare two results: what grew, in total and per program
+    #[command(after_help = diff::NOTES)]
+    Diff(DiffArgs),
+    /// Print the result of a recording, or what was at any moment of it
+    #[command(after_help = report::NOTES)]
+    Report(Box<report::ReportArgs>),
+    /// Print what a process's memory is for: text, data, heap, stack, libraries and so on
+    #[command(after_help = maps::NOTES)]
+    Maps(maps::MapsArgs),
+    /// Write a recording in a format of other tools
+    #[command(after_help = export::NOTES)]
+    Export(export::ExportArgs),
     /// Show what this kernel and this user can do, and test it to the page
     Check(CheckArgs),
     /// The process that `check` measures
@@ -78,6 +135,15 @@ pub(crate) struct RunArgs {
     /// All numbers; -vv also logs what memtrace and its BPF programs do
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
+    /// Print what memtrace itself took, at the end
+    #[arg(long)]
+    pub(crate) self_stats: bool,
+    #[command(flatten)]
+    pub(crate) live: LiveArgs,
+    #[command(flatten)]
+    pub(crate) budgets: BudgetArgs,
+    #[command(flatten)]
+    pub(crate) record: record::RecordArgs,
     #[command(flatten)]
     pub(crate) tracing: TracingArgs,
     /// The command and its arguments
@@ -108,9 +174,28 @@ pub(crate) struct TracingArgs {
     /// Programs on kernel functions: used where numbers depend on them, always, or never
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     pub(crate) fentry: FentryUse,
+    /// See sizes of virtual memory at the end of every system call, too, so that mappings count
+    /// which are never touched. Costs every system call of every process on the machine a little
+    #[arg(long)]
+    pub(crate) vm_events: bool,
+    /// Tell apart what pages are for: text, data, heap, stack, libraries, files and so on. Costs page
+    /// faults a little; on kernels that refuse programs on functions, every system call, too
+    #[arg(long)]
+    pub(crate) segments: bool,
+    /// Which of the programs that do the same are loaded, for tests
+    #[arg(long, value_name = "WHICH", default_value = "optimised", hide = true)]
+    pub(crate) handler: HandlerUse,
+    /// Sum counters as if there were so many CPUs, for benchmarks
+    #[arg(long, value_name = "N", default_value_t = 0, hide = true)]
+    pub(crate) simulate_cpus: u32,
     /// Do not compare numbers with /proc while the command runs
     #[arg(long)]
     pub(crate) no_cross_checks: bool,
+    /// Take no snapshots of PSS and USS at settled peaks, which -v and recordings show. They take at most
+    /// 1 % of the time, beside the command; memory of a process that ends during one is
+    /// given back only when it is done, milliseconds per GiB
+    #[arg(long)]
+    pub(crate) no_snapshots: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -140,6 +225,15 @@ pub(crate) enum SumCpus {
     All,
     /// CPUs on which the address space was seen
     Touched,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum HandlerUse {
+    /// The quickest that the kernel lets in
+    #[default]
+    Optimised,
+    /// Those for the oldest kernels
+    Plain,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

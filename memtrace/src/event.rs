@@ -7,8 +7,11 @@
 use std::fmt;
 
 use memtrace_ebpf::{
-    Image,
-    event::{EXEC, EXIT, Exec, Exit, FORK, Fork, Header, IMAGE_END, OOM, Oom},
+    Call, Change, Image, ImageWindow, SegmentsChange, SegmentsRecord, SizesChange, TreeWindow,
+    event::{
+        CALL, CHANGE, EXEC, EXIT, Exec, Exit, FORK, Fork, Header, IMAGE_END, IMAGE_WINDOW, OOM,
+        Oom, SEGMENTS, SEGMENTS_CHANGE, SIZES_CHANGE, TREE_WINDOW,
+    },
 };
 
 /// One record of the kernel side.
@@ -27,6 +30,20 @@ pub enum Event {
     ImageEnd(Box<Image>),
     /// The OOM killer chose a process.
     Oom(Oom),
+    /// What an image held in one window of the timeline.
+    ImageWindow(Box<ImageWindow>),
+    /// What the tree held in one window of the timeline.
+    TreeWindow(Box<TreeWindow>),
+    /// One counter of one image changed, where the timeline has each change.
+    Change(Change),
+    /// Virtual sizes of an image changed, where the timeline has each change.
+    SizesChange(Box<SizesChange>),
+    /// Segments of an address space that ended.
+    Segments(Box<SegmentsRecord>),
+    /// What the segments of an image hold, where the timeline has them.
+    SegmentsChange(Box<SegmentsChange>),
+    /// A system call that changes mappings, or a major page fault.
+    Call(Box<Call>),
 }
 
 /// Why bytes are not an [`Event`].
@@ -61,7 +78,10 @@ pub enum DecodeError {
 }
 
 mod sealed {
-    use super::{Exec, Exit, Fork, Header, Image, Oom};
+    use super::{
+        Call, Change, Exec, Exit, Fork, Header, Image, ImageWindow, Oom, SegmentsChange,
+        SegmentsRecord, SizesChange, TreeWindow,
+    };
 
     /// Types that are valid for any bytes and have no padding.
     ///
@@ -84,6 +104,20 @@ mod sealed {
     // SAFETY: `repr(C)` integers and arrays of them; `u32`s come in pairs and the
     // `u16` array fills whole words (stated beside its definition), so no padding.
     unsafe impl Plain for Image {}
+    // SAFETY: as for `Header`.
+    unsafe impl Plain for ImageWindow {}
+    // SAFETY: as for `Header`.
+    unsafe impl Plain for TreeWindow {}
+    // SAFETY: as for `Header`.
+    unsafe impl Plain for Change {}
+    // SAFETY: as for `Header`.
+    unsafe impl Plain for SizesChange {}
+    // SAFETY: as for `Header`.
+    unsafe impl Plain for SegmentsRecord {}
+    // SAFETY: as for `Header`.
+    unsafe impl Plain for SegmentsChange {}
+    // SAFETY: as for `Header`.
+    unsafe impl Plain for Call {}
 }
 
 use sealed::Plain;
@@ -134,6 +168,15 @@ impl Event {
             EXIT => exactly(kind, bytes).map(Self::Exit),
             IMAGE_END => exactly(kind, bytes).map(|image| Self::ImageEnd(Box::new(image))),
             OOM => exactly(kind, bytes).map(Self::Oom),
+            IMAGE_WINDOW => exactly(kind, bytes).map(|window| Self::ImageWindow(Box::new(window))),
+            TREE_WINDOW => exactly(kind, bytes).map(|window| Self::TreeWindow(Box::new(window))),
+            CHANGE => exactly(kind, bytes).map(Self::Change),
+            SIZES_CHANGE => exactly(kind, bytes).map(|change| Self::SizesChange(Box::new(change))),
+            CALL => exactly(kind, bytes).map(|call| Self::Call(Box::new(call))),
+            SEGMENTS_CHANGE => {
+                exactly(kind, bytes).map(|change| Self::SegmentsChange(Box::new(change)))
+            }
+            SEGMENTS => exactly(kind, bytes).map(|segments| Self::Segments(Box::new(segments))),
             kind => Err(DecodeError::UnknownKind { kind }),
         }
     }
@@ -147,6 +190,13 @@ impl Event {
             Self::Exit(exit) => bytes_of(exit),
             Self::ImageEnd(image) => bytes_of(image.as_ref()),
             Self::Oom(oom) => bytes_of(oom),
+            Self::ImageWindow(window) => bytes_of(window.as_ref()),
+            Self::TreeWindow(window) => bytes_of(window.as_ref()),
+            Self::Change(change) => bytes_of(change),
+            Self::SizesChange(change) => bytes_of(change.as_ref()),
+            Self::Segments(segments) => bytes_of(segments.as_ref()),
+            Self::SegmentsChange(change) => bytes_of(change.as_ref()),
+            Self::Call(call) => bytes_of(call.as_ref()),
         }
     }
 
@@ -159,6 +209,13 @@ impl Event {
             Self::Exit(exit) => &exit.header,
             Self::ImageEnd(image) => &image.header,
             Self::Oom(oom) => &oom.header,
+            Self::ImageWindow(window) => &window.header,
+            Self::TreeWindow(window) => &window.header,
+            Self::Change(change) => &change.header,
+            Self::SizesChange(change) => &change.header,
+            Self::Segments(segments) => &segments.header,
+            Self::SegmentsChange(change) => &change.header,
+            Self::Call(call) => &call.header,
         }
     }
 
@@ -197,6 +254,39 @@ impl fmt::Display for Event {
                 )
             }
             Self::Oom(e) => write!(f, "{at} oom pid={}", e.tgid),
+            Self::ImageWindow(e) => {
+                write!(
+                    f,
+                    "{at} image-window image={} start={} max_rss={}",
+                    e.image, e.start, e.max_rss
+                )
+            }
+            Self::TreeWindow(e) => {
+                write!(
+                    f,
+                    "{at} tree-window start={} max_rss={}",
+                    e.start, e.max_rss
+                )
+            }
+            Self::Change(e) => {
+                write!(
+                    f,
+                    "{at} change image={} kind={} member={} value={}",
+                    e.image, e.kind, e.member, e.value
+                )
+            }
+            Self::SizesChange(e) => {
+                write!(
+                    f,
+                    "{at} sizes-change image={} total={}",
+                    e.image, e.sizes[0]
+                )
+            }
+            Self::Call(e) => write!(f, "{at} call image={} kind={}", e.image, e.kind),
+            Self::SegmentsChange(e) => write!(f, "{at} segments-change image={}", e.image),
+            Self::Segments(e) => {
+                write!(f, "{at} segments image={} untold={}", e.image, e.untold)
+            }
         }
     }
 }
@@ -208,12 +298,19 @@ mod tests {
 
     use super::*;
 
-    const SIZES: [(u32, usize); 5] = [
+    const SIZES: [(u32, usize); 12] = [
         (FORK, size_of::<Fork>()),
         (EXEC, size_of::<Exec>()),
         (EXIT, size_of::<Exit>()),
         (IMAGE_END, size_of::<Image>()),
         (OOM, size_of::<Oom>()),
+        (IMAGE_WINDOW, size_of::<ImageWindow>()),
+        (TREE_WINDOW, size_of::<TreeWindow>()),
+        (CHANGE, size_of::<Change>()),
+        (SIZES_CHANGE, size_of::<SizesChange>()),
+        (SEGMENTS, size_of::<SegmentsRecord>()),
+        (SEGMENTS_CHANGE, size_of::<SegmentsChange>()),
+        (CALL, size_of::<Call>()),
     ];
 
     /// Arbitrary bytes with a header of a known kind and exactly its length.

@@ -26,15 +26,28 @@
 //! [`model::Summary`], and [`report`] writes that down. [`launch`] starts the
 //! command; [`Tracer`] wires them together.
 
+mod attend;
+mod blank;
+pub mod budget;
+pub mod comparison;
+pub mod diff;
 pub mod event;
+pub mod export;
 pub mod kernel;
 pub mod launch;
 pub mod model;
+pub mod phases;
 pub mod probe;
 pub mod procfs;
 pub mod ptrace;
+pub mod recording;
 pub mod report;
 mod tracer;
 
+pub use attend::{Live, Moment, PeakLimit, RootSizes};
+// Tests name this crate as others do, so that what they share can be used by both.
+#[cfg(test)]
+extern crate self as memtrace;
+
 pub use memtrace_ebpf as abi;
-pub use tracer::{Backend, TraceError, Traced, Tracer};
+pub use tracer::{Backend, FileSink, Sink, TraceError, Traced, Tracer};

@@ -32,6 +32,11 @@ fn main() -> ExitCode {
         Ok(cli) => match cli.command {
             Command::Run(args) => commands::run::main(&args),
             Command::Time(args) => commands::time::main("memtrace time", args.arguments),
+            Command::Compare(args) => commands::compare::main(&args),
+            Command::Diff(args) => commands::diff::main(&args),
+            Command::Report(args) => commands::report::main(&args),
+            Command::Maps(args) => commands::maps::main(&args),
+            Command::Export(args) => commands::export::main(&args),
             Command::Check(args) => commands::check::main(&args),
             Command::SelfTestWorkload(args) => commands::self_test::workload(args.pages),
         },

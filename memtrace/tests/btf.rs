@@ -194,7 +194,9 @@ fn offsets_are_those_that_bpftool_says() {
         return;
     };
     let btf = Btf::from_sys_fs().unwrap();
-    let features = Features::from_btf(&btf).unwrap();
+    let mut features = Features::from_btf(&btf).unwrap();
+    features.find_segments(&btf).unwrap();
+    features.find_calls(&btf).unwrap();
     println!("{features:#?}");
     for (name, offset) in features.offsets.named() {
         let (prefix, field) = name.split_once('_').unwrap();
@@ -219,6 +221,28 @@ fn offsets_are_those_that_bpftool_says() {
             ("mm", "rss_stat") if features.layout == CounterLayout::Classic => continue,
             // Its name in the kernel has the prefix already.
             ("mm", "users") => ("mm_struct", "mm_users"),
+            ("mm", "mt_root") => ("mm_struct", "mm_mt.ma_root"),
+            ("vma", "start") => ("vm_area_struct", "vm_start"),
+            ("vma", "end") => ("vm_area_struct", "vm_end"),
+            ("vma", "mm") => ("vm_area_struct", "vm_mm"),
+            ("vma", "flags") => ("vm_area_struct", "vm_flags"),
+            ("vma", "file") => ("vm_area_struct", "vm_file"),
+            ("vma", "ops") => ("vm_area_struct", "vm_ops"),
+            ("file", "inode") => ("file", "f_inode"),
+            ("inode", "super") => ("inode", "i_sb"),
+            ("super", "magic") => ("super_block", "s_magic"),
+            ("file", "dentry") => ("file", "f_path.dentry"),
+            ("dentry", "name") => ("dentry", "d_name.name"),
+            ("dentry", "name_len") => ("dentry", "d_name.len"),
+            ("range", "pivots") => ("maple_range_64", "pivot"),
+            ("range", "slots") => ("maple_range_64", "slot"),
+            ("arange", "pivots") => ("maple_arange_64", "pivot"),
+            ("arange", "slots") => ("maple_arange_64", "slot"),
+            ("regs", "first") => ("pt_regs", "di"),
+            ("regs", "second") => ("pt_regs", "si"),
+            ("regs", "third") => ("pt_regs", "dx"),
+            ("regs", "fourth") => ("pt_regs", "r10"),
+            ("regs", "cs") => ("pt_regs", "cs"),
             ("mm", field) => ("mm_struct", field),
             ("task", field) => ("task_struct", field),
             ("signal", field) => ("signal_struct", field),
@@ -228,6 +252,18 @@ fn offsets_are_those_that_bpftool_says() {
             (same, field) => (same, field),
         };
         let mut expected = oracle(types, &format!("{root}.{field}"));
+        // Fields of structs within.
+        let within = match name {
+            "mm_mt_root" => Some(["mm_struct.mm_mt", "maple_tree.ma_root"]),
+            "file_dentry" => Some(["file.f_path", "path.dentry"]),
+            "dentry_name" => Some(["dentry.d_name", "qstr.name"]),
+            "dentry_name_len" => Some(["dentry.d_name", "qstr.len"]),
+            _ => None,
+        };
+        if let Some([outer, inner]) = within {
+            let both = oracle(types, outer).zip(oracle(types, inner));
+            expected = both.map(|(outer, inner)| outer + inner);
+        }
         if name == "task_start_boottime" && expected.is_none() {
             expected = oracle(types, "task_struct.real_start_time");
         }

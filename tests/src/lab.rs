@@ -143,7 +143,8 @@ impl Lab {
         self.summary(finished)
     }
 
-    /// The words `memtrace run --json FILE -q OPTION... --`.
+    /// The words `memtrace run --json FILE -q OPTION... --`. `MEMTRACE_TEST_HANDLER` can name
+    /// which programs are loaded, `plain` or `optimised`: results must not depend on it.
     ///
     /// # Errors
     /// There is no memtrace.
@@ -154,6 +155,11 @@ impl Lab {
         }
         let mut line = vec![memtrace()?.display().to_string()];
         line.extend(["run", "--json", &json.display().to_string(), "-q"].map(str::to_owned));
+        if let Ok(handler) = env::var("MEMTRACE_TEST_HANDLER")
+            && !options.contains(&"--handler")
+        {
+            line.extend(["--handler".to_owned(), handler]);
+        }
         line.extend(options.iter().map(|&option| option.to_owned()));
         line.push("--".to_owned());
         Ok(line)

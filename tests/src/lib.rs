@@ -17,15 +17,19 @@ mod cgroup;
 mod huge;
 mod kernel_objects;
 mod lab;
+mod oracle;
 mod orphans;
 mod output;
 mod partner;
 mod random;
+mod recorded;
 mod requirements;
+pub mod smaps;
 mod status;
 mod summary;
 mod swap;
 pub mod tier_p;
+mod unattended;
 pub mod workloads;
 
 pub use binary::memtrace;
@@ -33,13 +37,20 @@ pub use cgroup::Cgroup;
 pub use huge::HugePages;
 pub use kernel_objects::{KernelObjects, can_list_objects};
 pub use lab::{Lab, Run};
+pub use oracle::{DuckDb, TraceProcessor};
 pub use orphans::Orphanage;
 pub use output::{Finished, await_state, descendants, run_to_end};
 pub use partner::Partner;
 pub use random::Random;
-pub use requirements::{Missing, announced, capability, exact_status, lacks, scaled, skip};
+pub use recorded::{Recorded, assert_complete, held_at};
+pub use requirements::{
+    Missing, announced, capability, exact_status, is_lacking, lacks, scaled, skip,
+};
 pub use status::Status;
-pub use summary::{AtPeak, Certificate, CrossChecks, Image, Kernel, Lost, Process, Summary, Tree};
+pub use summary::{
+    AtPeak, Certificate, CrossChecks, Image, Kernel, Lost, Process, PssAtPeak, Segment, Snapshot,
+    Summary, Tree, Virtual, VirtualSizes,
+};
 pub use swap::Swap;
 
 /// A base page of this machine, bytes.

@@ -1,9 +1,12 @@
 //! Real builds: many processes of real compilers, in parallel.
 
-use std::{fmt::Write as _, fs, process::Command};
+use std::{collections::HashMap, fmt::Write as _, fs, process::Command};
 
 use anyhow::{Context, Result};
-use memtrace_tests::{Lab, Missing, Summary, require, require_privileges, workloads::installed};
+use memtrace::event::Event;
+use memtrace_tests::{
+    Lab, Missing, Recorded, Summary, require, require_privileges, workloads::installed,
+};
 
 const UNITS: usize = 24;
 
@@ -150,5 +153,43 @@ fn a_rust_build_is_exact() -> Result<()> {
     );
     assert!(count(&run.summary, "rustc") >= 1);
     lab.to_end(&mut lab.fixed(&["./program"]))?.success()?;
+    Ok(())
+}
+
+/// The sum over segments is what is resident and what is swapped out, of each image after each change.
+#[test]
+fn segments_of_a_build_add_up_at_every_change() -> Result<()> {
+    require_privileges!();
+    require!(tools(&["make", "gcc"]));
+    let lab = Lab::new()?;
+    write_project(&lab, None)?;
+    let recording = lab.path("r.memtrace").display().to_string();
+    let options = ["--segments", "-o", &recording, "--resolution", "0"];
+    let dir = lab.dir().display().to_string();
+    let run = lab.run(&options, &["make", "-j2", "-C", &dir, "unit0.o", "unit1.o"])?;
+    run.summary.assert_exact();
+    let recorded = Recorded::read(&lab.path("r.memtrace"))?;
+    assert_eq!(recorded.lost, 0);
+    let mut images: HashMap<u64, [i64; 4]> = HashMap::new();
+    let mut moments = 0;
+    for event in &recorded.events {
+        match event {
+            Event::Change(change) if [1, 2].contains(&change.kind) => {
+                let pages = images.entry(change.image).or_default();
+                let slot = pages.get_mut(usize::try_from(change.member)?);
+                *slot.context("a counter that there is not")? = change.value;
+            }
+            Event::SegmentsChange(change) => {
+                let [file, anon, swap, shmem] =
+                    images.get(&change.image).copied().unwrap_or_default();
+                let resident: i64 = change.resident.iter().sum();
+                assert_eq!(resident, file + anon + shmem, "image {}", change.image);
+                assert_eq!(change.swapped.iter().sum::<i64>(), swap);
+                moments += 1;
+            }
+            _ => {}
+        }
+    }
+    assert!(moments > 1000, "{moments}");
     Ok(())
 }

@@ -5,12 +5,20 @@ use std::process::Command;
 use anyhow::Result;
 use memtrace_tests::{Lab, Missing, Run, lacks, page, require_privileges, skip};
 
+/// Before a command: it sees tracefs, mounted for it alone if it is not there already (mounting
+/// it twice at one place is refused).
+const WITH_TRACEFS: [&str; 6] = [
+    "unshare",
+    "--mount",
+    "sh",
+    "-c",
+    "test -e /sys/kernel/tracing/events || mount -t tracefs tracefs /sys/kernel/tracing && exec \"$@\"",
+    "sh",
+];
+
 /// Runs a script under `memtrace run` with tracefs mounted where only it sees it.
 fn trace(lab: &Lab, options: &[&str], words: &str) -> Result<Run> {
-    const MOUNT: &str = "mount -t tracefs tracefs /sys/kernel/tracing && exec \"$@\"";
-    let mut line: Vec<String> = ["unshare", "--mount", "sh", "-c", MOUNT, "sh"]
-        .map(str::to_owned)
-        .to_vec();
+    let mut line: Vec<String> = WITH_TRACEFS.map(str::to_owned).to_vec();
     line.extend(lab.memtrace_run(options)?);
     line.extend(lab.script(words));
     let finished = lab.to_end(&mut lab.fixed(&line))?;
@@ -19,15 +27,10 @@ fn trace(lab: &Lab, options: &[&str], words: &str) -> Result<Run> {
 
 /// Whether tracefs can be had.
 fn tracefs() -> Result<(), Missing> {
-    let mounted = Command::new("unshare")
-        .args([
-            "--mount",
-            "mount",
-            "-t",
-            "tracefs",
-            "tracefs",
-            "/sys/kernel/tracing",
-        ])
+    let [unshare, rest @ ..] = WITH_TRACEFS;
+    let mounted = Command::new(unshare)
+        .args(rest)
+        .arg("true")
         .output()
         .is_ok_and(|output| output.status.success());
     if mounted {

@@ -1,18 +1,12 @@
 //! Maps and buffers that are too small: what is lost is counted, what is kept is exact, and the
 //! verdict says which.
 
-use std::{thread, time::Duration};
-
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use memtrace_ebpf::{
     Image,
     event::{Exit, Fork},
 };
-use memtrace_tests::{Lab, Run, Summary, await_state, exact_status, require, require_privileges};
-use nix::sys::signal::Signal;
-
-/// Generous, for emulated machines.
-const LIMIT: Duration = Duration::from_secs(60);
+use memtrace_tests::{Lab, Run, Summary, exact_status, require, require_privileges};
 
 /// Children that all live at the same time, with a page of their own each. The first one says
 /// what each of them has.
@@ -139,25 +133,15 @@ fn refused(size: usize, records: impl IntoIterator<Item = usize>) -> u64 {
     refused
 }
 
-/// A run in which memtrace is stopped from the command's first word until its end, while
-/// `children` processes come and go one after the other.
+/// A run during which nobody reads, while `children` processes come and go one after the other.
 fn unattended(lab: &Lab, options: &[&str], children: u64) -> Result<Summary> {
-    let words = format!(
-        "status @start say ready hear loop{{ {children} fork{{ anon 10 }} wait }} \
-         anon 3000 status @top exit 5"
+    let words = format!("loop{{ {children} fork{{ anon 10 }} wait }} anon 3000 status @top exit 5");
+    let Run { finished, summary } = lab.unattended(options, &words)?;
+    ensure!(
+        finished.code() == Some(5),
+        "memtrace ended so: {finished:?}"
     );
-    let mut memtrace = lab.converse(options, &words)?;
-    memtrace.expect("ready")?;
-    // It has read what there was by then, or the counts below are wrong by those records.
-    thread::sleep(Duration::from_millis(300));
-    memtrace.signal(Signal::SIGSTOP)?;
-    await_state(memtrace.pid(), "T", LIMIT)?;
-    memtrace.end_input();
-    await_state(lab.status("start")?.pid()?, "Z", LIMIT).context("the command's end")?;
-    memtrace.signal(Signal::SIGCONT)?;
-    let (status, _) = memtrace.finish()?;
-    ensure!(status.code() == Some(5), "memtrace ended with {status}");
-    Summary::read(&lab.path("summary.json"))
+    Ok(summary)
 }
 
 /// A ring that nobody reads: the records that it refuses are counted to the last one, and the

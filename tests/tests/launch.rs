@@ -388,3 +388,31 @@ fn the_table_has_a_line_for_every_process() -> Result<()> {
     }
     Ok(())
 }
+
+/// memtrace goes first where it may, so that its buffers are read in time; the command has the
+/// priority that memtrace was started with.
+#[test]
+fn only_memtrace_goes_first() -> Result<()> {
+    require_privileges!();
+    let lab = Lab::new()?;
+    let mut partner = lab.converse(&[], "status @top say ready hear")?;
+    partner.expect("ready")?;
+    let own = niceness(std::process::id())?;
+    assert_eq!(niceness(lab.status("top")?.pid()?)?, own);
+    assert_eq!(niceness(partner.pid())?, own.min(-10));
+    partner.tell()?;
+    let (status, said) = partner.finish()?;
+    assert!(status.success(), "{said}");
+    Ok(())
+}
+
+/// `nice` in `proc_pid_stat(5)`.
+fn niceness(pid: u32) -> Result<i32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let (_, fields) = stat.rsplit_once(')').context("no name")?;
+    Ok(fields
+        .split_whitespace()
+        .nth(16)
+        .context("no nice value")?
+        .parse()?)
+}

@@ -4,8 +4,8 @@ use std::{fs, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use memtrace_tests::{
-    Finished, Lab, Status, Summary, announced, descendants, exact_status, memtrace, require,
-    require_privileges, run_to_end, scaled, workloads,
+    Finished, Lab, Status, Summary, announced, descendants, exact_status, is_lacking, memtrace,
+    require, require_privileges, run_to_end, scaled, workloads,
 };
 
 /// Generous, for emulated machines.
@@ -50,7 +50,9 @@ fn a_hundred_thousand_processes_are_all_accounted_for() -> Result<()> {
         .lines()
         .find(|line| line.starts_with("exact"));
     let yes = exact.is_some_and(|line| line.contains("yes") && line.contains("none lost"));
-    assert!(yes, "{}", finished.stderr);
+    let skips = is_lacking("undisturbed-programs")
+        && finished.stderr.contains("the kernel skipped program");
+    assert!(yes || skips, "{}", finished.stderr);
     Ok(())
 }
 
@@ -65,16 +67,27 @@ fn thousands_of_threads_have_the_peak_of_their_one_address_space() -> Result<()>
     let line = [workloads::CHURN, &threads, "3", "2", "barrier", &status];
     let run = lab.run(&[], &line)?;
     ensure!(run.finished.code() == Some(0), "{:?}", run.finished);
-    run.summary.assert_exact();
     assert_eq!(run.summary.processes.len(), 1);
-    assert_eq!(run.summary.tree.peak_rss_bytes, lab.status("top")?.rss()?);
+    let (peak, truth) = (run.summary.tree.peak_rss_bytes, lab.status("top")?.rss()?);
+    let certificate = &run.summary.certificate;
+    // Up to 6.1 a flush can look like another thread's change, which counts twice then.
+    let told = |reason: &String| reason.contains("another's flush of its cache");
+    if certificate.verdict == "within" && certificate.reasons.iter().all(told) {
+        assert!(
+            (truth..=truth + certificate.within_bytes).contains(&peak),
+            "{peak} and {truth}"
+        );
+    } else {
+        run.summary.assert_exact();
+        assert_eq!(peak, truth);
+    }
     Ok(())
 }
 
 /// A crowd of children that all live at the same time, and what `/proc` says of all of them then.
 fn crowd(lab: &Lab, options: &[&str], children: u64) -> Result<(Summary, u64, String)> {
     let words = format!(
-        "pipe 0 pipe 1 loop{{ {children} fork{{ post 0 await 1 }} }} loop{{ {children} await 0 }} \
+        "pipe 0 pipe 1 loop{{ {children} fork{{ publish post 0 await 1 }} }} loop{{ {children} await 0 }} \
          status @top say full hear loop{{ {children} post 1 }} loop{{ {children} wait }}"
     );
     let mut memtrace = lab.converse(options, &words)?;

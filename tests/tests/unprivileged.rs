@@ -54,8 +54,16 @@ fn the_peak_of_a_tree_is_within_its_bounds() -> Result<()> {
         tree.peak_rss_high_bytes.is_some_and(|high| high >= truth),
         "{tree:?}"
     );
+    // Up to 6.1 /proc does not show what threads hold back.
+    let certificate = &run.summary.certificate;
+    let told = |reason: &String| reason.contains("each thread holds back");
+    let unseen = if certificate.reasons.iter().any(told) {
+        certificate.within_bytes
+    } else {
+        0
+    };
     assert!(
-        tree.peak_rss_bytes >= truth,
+        tree.peak_rss_bytes + unseen >= truth,
         "{truth} was held for 0.4 s: {tree:?}"
     );
     assert_eq!(tree.at_peak.len(), 2, "{:?}", tree.at_peak);

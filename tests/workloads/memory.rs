@@ -6,7 +6,7 @@ use core::ptr::{read_volatile, write_volatile};
 use crate::{
     REGIONS, Script,
     sys::{
-        self, MAP_ANONYMOUS, MAP_PRIVATE, MAP_SHARED, PROT_NONE, PROT_READ, PROT_WRITE, check, die,
+        self, MAP_ANONYMOUS, MAP_PRIVATE, MAP_SHARED, PROT_EXEC, PROT_NONE, PROT_READ, PROT_WRITE, check, die,
         page, sys,
     },
 };
@@ -45,6 +45,19 @@ pub fn touch(address: usize, pages: usize) {
         // SAFETY: the caller mapped it.
         unsafe { write_volatile((address + i * page()) as *mut u8, 1) };
     }
+}
+
+/// Takes at least a page of stack for each of `pages` calls.
+#[inline(never)]
+fn descend(pages: usize) {
+    // Whoever looks at it from outside makes the compiler keep all of it.
+    let mut frame = [0_u8; 4096];
+    core::hint::black_box(&mut frame);
+    if pages > 1 {
+        descend(pages - 1);
+    }
+    // After the call, or it would be made without a frame of its own.
+    core::hint::black_box(&frame);
 }
 
 fn look(address: usize, pages: usize) {
@@ -113,6 +126,17 @@ impl Script {
         address
     }
 
+    /// Access to the newest region.
+    fn protect(&self, protection: usize, at: usize) -> Option<usize> {
+        let region = self.newest();
+        let length = region.pages * page();
+        check(
+            b"mprotect",
+            sys!(MPROTECT, region.address, length, protection),
+        );
+        Some(at + 1)
+    }
+
     /// Advice on the newest region.
     pub fn advise(&self, advice: usize, at: usize) -> Option<usize> {
         let region = self.newest();
@@ -175,6 +199,13 @@ impl Script {
                 check(b"fsync", sys!(FSYNC, fd));
                 sys::close(fd);
                 return Some(at + 3);
+            }
+            // drop FILE: takes it out of the page cache, so that it must be read again
+            b"drop" => {
+                const POSIX_FADV_DONTNEED: usize = 4;
+                let fd = sys::open(self.path(at + 1), sys::O_RDONLY);
+                check(b"fadvise64", sys!(FADVISE64, fd, 0, 0, POSIX_FADV_DONTNEED));
+                sys::close(fd);
             }
             // file FILE N: the file's first N pages, mapped private and read
             b"file" => {
@@ -245,6 +276,18 @@ impl Script {
                 self.push(address, pages);
                 return Some(at + 3);
             }
+            // over N: another private anonymous mapping in place of the first N pages of the newest region
+            b"over" => {
+                let (region, pages) = (self.newest(), self.n(at + 1));
+                let flags = MAP_PRIVATE | MAP_ANONYMOUS | sys::MAP_FIXED;
+                let protection = PROT_READ | PROT_WRITE;
+                let length = pages * page();
+                check(
+                    b"mmap",
+                    sys!(MMAP, region.address, length, protection, flags, usize::MAX, 0),
+                );
+                let _ = sys!(MADVISE, region.address, length, MADV_NOHUGEPAGE);
+            }
             // touch N: writes the first N pages of the newest region
             b"touch" => touch(self.newest().address, self.n(at + 1)),
             // look N: reads the first N pages of the newest region
@@ -269,6 +312,15 @@ impl Script {
                 let first = old.next_multiple_of(page());
                 touch(first, (new.next_multiple_of(page()) - first) / page());
             }
+            // brk-up N: raises the break by N pages, and writes nothing
+            b"brk-up" => {
+                let new = check(b"brk", sys!(BRK, 0)) + self.n(at + 1) * page();
+                if check(b"brk", sys!(BRK, new)) != new {
+                    die(b"brk", b"refused", 12);
+                }
+            }
+            // descend N: calls itself until it has used N pages of stack, and comes back
+            b"descend" => descend(self.n(at + 1)),
             // brk-down N: lowers the break by N pages
             b"brk-down" => {
                 let new = check(b"brk", sys!(BRK, 0)) - self.n(at + 1) * page();
@@ -287,15 +339,11 @@ impl Script {
                 return Some(at + 1);
             }
             // allow: makes the newest region readable and writable
-            b"allow" => {
-                let region = self.newest();
-                let length = region.pages * page();
-                check(
-                    b"mprotect",
-                    sys!(MPROTECT, region.address, length, PROT_READ | PROT_WRITE),
-                );
-                return Some(at + 1);
-            }
+            b"allow" => return self.protect(PROT_READ | PROT_WRITE, at),
+            // code: makes it readable and executable
+            b"code" => return self.protect(PROT_READ | PROT_EXEC, at),
+            // forbid: takes all access to it
+            b"forbid" => return self.protect(PROT_NONE, at),
             b"dontneed" => return self.advise(MADV_DONTNEED, at),
             b"free" => return self.advise(MADV_FREE, at),
             b"pageout" => return self.advise(MADV_PAGEOUT, at),

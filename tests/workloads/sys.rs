@@ -34,10 +34,12 @@ pub const STACK_PAGES: usize = 16;
 pub const PROT_NONE: usize = 0;
 pub const PROT_READ: usize = 1;
 pub const PROT_WRITE: usize = 2;
+pub const PROT_EXEC: usize = 4;
 pub const MAP_SHARED: usize = 1;
 pub const MAP_PRIVATE: usize = 2;
 pub const MAP_ANONYMOUS: usize = 0x20;
 pub const MAP_HUGETLB: usize = 0x4_0000;
+pub const MAP_FIXED: usize = 0x10;
 pub const MAP_FIXED_NOREPLACE: usize = 0x10_0000;
 pub const O_RDONLY: usize = 0;
 pub const O_WRONLY: usize = 1;
@@ -273,6 +275,27 @@ pub fn status(path: *const u8) {
         write_all(to, buffer, length);
         close(to);
     }
+}
+
+/// Writes this process's `/proc/self/stat` and `/proc/self/smaps` to a file.
+///
+/// Uses the same buffer as [`status`].
+pub fn smaps(path: *const u8) {
+    publish();
+    let to = open(path, O_WRONLY | O_CREAT | O_TRUNC);
+    for from in [c"/proc/self/stat", c"/proc/self/smaps"] {
+        let from = open(from.as_ptr().cast(), O_RDONLY);
+        let buffer = &raw mut STATUS as usize;
+        loop {
+            match sys!(READ, from, buffer, STATUS_SIZE) {
+                Ok(0) => break,
+                Ok(n) => write_all(to, buffer, n),
+                Err(e) => die(b"read", b"/proc/self", e),
+            }
+        }
+        close(from);
+    }
+    close(to);
 }
 
 /// Writes a whole buffer.

@@ -1,5 +1,6 @@
 //! Tasks of this repository: `cargo xtask --help`.
 
+mod bench;
 mod bpf;
 mod fuzz;
 mod kernels;
@@ -20,6 +21,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Task {
+    /// Measure what memtrace costs, beside other tools
+    Bench(bench::Options),
     /// Build the BPF object from source, or check the committed one
     Bpf(bpf::Options),
     /// Run the fuzz targets
@@ -32,6 +35,7 @@ fn main() -> Result<()> {
     let Cli { task } = Cli::parse();
     let root = root()?;
     match task {
+        Task::Bench(options) => bench::run(&root, &options),
         Task::Bpf(options) => bpf::run(&root, options),
         Task::Fuzz(options) => fuzz::run(&root, options),
         Task::Kernels(options) => kernels::run(&root, &options),

@@ -8,7 +8,7 @@ use memtrace_ebpf::{EPOCHS, Image, ImageState, Tree, rss};
 use super::{UNKNOWN, add_doubt, both, find, has_relatives};
 use crate::{
     accounting::note_footprint,
-    kernel::{Typed, offset, probe},
+    kernel::{Struct as _, Typed, offset, probe},
     state::{current_tgid, now},
 };
 

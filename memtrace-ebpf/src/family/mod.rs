@@ -38,8 +38,10 @@ use crate::{
 /// Stands for "all of it": added to `uncertain` when nothing is known about writes.
 const UNKNOWN: i64 = 1 << 40;
 
-/// How many heirs are told that the image they share with has ended.
-const MAX_HEIRS: u32 = 128;
+/// How many heirs are told that the image they share with has ended: in rounds, each of
+/// which the verifier checks by itself, rather than every heir after every other.
+const ROUNDS: u32 = 16;
+const HEIRS_PER_ROUND: u32 = 16;
 
 /// Does the image share pages with another one?
 ///
@@ -104,7 +106,7 @@ unsafe fn resident_changed(image: *mut Image, tree: *mut Tree, delta: i64, now: 
             return;
         }
         if (*image).heir != 0 {
-            let unpassed = -delta - limit_heir(image, tree, now);
+            let unpassed = -delta - family_limit_heir((*image).mm, now);
             if unpassed > doubt {
                 doubt = unpassed;
             }
@@ -113,11 +115,15 @@ unsafe fn resident_changed(image: *mut Image, tree: *mut Tree, delta: i64, now: 
     }
 }
 
-/// The oldest heir of a family's first image shares no more than that one holds.
-/// Returns by how much its share fell.
-#[inline(always)]
-unsafe fn limit_heir(image: *mut Image, tree: *mut Tree, now: i64) -> i64 {
-    // SAFETY: `image` and `tree` are map values, see the callers.
+/// The oldest heir of a family's first image, that of `mm`, shares no more than `now`, what
+/// that one holds. Returns by how much its share fell.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn family_limit_heir(mm: u64, now: i64) -> i64 {
+    let Some((image, tree)) = both(mm) else {
+        return 0;
+    };
+    // SAFETY: map values.
     unsafe {
         if (*image).sharer != 0 {
             return 0;
@@ -211,8 +217,9 @@ pub(crate) extern "C" fn family_join(mm: u64, parent: u64) -> u64 {
         (*image).inherited = resident;
         set_shared(image, tree, resident);
         (*image).sharer = (*parent).mm;
-        (*image).faults_seen = 0;
-        (*image).fault_pending = 0;
+        // One by one, see `words`.
+        (&raw mut (*image).faults_seen).write_volatile(0);
+        (&raw mut (*image).fault_pending).write_volatile(0);
         (*image).looked_at = now();
         if !has_relatives(parent) {
             (*parent).looked_at = now();
@@ -245,8 +252,8 @@ pub(crate) extern "C" fn family_leave(mm: u64) -> u64 {
     };
     // SAFETY: map values.
     unsafe {
-        unlink(image, tree);
-        bequeath(image, tree);
+        family_unlink(mm);
+        family_bequeath(mm);
         if let Some(sharer) = find((*image).sharer) {
             cap_doubt(sharer, tree);
         }
@@ -257,18 +264,22 @@ pub(crate) extern "C" fn family_leave(mm: u64) -> u64 {
     0
 }
 
-/// Takes the image out of the list of the one it shares with.
-#[inline(always)]
-unsafe fn unlink(image: *mut Image, tree: *mut Tree) {
-    // SAFETY: map values, see `family_leave`.
+/// Takes the image of `mm` out of the list of the one it shares with.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn family_unlink(mm: u64) -> u64 {
+    let Some((image, tree)) = both(mm) else {
+        return 0;
+    };
+    // SAFETY: map values.
     unsafe {
         let (sharer, older, younger) = ((*image).sharer, (*image).older, (*image).younger);
         if sharer == 0 {
-            return;
+            return 0;
         }
         let Some(sharer) = find(sharer) else {
             (*tree).family_lost += 1;
-            return;
+            return 0;
         };
         match find(older) {
             Some(older) => (*older).younger = younger,
@@ -279,23 +290,29 @@ unsafe fn unlink(image: *mut Image, tree: *mut Tree) {
             None => (*sharer).last_heir = older,
         }
         if (*sharer).heir != 0 {
-            limit_heir(sharer, tree, rss(&(*sharer).cur));
+            family_limit_heir((*sharer).mm, rss(&(*sharer).cur));
         }
     }
+    0
 }
 
-/// Gives the image's heirs to the one it shared with, or else to the oldest of them.
-#[inline(always)]
-unsafe fn bequeath(image: *mut Image, tree: *mut Tree) {
-    // SAFETY: map values, see `family_leave`.
+/// Gives the heirs of the image of `mm` to the one it shared with, or else to the oldest of
+/// them.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn family_bequeath(mm: u64) -> u64 {
+    let Some((image, tree)) = both(mm) else {
+        return 0;
+    };
+    // SAFETY: map values.
     unsafe {
         let first = (*image).heir;
         if first == 0 {
-            return;
+            return 0;
         }
         let Some(heir) = find(first) else {
             (*tree).family_lost += 1;
-            return;
+            return 0;
         };
         let last = (*image).last_heir;
         let successor = (*image).sharer;
@@ -303,24 +320,26 @@ unsafe fn bequeath(image: *mut Image, tree: *mut Tree) {
             // They share with its sharer too.
             tell(first, successor, tree);
             append(sharer, first, last);
-            return;
+            return 0;
         }
         // The oldest heir is now the first of the family: all its pages count.
         let rest = (*heir).younger;
         keep_for_peak(heir, tree);
         set_shared(heir, tree, 0);
         (*heir).sharer = 0;
-        (*heir).older = 0;
-        (*heir).younger = 0;
+        // One by one, see `words`.
+        (&raw mut (*heir).older).write_volatile(0);
+        (&raw mut (*heir).younger).write_volatile(0);
         if let Some(head) = find(rest) {
             (*head).older = 0;
             tell(rest, first, tree);
             append(heir, rest, last);
-            limit_heir(heir, tree, rss(&(*heir).cur));
+            family_limit_heir((*heir).mm, rss(&(*heir).cur));
             // What the others shared with the ended image alone.
             add_doubt(heir, tree, (*image).uncertain);
         }
     }
+    0
 }
 
 /// Tells a list of heirs, from `first` on, whom they share with now.
@@ -328,18 +347,42 @@ unsafe fn bequeath(image: *mut Image, tree: *mut Tree) {
 unsafe fn tell(first: u64, sharer: u64, tree: *mut Tree) {
     // SAFETY: map values, see `family_leave`.
     unsafe {
-        let mut next = first;
-        for _ in 0..MAX_HEIRS {
-            let Some(heir) = find(next) else { return };
-            (*heir).sharer = sharer;
-            next = (*heir).younger;
-        }
-        if next != 0 {
+        if family_tell(first, sharer) != 0 {
             // Too many to tell: nothing is certain about this tree's sharing any more.
             (*tree).family_lost += 1;
             (*tree).uncertain += UNKNOWN;
         }
     }
+}
+
+/// Tells as many as can be: gives the first heir that is left, or 0.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn family_tell(first: u64, sharer: u64) -> u64 {
+    let mut next = first;
+    for _ in 0..ROUNDS {
+        next = family_tell_some(next, sharer);
+        if next == 0 {
+            break;
+        }
+    }
+    next
+}
+
+/// A round of [`family_tell`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn family_tell_some(first: u64, sharer: u64) -> u64 {
+    let mut next = first;
+    for _ in 0..HEIRS_PER_ROUND {
+        let Some(heir) = find(next) else { return 0 };
+        // SAFETY: a map value.
+        unsafe {
+            (*heir).sharer = sharer;
+            next = (*heir).younger;
+        }
+    }
+    next
 }
 
 /// Appends a list of heirs, `first` to `last`, to those of `image`.

@@ -16,7 +16,6 @@ pub(crate) fn rss_stat_cached(ctx: BtfTracePointContext) -> i32 {
     let Some(image) = life::image_of(mm) else {
         return 0;
     };
-    state::count(memtrace_ebpf::Stat::Events);
     if cfg!(feature = "broken-events") && state::is_dropped(1000) {
         return 0;
     }

@@ -45,7 +45,7 @@ pub(crate) fn rss_stat_before(ctx: BtfTracePointContext) -> i32 {
         let held = state::lock(tree);
         // Whether the value grows is not known yet; taking it for no makes the
         // footprint's high bound higher, never lower.
-        life::prepare(mm, image, tree, ending, false, at);
+        life::prepare(mm, image, ending, false, at);
         state::unlock(tree, held);
         *pending = state::Pending {
             mm: (*image).mm,
@@ -78,7 +78,6 @@ pub(crate) fn rss_stat_size(ctx: TracePointContext) -> u32 {
     let Some(image) = state::image(pending.mm) else {
         return 0;
     };
-    state::count(Stat::Events);
     // SAFETY: map values, under the lock of the image's tree.
     unsafe {
         let Some(tree) = state::tree((*image).tree) else {

@@ -7,40 +7,70 @@ use aya_ebpf::{EbpfContext as _, macros::btf_tracepoint, programs::BtfTracePoint
 
 use crate::{
     accounting, counters,
-    kernel::Typed,
+    kernel::{Struct as _, Typed},
     life::{self, event_reason},
+    preempt::{further, undisturbed},
     state,
 };
 
 /// A counter of `mm` changed. Arguments: mm, member (and up to 6.1 the value).
 #[btf_tracepoint(function = "rss_stat")]
 pub(crate) fn rss_stat(ctx: BtfTracePointContext) -> i32 {
-    let mm = Typed::new(ctx.arg::<*const u8>(0));
-    let member = ctx.arg::<i32>(1) as u32;
-    let Some(image) = life::image_of(mm) else {
-        return 0;
-    };
-    state::count(memtrace_ebpf::Stat::Events);
-    if cfg!(feature = "broken-events") && state::is_dropped(1000) {
-        return 0;
-    }
-    // SAFETY: the second argument of the tracepoint.
-    let same_member = unsafe { ctx.as_ptr().cast::<u64>().add(1).read_volatile() } as u32;
-    life::update(mm, member, same_member, image);
-    0
+    undisturbed(|| {
+        let mm = Typed::new(ctx.arg::<*const u8>(0));
+        let Some(image) = life::image_of(mm) else {
+            return;
+        };
+        if cfg!(feature = "broken-events") && state::is_dropped(1000) {
+            return;
+        }
+        life::update(mm, || member(&ctx), image);
+    })
 }
 
-/// `mm` has been torn down. Normally its image has ended with the last update.
-#[btf_tracepoint(function = "exit_mmap")]
-pub(crate) fn exit_mmap(ctx: BtfTracePointContext) -> i32 {
+/// The second argument of the tracepoint, read anew each time.
+#[inline(always)]
+fn member(ctx: &BtfTracePointContext) -> u32 {
+    // SAFETY: the context has all arguments, each in eight bytes.
+    unsafe { ctx.as_ptr().cast::<u64>().add(1).read_volatile() as u32 }
+}
+
+// Nearly all updates are made under a page-table lock, where nothing is preempted: two
+// programs suffice.
+further!("rss_stat", RSS_STAT_AGAIN, rss_stat_2 => |ctx: &BtfTracePointContext| {
+    if cfg!(feature = "broken-events") {
+        // What is dropped on purpose must not come back.
+        return false;
+    }
     let mm = Typed::new(ctx.arg::<*const u8>(0));
     let Some(image) = state::image(mm.address()) else {
-        return 0;
+        return state::is_tracked(state::current_tgid());
+    };
+    !counters::includes_this_cpu(image)
+        || counters::sum(mm, || member(ctx), image, false)
+            != accounting::current(image, member(ctx))
+});
+
+/// `mm` has been torn down, and its image ends if it has not with the last update.
+#[btf_tracepoint(function = "exit_mmap")]
+pub(crate) fn exit_mmap(ctx: BtfTracePointContext) -> i32 {
+    undisturbed(|| torn_down(&ctx))
+}
+
+further!("exit_mmap", EXIT_MMAP_AGAIN, exit_mmap_2 exit_mmap_3 => |ctx: &BtfTracePointContext| {
+    state::image(Typed::new(ctx.arg::<*const u8>(0)).address()).is_some()
+});
+
+#[inline(always)]
+fn torn_down(ctx: &BtfTracePointContext) {
+    let mm = Typed::new(ctx.arg::<*const u8>(0));
+    let Some(image) = state::image(mm.address()) else {
+        return;
     };
     // SAFETY: map values, under the tree's lock.
     unsafe {
         let Some(tree) = state::tree((*image).tree) else {
-            return 0;
+            return;
         };
         let at = state::now();
         let held = state::lock(tree);
@@ -52,5 +82,4 @@ pub(crate) fn exit_mmap(ctx: BtfTracePointContext) -> i32 {
         state::unlock(tree, held);
         state::remove_image(mm.address());
     }
-    0
 }

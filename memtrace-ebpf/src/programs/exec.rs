@@ -8,28 +8,60 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::debug;
 use memtrace_ebpf::{
-    ImageKind, ImageState, ProcessFlags,
+    ImageKind, ImageState, ProcessFlags, Stat,
     event::{self, ARGS_LEN, Exec, PATH_LEN},
 };
 
 use crate::{
     accounting, counters, creation, family,
-    kernel::{Typed, offset},
-    life, state,
+    kernel::{Struct, Typed, offset},
+    life,
+    preempt::{further, undisturbed},
+    segments, state,
 };
 
 /// Arguments: the task, its thread id before it became the leader, the `linux_binprm`.
 #[btf_tracepoint(function = "sched_process_exec")]
 pub(crate) fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
+    undisturbed(|| executed(&ctx))
+}
+
+further!("sched_process_exec", EXEC_AGAIN, sched_process_exec_2 sched_process_exec_3 => is_left);
+
+/// Whether no program has seen the current process execute this one.
+#[inline(always)]
+fn is_left(ctx: &BtfTracePointContext) -> bool {
+    let Some(process) = state::process(state::current_tgid()) else {
+        return false;
+    };
+    let task = Typed::new(ctx.arg::<*const u8>(0));
+    // A new program never has the address space of the old one.
+    // SAFETY: a map value that only its own process's hooks change; a field of the
+    // read-only data.
+    let left = unsafe {
+        (*process).mm != task.follow(offset!(task_mm)).address()
+            || (*process).flags & (ProcessFlags::PRE_EXEC | ProcessFlags::SHARES_IMAGE) != 0
+    };
+    if left {
+        state::count(Stat::ProcessHealed);
+    }
+    left
+}
+
+#[inline(always)]
+fn executed(ctx: &BtfTracePointContext) {
     let task = Typed::new(ctx.arg::<*const u8>(0));
     let old_tid = ctx.arg::<i32>(1) as u32;
     let bprm = Typed::new(ctx.arg::<*const u8>(2));
     let tgid = state::current_tgid();
     if !state::is_tracked(tgid) {
-        return 0;
+        return;
+    }
+    if segments::are_on() {
+        segments::context::executed();
     }
     let Some(process) = state::process(tgid) else {
-        return 0;
+        return;
     };
     // SAFETY: fields of the read-only data.
     let mm = task.follow(unsafe { offset!(task_mm) });
@@ -50,7 +82,7 @@ pub(crate) fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
                 (*image).tgid = tgid;
                 life::note_text(mm, image);
                 if (*image).state == ImageState::Execing as u32 {
-                    accounting::enter_tree(image, tree, at);
+                    accounting::enter_tree((*image).mm, at);
                 }
                 if counters::may_lack_cpus() {
                     let values = counters::sums(mm, image);
@@ -81,7 +113,7 @@ pub(crate) fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
         old
     };
     debug!(
-        &ctx,
+        ctx,
         "process {} executes: image {} after {}", tgid, image_id, old_image
     );
     state::send_in_place::<Exec>(|record| {
@@ -104,7 +136,6 @@ pub(crate) fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
             read_args(record, mm);
         }
     });
-    0
 }
 
 /// # Safety
@@ -130,7 +161,7 @@ unsafe fn read_path(record: *mut Exec, bprm: Typed) {
 ///
 /// `record` must be reserved ring memory.
 #[inline(always)]
-unsafe fn read_args(record: *mut Exec, mm: Typed) {
+unsafe fn read_args(record: *mut Exec, mm: impl Struct) {
     // SAFETY: as the caller vouches; the helpers check their source.
     unsafe {
         let start: u64 = mm.load(offset!(mm_arg_start));

@@ -5,14 +5,16 @@
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use aya_log_ebpf::debug;
 use memtrace_ebpf::{
-    ProcessFlags,
+    ProcessFlags, Stat,
     event::{self, Exit},
 };
 
 use crate::{
     atomic, counters, family,
-    kernel::{Typed, offset},
-    life, state,
+    kernel::{Struct as _, Typed, offset},
+    life,
+    preempt::{further, undisturbed},
+    state,
 };
 
 /// `SIGNAL_GROUP_EXIT` (include/linux/sched/signal.h).
@@ -21,11 +23,40 @@ const SIGNAL_GROUP_EXIT: u32 = 4;
 /// First argument: the exiting task.
 #[btf_tracepoint(function = "sched_process_exit")]
 pub(crate) fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
+    undisturbed(|| exited(&ctx))
+}
+
+further!("sched_process_exit", EXIT_AGAIN, sched_process_exit_2 sched_process_exit_3 => |ctx| {
+    is_left(ctx, state::is_exit_seen)
+});
+// A mark that the last one is skipped for stays until a thread with that id is created.
+further!("sched_process_exit", in EXIT_AGAIN, sched_process_exit_4 => |ctx| {
+    is_left(ctx, state::take_exit_seen)
+});
+
+/// Whether no program has seen this thread of a followed process end.
+#[inline(always)]
+fn is_left(ctx: &BtfTracePointContext, is_seen: impl FnOnce(u32) -> bool) -> bool {
+    let task = Typed::new(ctx.arg::<*const u8>(0));
+    // SAFETY: a field of the read-only data.
+    let tid = unsafe { task.load::<u32>(offset!(task_pid)) };
+    let left = !is_seen(tid) && state::process(state::current_tgid()).is_some();
+    if left {
+        state::count(Stat::ProcessHealed);
+    }
+    left
+}
+
+#[inline(always)]
+fn exited(ctx: &BtfTracePointContext) {
     let task = Typed::new(ctx.arg::<*const u8>(0));
     let tgid = state::current_tgid();
     let Some(process) = state::process(tgid) else {
-        return 0;
+        return;
     };
+    // SAFETY: a field of the read-only data.
+    let tid = unsafe { task.load::<u32>(offset!(task_pid)) };
+    state::set_exit_seen(tid);
     // SAFETY: fields of the read-only data; `process` and what `tree` gives are map values.
     unsafe {
         atomic::add(&raw mut (*process).utime, task.load(offset!(task_utime)));
@@ -46,11 +77,11 @@ pub(crate) fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
                 state::unlock(tree, held);
             }
             // After exit_mm(), which has flushed it, on every kernel that has caches.
-            state::remove_cache(task.load(offset!(task_pid)));
+            state::remove_cache(tid);
         }
         let signal = task.follow(offset!(task_signal));
         if signal.load::<i32>(offset!(signal_live)) != 0 {
-            return 0;
+            return;
         }
         if let Some(tree) = state::tree((*process).tree) {
             let held = state::lock(tree);
@@ -75,7 +106,7 @@ pub(crate) fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
                 .load(offset!(task_exit_code))
         };
         debug!(
-            &ctx,
+            ctx,
             "process {} ends with wait status {}", tgid, wait_status
         );
         state::send(&Exit {
@@ -108,5 +139,4 @@ pub(crate) fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
             state::remove_process(tgid);
         }
     }
-    0
 }

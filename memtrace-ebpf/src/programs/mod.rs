@@ -5,10 +5,13 @@
 )]
 
 mod caches;
+mod calls;
 mod classic;
 mod counters;
 mod exec;
 mod exit;
 mod fork;
 mod oom;
+mod segments;
 mod setup;
+mod syscalls;

@@ -8,24 +8,25 @@ use memtrace_ebpf::{
 };
 
 use crate::{
-    kernel::{Typed, offset},
+    kernel::{Struct as _, Typed, offset},
+    preempt::undisturbed,
     state,
 };
 
 /// First argument: the victim.
 #[btf_tracepoint(function = "mark_victim")]
 pub(crate) fn mark_victim_task(ctx: BtfTracePointContext) -> i32 {
-    let task = Typed::new(ctx.arg::<*const u8>(0));
-    // SAFETY: a field of the read-only data.
-    mark(unsafe { task.load(offset!(task_tgid)) });
-    0
+    undisturbed(|| {
+        let task = Typed::new(ctx.arg::<*const u8>(0));
+        // SAFETY: a field of the read-only data.
+        mark(unsafe { task.load(offset!(task_tgid)) });
+    })
 }
 
 /// First argument: the victim's pid.
 #[btf_tracepoint(function = "mark_victim")]
 pub(crate) fn mark_victim_pid(ctx: BtfTracePointContext) -> i32 {
-    mark(ctx.arg::<i32>(0) as u32);
-    0
+    undisturbed(|| mark(ctx.arg::<i32>(0) as u32))
 }
 
 #[inline(always)]

@@ -3,9 +3,7 @@
 
 use aya_ebpf::{
     EbpfContext,
-    helpers::{
-        bpf_probe_read_kernel, bpf_probe_read_kernel_buf, generated::bpf_map_lookup_percpu_elem,
-    },
+    helpers::{bpf_probe_read_kernel, generated::bpf_map_lookup_percpu_elem},
     macros::{btf_tracepoint, raw_tracepoint},
     programs::{BtfTracePointContext, RawTracePointContext},
 };
@@ -16,7 +14,7 @@ use memtrace_ebpf::{COMM_LEN, MAX_CPUS};
 use crate::lock;
 use crate::{
     atomic, creation,
-    kernel::{Typed, as_number, config, offset},
+    kernel::{Typed, as_number, config, constant, offset, settings},
     state,
 };
 
@@ -33,7 +31,7 @@ pub(crate) fn find_cpu_offsets(ctx: RawTracePointContext) -> i32 {
         return 1;
     };
     let map = core::ptr::from_ref(state::offset_probe());
-    let Some(map_address) = as_number(map.cast()) else {
+    let Some(map_address) = as_number(map as u64) else {
         return 2;
     };
     // SAFETY: fields of the read-only data; the helper checks the address.
@@ -44,9 +42,10 @@ pub(crate) fn find_cpu_offsets(ctx: RawTracePointContext) -> i32 {
             Err(_) => return 3,
         }
     };
-    // SAFETY: a field of the read-only data.
-    let cpus = unsafe { config!(cpus) };
+    // SAFETY: fields of the read-only data.
+    let (cpus, real) = unsafe { (config!(cpus), config!(real_cpus)) };
     let key = 0_u32;
+    let mut page = 0;
     for cpu in 0..MAX_CPUS {
         if cpu >= cpus as usize {
             break;
@@ -56,11 +55,18 @@ pub(crate) fn find_cpu_offsets(ctx: RawTracePointContext) -> i32 {
             bpf_map_lookup_percpu_elem(map.cast_mut().cast(), (&raw const key).cast(), cpu as u32)
         };
         if value.is_null() {
+            if cpu >= real as usize {
+                // A line of its own in memory that can be read, as far as there are any.
+                let line = page + ((cpu as u64) << 6 & 0xfc0);
+                // SAFETY: as below.
+                unsafe { *(&raw mut (*control).cpu_offset).cast::<u64>().add(cpu) = line };
+            }
             continue;
         }
-        let Some(address) = as_number(value.cast()) else {
+        let Some(address) = as_number(value as u64) else {
             return 4;
         };
+        page = address & !0xfff;
         // SAFETY: `cpu` is below the array's length; `control` is a map value.
         unsafe {
             *(&raw mut (*control).cpu_offset).cast::<u64>().add(cpu) =
@@ -79,21 +85,15 @@ pub(crate) fn find_cpu_offsets(ctx: RawTracePointContext) -> i32 {
 pub(crate) fn register(ctx: BtfTracePointContext) -> i32 {
     let task = Typed::new(ctx.arg::<*const u8>(0));
     let name = ctx.arg::<*const u8>(1);
-    let mut new = [0_u8; COMM_LEN];
-    // SAFETY: the helper checks its source; fields of the read-only data.
+    // SAFETY: the helper checks its source; a field of the read-only data, of the same length.
     unsafe {
-        if bpf_probe_read_kernel_buf(name, &mut new).is_err() {
+        // Words, because the verifier follows each comparison.
+        let Ok(new) = bpf_probe_read_kernel(name.cast::<[u64; COMM_LEN / 8]>()) else {
             return 0;
-        }
-        let wanted = config!(root_name);
-        for at in 0..COMM_LEN {
-            let byte = *wanted.as_ptr().add(at);
-            if *new.as_ptr().add(at) != byte {
-                return 0;
-            }
-            if byte == 0 {
-                break; // prctl() leaves what follows the name undefined
-            }
+        };
+        let wanted = constant((&raw const (*settings()).root_name).cast::<[u64; COMM_LEN / 8]>());
+        if new[0] != wanted[0] || new[1] != wanted[1] {
+            return 0;
         }
     }
     creation::root_registered(task);
@@ -123,7 +123,7 @@ pub(crate) fn check_atomics(ctx: RawTracePointContext) -> i32 {
         if lock::take(word) {
             return 3;
         }
-        lock::give(word);
+        lock::give(word, 1);
         if core::ptr::read_volatile(word) != 0 {
             return 4;
         }

@@ -9,6 +9,7 @@ use std::{
 use memtrace::{
     abi::CounterLayout,
     kernel::{Access, Btf, Features, MarkVictim, cpus, tracefs},
+    phases::Phases,
     probe::{Fentry, FentryState, Options, Probe},
     ptrace::{Permission, permission},
 };
@@ -170,7 +171,13 @@ fn load(btf: &Btf, features: &Features, access: &Access) -> Programs {
     if features.layout == CounterLayout::Classic {
         options.classic_size = tracefs::rss_stat_size().ok();
     }
-    match Probe::load(btf, features, &options, *b"mt-check-check\0\0") {
+    match Probe::load(
+        btf,
+        features,
+        &options,
+        *b"mt-check-check\0\0",
+        &mut Phases::begin(),
+    ) {
         Ok(mut probe) => Programs {
             loaded: true,
             fentry: Some(match probe.fentry() {

@@ -1,10 +1,18 @@
 //! One file per subcommand: wires the library's parts together.
 
+mod budgets;
 pub(crate) mod check;
+pub(crate) mod compare;
+pub(crate) mod diff;
+pub(crate) mod export;
 mod failure;
 mod file_size;
+mod live;
 mod log;
+pub(crate) mod maps;
+pub(crate) mod report;
 pub(crate) mod run;
+mod self_stats;
 pub(crate) mod self_test;
 pub(crate) mod time;
 mod time_options;

@@ -9,11 +9,11 @@ use std::{
 };
 
 use memtrace::{
-    Backend, Tracer,
-    abi::SumScheme,
+    Backend, FileSink, Tracer,
+    abi::{Stat, SumScheme},
     launch::{self, IfExists, OWN_FAILURE, OutputError, Spec, open_output},
     model::{Summary, Verdict},
-    probe::Fentry,
+    probe::{Fentry, Handler},
     report::{
         json,
         runit::{self, MachineMemory},
@@ -22,10 +22,13 @@ use memtrace::{
 };
 
 use super::{
+    budgets::{BudgetError, Budgets},
     failure::{self, code, say},
-    file_size, log,
+    file_size,
+    live::View,
+    log, self_stats,
 };
-use crate::cli::{BackendArg, FentryUse, RunArgs, SumCpus, TextFormat, TracingArgs};
+use crate::cli::{BackendArg, FentryUse, HandlerUse, RunArgs, SumCpus, TextFormat, TracingArgs};
 
 const PROGRAM: &str = "memtrace";
 
@@ -41,12 +44,20 @@ enum SetupError {
     #[error("cannot redirect standard output: {0}")]
     Redirect(#[from] nix::Error),
     #[error(transparent)]
+    Budget(#[from] BudgetError),
+    #[error(transparent)]
     Launch(#[from] launch::LaunchError),
 }
 
 pub(crate) fn main(args: &RunArgs) -> ExitCode {
     log::init(args.verbose);
-    let (json, spec) = match prepare(args) {
+    let Prepared {
+        json,
+        recording,
+        spec,
+        budgets,
+        view,
+    } = match prepare(args) {
         Ok(prepared) => prepared,
         Err(error) => {
             say(PROGRAM, error);
@@ -55,21 +66,55 @@ pub(crate) fn main(args: &RunArgs) -> ExitCode {
     };
     let tracer = tracer(&args.tracing, args.backend)
         .wait_tree(args.wait_tree)
+        .limit(budgets.limit())
+        .live(view.live())
+        // Where they are shown: a walk keeps the memory of a process that ends during it.
+        .snapshots(!args.tracing.no_snapshots && (args.verbose > 0 || recording.is_some()))
         .log_programs(args.verbose > 1);
-    let traced = tracer.trace(&spec);
+    let mut recording = recording.map(FileSink::new);
+    let traced = match &mut recording {
+        None => tracer.trace(&spec),
+        Some(sink) => tracer
+            .timeline(Some(args.record.resolution))
+            .events(args.record.events)
+            .timeline_ring_bytes(kib(args.record.timeline_ring_size))
+            .trace_into(&spec, sink),
+    };
     file_size::survive_limit();
+    let left_out = view.finish();
+    if left_out > 0 {
+        say(
+            PROGRAM,
+            format_args!(
+                "{left_out} lines of --live were left out, because nobody read them fast enough"
+            ),
+        );
+    }
     let traced = match traced {
         Ok(traced) => traced,
         Err(error) => return failure::report(PROGRAM, &error, args.verbose > 0),
     };
     let summary = traced.summary();
     let mut failed = None;
+    let lost = summary.certificate.stats.get(Stat::TimelineFull);
+    if lost > 0 && recording.is_some() {
+        say(
+            PROGRAM,
+            format_args!(
+                "{lost} records of the timeline are missing, their buffer was full (raise --timeline-ring-size or choose a wider --resolution); the summary does not depend on them"
+            ),
+        );
+    }
     if !args.quiet {
         print(args, summary);
     } else if summary.certificate.verdict != Verdict::Exact {
         for reason in &summary.certificate.reasons {
             say(PROGRAM, format_args!("not exact: {reason}"));
         }
+    }
+    if args.self_stats {
+        // Whoever closed standard error does not want it.
+        let _ = self_stats::write(traced.phases(), &mut io::stderr().lock());
     }
     if let Some(file) = json {
         let mut out = BufWriter::new(file);
@@ -80,17 +125,52 @@ pub(crate) fn main(args: &RunArgs) -> ExitCode {
         }
     }
     let status = traced.finished().status;
-    if let Some(error) = failed {
-        say(PROGRAM, format_args!("cannot write JSON: {error}"));
-        if status == 0 {
+    if args.quiet
+        && let Some(ended) = &summary.ended_by_limit
+    {
+        say(PROGRAM, text::ended_by_limit(ended));
+    }
+    let verdict = budgets.report(PROGRAM, summary, status);
+    if let Some(error) = recording.as_ref().and_then(FileSink::failure) {
+        say(PROGRAM, error);
+        if status == 0 && verdict.is_none() {
             return code(OWN_FAILURE);
         }
+    }
+    if let Some(error) = failed {
+        say(PROGRAM, format_args!("cannot write JSON: {error}"));
+        if status == 0 && verdict.is_none() {
+            return code(OWN_FAILURE);
+        }
+    }
+    if let Some(verdict) = verdict {
+        return code(verdict);
     }
     launch::exit_like(status)
 }
 
+/// Everything that a run needs before it begins.
+struct Prepared {
+    json: Option<File>,
+    recording: Option<File>,
+    spec: Spec,
+    budgets: Budgets,
+    view: View,
+}
+
 /// Opens what the run will write to, and resolves the user, before anything starts.
-fn prepare(args: &RunArgs) -> Result<(Option<File>, Spec), SetupError> {
+fn prepare(args: &RunArgs) -> Result<Prepared, SetupError> {
+    let budgets = Budgets::prepare(&args.budgets, &args.command, PROGRAM)?;
+    let view = View::prepare(&args.live)?;
+    let if_exists = if args.record.force {
+        IfExists::Overwrite
+    } else {
+        IfExists::Refuse
+    };
+    let recording = args.record.output.as_deref();
+    let recording = recording
+        .map(|path| open_output(path, if_exists))
+        .transpose()?;
     let json = match &args.json {
         None => None,
         Some(path) if path == Path::new("-") => {
@@ -115,7 +195,18 @@ fn prepare(args: &RunArgs) -> Result<(Option<File>, Spec), SetupError> {
     if let Some(user) = &args.user {
         spec = spec.user(Spec::resolve_user(user)?);
     }
-    Ok((json, spec))
+    Ok(Prepared {
+        json,
+        recording,
+        spec,
+        budgets,
+        view,
+    })
+}
+
+/// KiB as bytes.
+fn kib(size: Option<u32>) -> Option<u32> {
+    size.map(|kib| kib.saturating_mul(1024))
 }
 
 /// A tracer with these options.
@@ -127,7 +218,12 @@ pub(super) fn tracer(args: &TracingArgs, backend: BackendArg) -> Tracer {
         ring_size,
         classic_tracepoint,
         fentry,
+        vm_events,
+        segments,
+        handler,
+        simulate_cpus,
         no_cross_checks,
+        no_snapshots,
     } = args;
     Tracer::new()
         .sum_scheme(sum_cpus.map(|which| match which {
@@ -136,14 +232,22 @@ pub(super) fn tracer(args: &TracingArgs, backend: BackendArg) -> Tracer {
         }))
         .max_images(*max_images)
         .max_processes(*max_processes)
-        .ring_bytes(ring_size.map(|kib| kib.saturating_mul(1024)))
+        .ring_bytes(kib(*ring_size))
         .classic_tracepoint(*classic_tracepoint)
         .fentry(match fentry {
             FentryUse::Auto => Fentry::Auto,
             FentryUse::On => Fentry::On,
             FentryUse::Off => Fentry::Off,
         })
+        .handler(match handler {
+            HandlerUse::Optimised => Handler::Optimised,
+            HandlerUse::Plain => Handler::Plain,
+        })
+        .vm_events(*vm_events)
+        .segments(*segments)
+        .simulate_cpus(*simulate_cpus)
         .cross_checks(!no_cross_checks)
+        .snapshots(!no_snapshots)
         .backend(match backend {
             BackendArg::Auto => Backend::Auto,
             BackendArg::Bpf => Backend::Bpf,

@@ -12,10 +12,11 @@ use memtrace::{
     TraceError, Traced,
     launch::{self, IfExists, LaunchError, OWN_FAILURE, Spec, open_output},
     model::{ImageSummary, Origin},
-    report::gnu_time::TimeValues,
+    report::{gnu_time::TimeValues, text::ended_by_limit},
 };
 
 use super::{
+    budgets::Budgets,
     failure::{self, code, say},
     file_size, log,
     run::tracer,
@@ -35,14 +36,20 @@ Run COMMAND and print what it used, in GNU time's formats, with exact numbers.
   -v, --verbose         print every resource, one per line
       --backend=HOW     observe it by bpf, ptrace, poll, or auto (the default: bpf
                         where it is permitted, else ptrace, which is not exact)
+      --max-peak=SIZE, --max-process-peak=SIZE, --max-average=SIZE
+                        fail if the tree's sum of RSS, a single process, or the
+                        mean of the sum was more; as in 2GiB, 500MiB or 1.5G
+      --kill            end the tree when --max-peak is crossed: SIGTERM, then
+                        SIGKILL after --kill-after=TIME (5s)
   -h, --help            show this help
   -V, --version         show the version
 
 %M is the exact peak of the largest program image, counted from its exec. The
 averages %t %X %D %p %K, which Linux leaves at 0, are those of the same image.
 
-Exit status: that of COMMAND, or 128 + N if signal N ended it; 125 if PROGRAM
-failed, 126 if COMMAND cannot be run, 127 if it is not found.
+Exit status: that of COMMAND, or 128 + N if signal N ended it; 124 if COMMAND
+succeeded but missed a limit, or if --kill ended it; 125 if PROGRAM failed,
+126 if COMMAND cannot be run, 127 if it is not found.
 ";
 
 /// Runs with GNU time's arguments; `program` is the name for messages.
@@ -78,7 +85,18 @@ fn run(program: &str, options: TimeOptions) -> ExitCode {
         }
     };
     let spec = Spec::new(&options.command);
-    let traced = tracer(&TracingArgs::default(), options.backend).trace(&spec);
+    let budgets = match Budgets::prepare(&options.limits.into(), &options.command, program) {
+        Ok(budgets) => budgets,
+        Err(error) => {
+            say(program, error);
+            return code(OWN_FAILURE);
+        }
+    };
+    let traced = tracer(&TracingArgs::default(), options.backend)
+        // GNU time's report has no place for them.
+        .snapshots(false)
+        .limit(budgets.limit())
+        .trace(&spec);
     file_size::survive_limit();
     let traced = match traced {
         Ok(traced) => traced,
@@ -113,7 +131,14 @@ fn run(program: &str, options: TimeOptions) -> ExitCode {
     {
         say(program, format_args!("cannot write the report: {error}"));
     }
-    exit(traced.finished().status)
+    let (summary, status) = (traced.summary(), traced.finished().status);
+    if let Some(ended) = &summary.ended_by_limit {
+        say(program, ended_by_limit(ended));
+    }
+    match budgets.report(program, summary, status) {
+        Some(verdict) => code(verdict),
+        None => exit(status),
+    }
 }
 
 fn write(output: Option<File>, text: &[u8]) -> io::Result<()> {

@@ -7,16 +7,21 @@
 //! ambiguous prefix in getopt's way, and rejects repeated options unless told
 //! for each; the whole of getopt needed here is smaller than its configuration.
 //!
-//! Known differences: `--backend` is ours; `-h` is accepted for `--help`. GNU time's help offers it,
+//! Known differences: `--backend`, `--kill` and `--max-...` are ours; `-h` is accepted for `--help`. GNU time's help offers it,
 //! but its parser refuses it.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::ValueEnum as _;
 
-use crate::{cli::BackendArg, report::gnu_time::Format};
+use memtrace::budget::Size;
+
+use crate::{
+    cli::{BackendArg, BudgetArgs, duration},
+    report::gnu_time::Format,
+};
 
 /// A valid command line of GNU time.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,8 +36,50 @@ pub(crate) struct TimeOptions {
     pub quiet: bool,
     /// `--backend`: how the command is observed.
     pub backend: BackendArg,
+    /// `--max-peak` and others like it.
+    pub limits: Limits,
     /// The command and its arguments; never empty.
     pub command: Vec<OsString>,
+}
+
+/// Limits on memory, and what crossing them leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// `--max-peak`.
+    pub max_peak: Option<Size>,
+    /// `--max-process-peak`.
+    pub max_process_peak: Option<Size>,
+    /// `--max-average`.
+    pub max_average: Option<Size>,
+    /// `--kill`.
+    pub kill: bool,
+    /// `--kill-after`.
+    pub kill_after: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_peak: None,
+            max_process_peak: None,
+            max_average: None,
+            kill: false,
+            kill_after: Duration::from_secs(5),
+        }
+    }
+}
+
+impl From<Limits> for BudgetArgs {
+    fn from(limits: Limits) -> Self {
+        Self {
+            max_peak: limits.max_peak,
+            max_process_peak: limits.max_process_peak,
+            max_average: limits.max_average,
+            kill: limits.kill,
+            kill_after: limits.kill_after,
+            ..Self::default()
+        }
+    }
 }
 
 /// What a command line asks for.
@@ -78,6 +125,16 @@ pub(crate) enum UsageError {
     /// A value of `--backend` that is none.
     #[error("invalid argument '{}' for '--backend'; valid arguments are auto, bpf, ptrace, poll", show(.0))]
     NoBackend(Vec<u8>),
+    /// A value of an option of ours that is none.
+    #[error("invalid argument '{}' for '--{option}': {problem}", show(.given))]
+    Invalid {
+        /// The option.
+        option: &'static str,
+        /// The value as given.
+        given: Vec<u8>,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// No command.
     #[error("missing program to run")]
     MissingProgram,
@@ -114,6 +171,11 @@ enum Opt {
     Backend,
     Format,
     Help,
+    Kill,
+    KillAfter,
+    MaxAverage,
+    MaxPeak,
+    MaxProcessPeak,
     Output,
     Portability,
     Quiet,
@@ -123,7 +185,7 @@ enum Opt {
 
 /// In the order in which GNU time lists them when a prefix is ambiguous. Its
 /// long name for `-o` is `output-file`; the documented `--output` is a prefix.
-const OPTIONS: [(&str, char, Opt); 9] = [
+const OPTIONS: [(&str, char, Opt); 14] = [
     ("append", 'a', Opt::Append),
     ("format", 'f', Opt::Format),
     ("help", 'h', Opt::Help),
@@ -134,11 +196,38 @@ const OPTIONS: [(&str, char, Opt); 9] = [
     ("version", 'V', Opt::Version),
     // Ours, so without a letter: no argument can contain a NUL.
     ("backend", '\0', Opt::Backend),
+    ("kill", '\0', Opt::Kill),
+    ("kill-after", '\0', Opt::KillAfter),
+    ("max-average", '\0', Opt::MaxAverage),
+    ("max-peak", '\0', Opt::MaxPeak),
+    ("max-process-peak", '\0', Opt::MaxProcessPeak),
 ];
 
 impl Opt {
     fn takes_value(self) -> bool {
-        matches!(self, Self::Backend | Self::Format | Self::Output)
+        matches!(
+            self,
+            Self::Backend
+                | Self::Format
+                | Self::Output
+                | Self::KillAfter
+                | Self::MaxAverage
+                | Self::MaxPeak
+                | Self::MaxProcessPeak
+        )
+    }
+
+    /// Whether it is an option of memtrace that GNU time does not have.
+    fn is_ours(self) -> bool {
+        matches!(
+            self,
+            Self::Backend
+                | Self::Kill
+                | Self::KillAfter
+                | Self::MaxAverage
+                | Self::MaxPeak
+                | Self::MaxProcessPeak
+        )
     }
 }
 
@@ -151,6 +240,7 @@ struct Parsed {
     quiet: bool,
     verbose: bool,
     backend: BackendArg,
+    limits: Limits,
 }
 
 impl Parsed {
@@ -169,11 +259,42 @@ impl Parsed {
                     .and_then(|name| BackendArg::from_str(name, false).ok())
                     .ok_or_else(|| UsageError::NoBackend(value.into_vec()))?;
             }
+            Opt::Kill => self.limits.kill = true,
+            Opt::KillAfter => self.limits.kill_after = read("kill-after", value, duration)?,
+            Opt::MaxAverage => {
+                self.limits.max_average = Some(read("max-average", value, size)?);
+            }
+            Opt::MaxPeak => self.limits.max_peak = Some(read("max-peak", value, size)?),
+            Opt::MaxProcessPeak => {
+                self.limits.max_process_peak = Some(read("max-process-peak", value, size)?);
+            }
             Opt::Help => return Ok(Some(TimeRequest::Help)),
             Opt::Version => return Ok(Some(TimeRequest::Version)),
         }
         Ok(None)
     }
+}
+
+fn size(text: &str) -> Result<Size, String> {
+    text.parse()
+        .map_err(|error: memtrace::budget::SizeError| error.to_string())
+}
+
+/// The value of an option of ours.
+fn read<T>(
+    option: &'static str,
+    value: OsString,
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> Result<T, UsageError> {
+    let read = match value.to_str() {
+        Some(text) => parse(text),
+        None => Err("it is no text".to_owned()),
+    };
+    read.map_err(|problem| UsageError::Invalid {
+        option,
+        given: value.into_vec(),
+        problem,
+    })
 }
 
 /// Reads the arguments after the program's name. `time_format` is the value of
@@ -222,6 +343,7 @@ pub(crate) fn parse(
         append: parsed.append,
         quiet: parsed.quiet,
         backend: parsed.backend,
+        limits: parsed.limits,
         command: std::iter::once(first).chain(arguments).collect(),
     }))
 }
@@ -248,10 +370,11 @@ fn long_option(
         [] => return Err(UsageError::Unrecognized(given())),
         [one] => *one,
         several => {
-            // As GNU time lists them, which does not have ours.
+            // As GNU time lists them, which does not have ours; unless all are ours.
+            let all_ours = several.iter().all(|(_, _, option)| option.is_ours());
             let possible = several
                 .iter()
-                .filter(|(_, _, option)| !matches!(option, Opt::Backend))
+                .filter(|(_, _, option)| all_ours || !option.is_ours())
                 .map(|option| option.0)
                 .collect();
             return Err(UsageError::Ambiguous {

@@ -6,13 +6,14 @@
 //! offsets nor type references, which may form cycles. And it is *fast*: one pass over
 //! the records remembers where they begin and puts those with a name that can be asked
 //! for into a hash table; nothing else is decoded until it is asked for. Most of the
-//! time goes into page faults for the memory that the data is read into, so that
-//! only strings that can be asked for are read, and tables are kept small.
+//! time goes into page faults for memory, so the kernel's own is used where that can be
+//! mapped, and tables are kept small.
 //!
 //! Format: Documentation/bpf/btf.rst and include/uapi/linux/btf.h of the kernel.
 
+mod data;
 mod error;
-mod function;
+mod functions;
 mod names;
 mod query;
 mod raw;
@@ -21,15 +22,11 @@ mod tests;
 #[cfg(test)]
 pub(crate) mod writer;
 
-use std::{
-    fs::File,
-    io::{self, Cursor, Read, Seek, SeekFrom},
-    ops::Range,
-    path::Path,
-};
+use std::{ops::Range, path::Path};
 
+use data::Data;
 pub use error::BtfError;
-pub use function::function;
+use functions::Functions;
 use names::Names;
 pub use query::{Field, Shape};
 use raw::{Header, Layouts, Record};
@@ -77,9 +74,11 @@ impl Kind {
 
 /// BTF held in memory, ready to be asked.
 pub struct Btf {
-    types: Vec<u8>,
-    /// Without names at the end that cannot be asked for.
-    strings: Vec<u8>,
+    data: Data,
+    /// Where the records are.
+    types: Range<usize>,
+    /// Where the strings are.
+    strings: Range<usize>,
     layouts: Layouts,
     /// Number of types.
     len: usize,
@@ -88,6 +87,7 @@ pub struct Btf {
     names: Names,
     /// Types of kind `ENUM` and `ENUM64`, whose enumerators C puts into one name space.
     enums: Vec<u32>,
+    functions: Functions,
 }
 
 impl Btf {
@@ -97,7 +97,13 @@ impl Btf {
     /// [`BtfError::Read`] if there is none (`CONFIG_DEBUG_INFO_BTF` is off) or it
     /// cannot be read; otherwise as [`Btf::parse`].
     pub fn from_sys_fs() -> Result<Self, BtfError> {
-        Self::from_file(Path::new(VMLINUX))
+        let path = Path::new(VMLINUX);
+        Self::load(
+            Data::of_kernel(path, MAX_SIZE).map_err(|source| BtfError::Read {
+                path: path.to_owned(),
+                source,
+            })?,
+        )
     }
 
     /// Reads BTF from a file that contains nothing else.
@@ -105,13 +111,10 @@ impl Btf {
     /// # Errors
     /// [`BtfError::Read`], [`BtfError::TooLarge`]; otherwise as [`Btf::parse`].
     pub fn from_file(path: &Path) -> Result<Self, BtfError> {
-        let read = |source| BtfError::Read {
+        Self::load(Data::read(path, MAX_SIZE).map_err(|source| BtfError::Read {
             path: path.to_owned(),
             source,
-        };
-        let file = File::open(path).map_err(read)?;
-        let size = file.metadata().map_err(read)?.len();
-        Self::load(file, size, path)
+        })?)
     }
 
     /// Takes BTF as bytes, checks the extent of every record and indexes the names.
@@ -121,37 +124,33 @@ impl Btf {
     /// or record reaches beyond the data, or if there is a kind of record
     /// whose size is unknown.
     pub fn parse(data: &[u8]) -> Result<Self, BtfError> {
-        Self::load(Cursor::new(data), data.len() as u64, Path::new("memory"))
+        Self::load(Data::Read(data.to_vec()))
     }
 
-    fn load(mut source: impl Read + Seek, size: u64, path: &Path) -> Result<Self, BtfError> {
-        if size > MAX_SIZE {
+    fn load(data: Data) -> Result<Self, BtfError> {
+        let size = data.len();
+        if size as u64 > MAX_SIZE {
             return Err(BtfError::TooLarge {
-                size,
+                size: size as u64,
                 limit: MAX_SIZE,
             });
         }
-        let mut read = |range: Range<usize>| {
-            part(&mut source, range).map_err(|source| BtfError::Read {
-                path: path.to_owned(),
-                source,
-            })
-        };
-        let size = size as usize;
-        let header = Header::parse(&read(0..size.min(Header::MAX))?, size)?;
-        let layouts = Layouts::parse(&read(header.layouts)?);
-        let types = read(header.types)?;
+        // Within the data: `Header::parse` has checked that.
+        let part = |range: &Range<usize>| data.get(range.clone()).unwrap_or_default();
+        let header = Header::parse(part(&(0..size.min(Header::MAX))), size)?;
+        let layouts = Layouts::parse(part(&header.layouts));
+        let (types, strings) = (part(&header.types), part(&header.strings));
 
         // vmlinux has 25 bytes per type, and 6 of 7 have no name that can be asked for.
         let mut offsets = Vec::with_capacity(types.len() / (24 * STRIDE));
         let mut names = Vec::with_capacity(types.len() / 128);
         let mut enums = Vec::new();
-        let mut last_name = 0;
+        let mut functions = Vec::with_capacity(types.len() / 64);
         let (mut len, mut position) = (0_usize, 0_usize);
         while position < types.len() {
             // At most MAX_SIZE / 12: fits.
             let id = len as u32 + 1;
-            let (record, next) = Record::at(&types, position, &layouts, id)?;
+            let (record, next) = Record::at(types, position, &layouts, id)?;
             if len.is_multiple_of(STRIDE) {
                 offsets.push(position as u32);
             }
@@ -166,28 +165,38 @@ impl Btf {
             {
                 names.push((id, record.name));
             }
-            last_name = last_name.max(record.last_name());
+            if record.kind == raw::FUNC {
+                functions.push((id, record.name));
+            }
             len += 1;
             position = next;
         }
 
-        // Functions have about half of all strings, at the end as pahole writes them.
-        let strings = read(askable(&header.strings, last_name))?;
         // The first string is empty, the last one ends (btf_parse_str_sec(), kernel/bpf/btf.c).
-        let end = read(header.strings.end.saturating_sub(1)..header.strings.end)?;
-        if header.strings.is_empty() || strings.first() != Some(&0) || end != [0] {
+        if strings.first() != Some(&0) || strings.last() != Some(&0) {
             return Err(BtfError::Section { section: "string" });
         }
-        let names = Names::new(names, &strings);
+        let functions = Functions::new(&functions, strings);
+        let names = Names::new(names, strings);
         Ok(Self {
-            types,
-            strings,
+            types: header.types,
+            strings: header.strings,
+            data,
             layouts,
             len,
             offsets,
             names,
             enums,
+            functions,
         })
+    }
+
+    fn types(&self) -> &[u8] {
+        self.data.get(self.types.clone()).unwrap_or_default()
+    }
+
+    fn strings(&self) -> &[u8] {
+        self.data.get(self.strings.clone()).unwrap_or_default()
     }
 
     /// Number of types, `void` not counted.
@@ -223,6 +232,12 @@ impl Btf {
         self.find(kind, name).is_some()
     }
 
+    /// The number of one of the few functions that memtrace asks for: only those are known.
+    #[must_use]
+    pub fn function(&self, name: &str) -> Option<TypeId> {
+        self.functions.get(name)
+    }
+
     /// The record of a type other than `void`.
     fn record(&self, id: TypeId) -> Result<Record<'_>, BtfError> {
         let missing = BtfError::NoSuchType { id: id.0 };
@@ -237,20 +252,20 @@ impl Btf {
         };
         let mut position = offset as usize;
         for _ in 0..index % STRIDE {
-            position = Record::at(&self.types, position, &self.layouts, id.0)?.1;
+            position = Record::at(self.types(), position, &self.layouts, id.0)?.1;
         }
-        Ok(Record::at(&self.types, position, &self.layouts, id.0)?.0)
+        Ok(Record::at(self.types(), position, &self.layouts, id.0)?.0)
     }
 
     /// Whether the string at `offset` is `name`.
     fn is_named(&self, offset: u32, name: &str) -> bool {
-        names::is(&self.strings, offset, name.as_bytes())
+        names::is(self.strings(), offset, name.as_bytes())
     }
 
     /// The string at `offset`.
     fn string(&self, offset: u32) -> Result<&str, BtfError> {
         let bad = BtfError::Name { offset };
-        let Some(rest) = self.strings.get(offset as usize..) else {
+        let Some(rest) = self.strings().get(offset as usize..) else {
             return Err(bad);
         };
         let Some(end) = rest.iter().position(|byte| *byte == 0) else {
@@ -267,30 +282,4 @@ impl std::fmt::Debug for Btf {
             .field("types", &self.len())
             .finish()
     }
-}
-
-/// Reads the bytes `range` of `source`.
-fn part(source: &mut (impl Read + Seek), range: Range<usize>) -> io::Result<Vec<u8>> {
-    source.seek(SeekFrom::Start(range.start as u64))?;
-    // A capacity that is exact saves a reallocation.
-    let mut bytes = Vec::with_capacity(range.len());
-    source.take(range.len() as u64).read_to_end(&mut bytes)?;
-    if bytes.len() == range.len() {
-        Ok(bytes)
-    } else {
-        Err(io::ErrorKind::UnexpectedEof.into())
-    }
-}
-
-/// The part of the string section that names up to that at `last` can be in. Identifiers
-/// are much shorter than what is read beyond; a longer name is as good as none.
-fn askable(strings: &Range<usize>, last: u32) -> Range<usize> {
-    const LONGEST: usize = 4096;
-    strings.start
-        ..strings.end.min(
-            strings
-                .start
-                .saturating_add(last as usize)
-                .saturating_add(LONGEST),
-        )
 }

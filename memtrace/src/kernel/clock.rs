@@ -13,6 +13,12 @@ pub fn boottime() -> Result<u64, KernelError> {
     read(ClockId::CLOCK_BOOTTIME, "CLOCK_BOOTTIME").map(|ns| u64::try_from(ns).unwrap_or(0))
 }
 
+/// The processor time of the calling thread so far; zero where it cannot be read.
+pub(crate) fn thread_cpu() -> std::time::Duration {
+    let ns = read(ClockId::CLOCK_THREAD_CPUTIME_ID, "CLOCK_THREAD_CPUTIME_ID").unwrap_or(0);
+    std::time::Duration::from_nanos(u64::try_from(ns).unwrap_or(0))
+}
+
 /// What to add to `CLOCK_BOOTTIME` to get the time of day (`CLOCK_REALTIME`, since
 /// 1970), in nanoseconds, as of now: it changes when the clock is set or slewed.
 ///

@@ -16,4 +16,4 @@ pub mod tracefs;
 pub use access::{Access, Lockdown, Obstacle, capability};
 pub use btf::{Btf, BtfError};
 pub use error::KernelError;
-pub use features::{Features, Limit, MarkVictim};
+pub use features::{Features, Limit, MarkVictim, SegmentSources};

@@ -35,6 +35,7 @@ pub(super) enum Stage {
     Uid = 3,
     Directory = 4,
     Exec = 5,
+    Null = 6,
 }
 
 /// A failure as the child reports it: stage and errno.
@@ -53,6 +54,8 @@ pub(super) struct Plan {
     directory: *const c_char,
     ids: Option<(u32, u32)>,
     groups: Vec<libc::gid_t>,
+    /// Standard streams that become /dev/null, one bit each.
+    null_streams: u8,
     inherited: Inherited,
     /// The inherited mask and the stop signals of the terminal.
     waiting_mask: libc::sigset_t,
@@ -110,6 +113,7 @@ impl Plan {
                 .user
                 .as_ref()
                 .map_or_else(Vec::new, |user| user.groups.clone()),
+            null_streams: spec.null_streams,
             inherited: *inherited,
             waiting_mask,
         })
@@ -183,6 +187,9 @@ impl Plan {
                     libc::close(stream);
                 }
             }
+            if self.null_streams != 0 && !to_null(self.null_streams) {
+                return failed(Stage::Null);
+            }
             libc::pthread_sigmask(
                 libc::SIG_SETMASK,
                 &raw const self.inherited.mask,
@@ -227,6 +234,30 @@ impl Plan {
         }
         // "Not allowed" anywhere on the way says more than "not found" at its end.
         if denied { libc::EACCES } else { last }
+    }
+}
+
+/// Makes standard streams, one bit each, those of /dev/null.
+///
+/// # Safety
+///
+/// Only in the child.
+unsafe fn to_null(streams: u8) -> bool {
+    // SAFETY: a C string, and plain numbers; both calls are async-signal-safe.
+    unsafe {
+        let null = libc::open(c"/dev/null".as_ptr(), libc::O_RDWR);
+        if null < 0 {
+            return false;
+        }
+        for stream in 0..3 {
+            if streams & (1 << stream) != 0 && libc::dup2(null, stream) < 0 {
+                return false;
+            }
+        }
+        if null > 2 || streams & (1 << null) == 0 {
+            libc::close(null);
+        }
+        true
     }
 }
 

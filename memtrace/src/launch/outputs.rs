@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat};
-use nix::sys::stat::{FileStat, Mode, fstat};
+use nix::sys::stat::{FileStat, Mode, fstat, mkdirat};
 use nix::unistd::{Gid, Uid, User, ftruncate, getgrouplist, getgroups};
 
 use super::error::strerror;
@@ -118,6 +118,74 @@ pub fn open_output(path: &Path, if_exists: IfExists) -> Result<File, OutputError
     result
 }
 
+/// Makes a directory to open outputs in, unless it is there.
+///
+/// # Errors
+///
+/// When it cannot be made, or is another user's trap: in a directory where everyone may
+/// create files, one that belongs to somebody else, or a link.
+pub fn output_directory(path: &Path) -> Result<(), OutputError> {
+    let Some(caller) = sudo_caller() else {
+        return directory_as_is(path, None);
+    };
+    let rights = Rights::take(&caller).map_err(|(operation, source)| OutputError::Rights {
+        path: path.to_owned(),
+        operation,
+        source: source.into(),
+    })?;
+    let result = directory_as_is(path, Some(caller.uid.as_raw()));
+    drop(rights);
+    result
+}
+
+fn directory_as_is(path: &Path, sudo_uid: Option<u32>) -> Result<(), OutputError> {
+    let failed = |error: Errno| OutputError::Open {
+        path: path.to_owned(),
+        sudo_uid,
+        source: error.into(),
+    };
+    let lookup = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let Some(name) = path.file_name() else {
+        // `/` or `..`: it is there, or nothing can be done.
+        return open(path, lookup, Mode::empty()).map(drop).map_err(failed);
+    };
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let parent = open(parent, lookup, Mode::empty()).map_err(failed)?;
+    let parent_stat = fstat(&parent).map_err(failed)?;
+    match mkdirat(&parent, name, Mode::from_bits_truncate(0o777)) {
+        Ok(()) => return Ok(()),
+        Err(Errno::EEXIST) => {}
+        Err(error) => return Err(failed(error)),
+    }
+    if !is_shared(&parent_stat) {
+        return openat(&parent, name, lookup, Mode::empty())
+            .map(drop)
+            .map_err(failed);
+    }
+    let found = match openat(&parent, name, lookup | OFlag::O_NOFOLLOW, Mode::empty()) {
+        Ok(found) => found,
+        Err(Errno::ENOTDIR | Errno::ELOOP) if path.is_symlink() => {
+            return Err(OutputError::SharedLink(path.to_owned()));
+        }
+        Err(error) => return Err(failed(error)),
+    };
+    let me = sudo_uid.unwrap_or_else(|| nix::unistd::geteuid().as_raw());
+    let owner = fstat(&found).map_err(failed)?.st_uid;
+    if owner != me && owner != parent_stat.st_uid {
+        return Err(OutputError::SharedFile(path.to_owned()));
+    }
+    Ok(())
+}
+
+/// Everyone may create files in the directory, but remove only their own.
+const fn is_shared(directory: &FileStat) -> bool {
+    let bits = libc::S_ISVTX | libc::S_IWOTH;
+    directory.st_mode & bits == bits
+}
+
 /// Opens with the rights that the calling thread has.
 fn open_as_is(
     path: &Path,
@@ -133,8 +201,7 @@ fn open_as_is(
     let lookup = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let directory = open(directory, lookup, Mode::empty()).map_err(failed)?;
     let directory_stat = fstat(&directory).map_err(failed)?;
-    let shared_bits = libc::S_ISVTX | libc::S_IWOTH;
-    let shared = directory_stat.st_mode & shared_bits == shared_bits;
+    let shared = is_shared(&directory_stat);
 
     let mut flags = OFlag::O_WRONLY | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
     if if_exists == IfExists::Append {

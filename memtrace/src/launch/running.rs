@@ -67,7 +67,7 @@ impl Running {
     pub(super) fn new(pid: i32) -> Self {
         Self {
             pid,
-            pidfd: open_pidfd(pid),
+            pidfd: open_pidfd(pid).ok(),
             started_ns: boot_time(),
             finished: None,
             reaper: None,
@@ -213,7 +213,7 @@ impl Running {
 
 /// `pidfd_send_signal(2)`: no other process can have the number by now. Nothing to do for
 /// one that has ended.
-fn send_through(pidfd: &OwnedFd, signal: i32) -> io::Result<()> {
+pub(crate) fn send_through(pidfd: &OwnedFd, signal: i32) -> io::Result<()> {
     // SAFETY: a descriptor, numbers, and no siginfo, as for kill(2).
     let sent = unsafe {
         libc::syscall(
@@ -234,12 +234,19 @@ fn send_through(pidfd: &OwnedFd, signal: i32) -> io::Result<()> {
 }
 
 /// `pidfd_open(2)`; the descriptor is close-on-exec.
-fn open_pidfd(pid: i32) -> Option<OwnedFd> {
+///
+/// # Errors
+///
+/// ESRCH when there is no such process; ENOSYS or EPERM where a sandbox forbids it.
+pub(crate) fn open_pidfd(pid: i32) -> io::Result<OwnedFd> {
     // SAFETY: no memory is involved.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
-    let fd = i32::try_from(fd).ok().filter(|fd| *fd >= 0)?;
+    let fd = i32::try_from(fd)
+        .ok()
+        .filter(|fd| *fd >= 0)
+        .ok_or_else(io::Error::last_os_error)?;
     // SAFETY: the call just opened it, and nobody else knows the number.
-    Some(unsafe { OwnedFd::from_raw_fd(fd) })
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// Nanoseconds of `CLOCK_BOOTTIME`: steady, and it goes on through a suspend

@@ -14,6 +14,7 @@ pub struct Spec {
     pub(super) argv: Vec<OsString>,
     pub(super) user: Option<UserSpec>,
     pub(super) start_dir: Option<PathBuf>,
+    pub(super) null_streams: u8,
     /// Changes to the inherited environment, in order; `None` removes.
     changes: Vec<(OsString, Option<OsString>)>,
 }
@@ -39,6 +40,20 @@ impl Spec {
     #[must_use]
     pub fn start_dir(mut self, directory: impl Into<PathBuf>) -> Self {
         self.start_dir = Some(directory.into());
+        self
+    }
+
+    /// Gives the command an empty standard input.
+    #[must_use]
+    pub fn null_input(mut self) -> Self {
+        self.null_streams |= 1;
+        self
+    }
+
+    /// Discards what the command writes to standard output and error.
+    #[must_use]
+    pub fn null_output(mut self) -> Self {
+        self.null_streams |= 0b110;
         self
     }
 

@@ -163,6 +163,12 @@ impl Stopped {
                 let directory = std::mem::take(&mut self.directory);
                 return LaunchError::ChangeDirectory { directory, source };
             }
+            stage if stage == Stage::Null as i32 => {
+                return LaunchError::System {
+                    operation: "open /dev/null for the command",
+                    source,
+                };
+            }
             stage if stage == Stage::Groups as i32 => "set the groups",
             stage if stage == Stage::Gid as i32 => "set the group id",
             stage if stage == Stage::Uid as i32 => "set the user id",

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use memtrace_ebpf::{MEMBERS, Pages, Process, ProcessFlags, Tree, VmField, VmMean};
+use memtrace_ebpf::{MEMBERS, Pages, Process, ProcessFlags, SegmentsRecord, Tree, VmField, VmMean};
 
 use super::{
     certificate::{Findings, judge},
@@ -12,9 +12,11 @@ use super::{
         rss_integral, signed_bytes,
     },
     processes::{People, Place},
+    segments::{self, Segments},
     story::{Birth, Life, Lives, Story},
     summary::{
-        Footprint, Holder, ImageSummary, Origin, Outcome, Summary, TreeSummary, VmMeans, VmPeaks,
+        Footprint, Holder, ImageSummary, Origin, Outcome, PssSnapshot, Summary, TreeSummary,
+        VmMeans, VmPeaks,
     },
 };
 
@@ -35,6 +37,7 @@ pub(super) fn build(
     story: Story,
     ended: BTreeMap<u64, Measured>,
     repeated: &[u64],
+    segments: BTreeMap<u64, SegmentsRecord>,
     mut last: Final,
 ) -> Summary {
     let mut findings = Findings::default();
@@ -53,6 +56,7 @@ pub(super) fn build(
     let alive = check_processes(&mut lives, &last, &mut findings);
     check_ids(&lives, &images, &last.processes, &mut findings);
     check_images(&images, &last, &mut findings);
+    let segments = segments::all(segments, &last.segments, &images, &mut findings);
     let root = lives.0.values().any(|life| {
         let birth = life.birth.as_ref();
         birth.is_some_and(|birth| birth.flags & ProcessFlags::PRE_EXEC != 0)
@@ -70,17 +74,37 @@ pub(super) fn build(
     };
     let people = People::new(&lives, &images, alive, &mut findings);
     let processes = people.summaries(clock, last.page_size);
+    findings.several_threads = processes
+        .iter()
+        .any(|process| process.usage.as_ref().is_none_or(|usage| usage.threads > 1));
+    let floor = segments::floor(&last);
     let index: BTreeMap<u64, usize> = images.keys().copied().zip(0..).collect();
     let summaries: Vec<ImageSummary> = images
         .values()
         .map(|image| {
             let place = people.place(image.id);
-            image_summary(image, place, clock, last.tree.peak_seq, last.page_size)
+            let mut summary =
+                image_summary(image, place, clock, last.tree.peak_seq, last.page_size);
+            let record = segments.get(&image.id);
+            let owner = summary.owner.and_then(|i| processes.get(i));
+            let usage = owner.and_then(|process| process.usage.as_ref());
+            let living = last.processes.iter().find(|p| p.image == image.id);
+            let threads = usage
+                .map(|usage| usage.threads.into())
+                .or(living.map(|p| p.threads));
+            let alone = threads.is_some_and(|threads| threads <= 1);
+            summary.segments =
+                record.map(|record| Segments::new(record, last.page_size, floor, alone));
+            summary
         })
         .collect();
     let at_peak = at_peak(&images, &index, &last, &mut findings);
     let tree = tree_summary(&last, clock, at_peak, &summaries);
-    let certificate = judge(&last, &findings);
+    let told: Vec<_> = summaries
+        .iter()
+        .filter_map(|image| image.segments.as_ref())
+        .collect();
+    let certificate = judge(&last, &findings, &told);
     Summary {
         outcome: last
             .wait_status
@@ -92,6 +116,7 @@ pub(super) fn build(
         kernel_maxrss: last.maxrss_bytes,
         started_unix_ns: last.started_unix_ns,
         page_size: last.page_size,
+        ended_by_limit: last.ended_by_limit,
         certificate,
         tree,
         processes,
@@ -401,6 +426,14 @@ fn tree_summary(
         },
         at_peak,
         biggest: biggest.map(|(i, _)| i),
+        snapshots: last
+            .snapshots
+            .iter()
+            .map(|snapshot| PssSnapshot {
+                at_ns: clock.ns(snapshot.at_ns),
+                ..*snapshot
+            })
+            .collect(),
     }
 }
 
@@ -415,6 +448,9 @@ fn image_summary(
     let lifetime = image.until.saturating_sub(image.born_at);
     let pages = |field| image.vm(field).saturating_mul(page);
     let mean = |size: VmMean| average(image.vm_integral[size as usize], lifetime, page);
+    let mean_bytes = |size: VmMean| average(image.vm_integral[size as usize], lifetime, 1);
+    // As of VmExe, the text itself is all that counts of it; it is there as long as the image.
+    let mean_text = image.text_bytes.min(mean(VmMean::Exec));
     let exec = pages(VmField::Exec);
     let text = image.text_bytes.min(exec);
     ImageSummary {
@@ -453,12 +489,20 @@ fn image_summary(
             heap: image.vm(VmField::Heap),
             page_tables: image.vm(VmField::PageTables),
             locked: pages(VmField::Locked),
+            pinned: pages(VmField::Pinned),
         },
         vm_average: VmMeans {
             size: mean(VmMean::Size),
             data: mean(VmMean::Data),
             stack: mean(VmMean::Stack),
+            text: mean_text,
+            lib: mean(VmMean::Exec) - mean_text,
+            heap: mean_bytes(VmMean::Heap),
+            page_tables: mean_bytes(VmMean::PageTables),
+            locked: mean(VmMean::Locked),
+            pinned: mean(VmMean::Pinned),
         },
+        segments: None,
         kernel_hiwater_rss: image.hiwater_rss.saturating_mul(page),
         residual: signed_bytes(image.residual, page),
     }

@@ -5,7 +5,10 @@
 
 use memtrace_ebpf::Stat;
 
-use super::final_state::{CrossChecks, Final, Stats};
+use super::{
+    final_state::{CrossChecks, Final, Stats},
+    segments::{Segments, SegmentsSeen},
+};
 
 /// How exact a result is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,8 +72,60 @@ pub struct Certificate {
     pub breakdown_difference_bytes: u64,
     /// Comparisons with `/proc`.
     pub cross_checks: CrossChecks,
+    /// When sizes of virtual memory were looked at, which decides what can have been missed.
+    pub sizes_seen: SizesSeen,
+    /// What segments are worth, where they were told apart.
+    pub segments: Option<SegmentsSeen>,
     /// All statistics counters.
     pub stats: Stats,
+}
+
+/// When sizes of virtual memory were looked at.
+///
+/// Page tables are never known to be exact: reading what was never written maps the zero page,
+/// which takes tables and changes no counter, and unmapping gives them back before the system
+/// call ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SizesSeen {
+    /// When a page came or went and at the end of each system call, and no process had a second
+    /// thread: no size is missed. (Processes that share an address space without waiting for each
+    /// other, as no C library makes them, count as threads would, and are not looked for.)
+    AtSystemCalls,
+    /// The same, but a thread can have taken back what another had just mapped.
+    AtThreadsSystemCalls,
+    /// When a page came or went. The largest `VmSize` is the kernel's own, and the stack grows at
+    /// page faults and stays; other sizes may have been larger while no page came.
+    AtPageFaults,
+    /// At samples.
+    NowAndThen,
+}
+
+impl SizesSeen {
+    /// The tier's `V` stands for the ends of system calls.
+    fn of(tier: &str, several_threads: bool) -> Self {
+        let at_system_calls = tier.split('+').any(|part| part == "V");
+        match (at_system_calls, several_threads) {
+            (true, false) => Self::AtSystemCalls,
+            (true, true) => Self::AtThreadsSystemCalls,
+            (false, _) => Self::AtPageFaults,
+        }
+    }
+}
+
+/// Whether this is one of the programs that see the ends of system calls. No counter depends on
+/// them.
+pub(super) fn sees_system_calls(program: &str) -> bool {
+    program.starts_with("sys_exit")
+}
+
+/// Whether this is one of the programs that tell of mappings. No counter depends on them.
+pub(super) fn tells_segments(program: &str) -> bool {
+    program.starts_with("segment_")
+}
+
+/// The same of the programs that record calls.
+pub(super) fn records_calls(program: &str) -> bool {
+    program.starts_with("call_")
 }
 
 /// What the model found while it put the result together.
@@ -84,6 +139,8 @@ pub(super) struct Findings {
     pub(super) residual_bytes: u64,
     /// The footprint's bounds are as wide as they can be.
     pub(super) footprint_unknown: bool,
+    /// A process had more than one thread, or lives and may have.
+    pub(super) several_threads: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -161,6 +218,7 @@ const fn meaning(stat: Stat) -> Meaning {
         // Two updates at once can overwrite a peak with a lower one.
         | Stat::Unlocked
         | Stat::CachesFull
+        | Stat::NotContinued
         // What was found late has no history before.
         | Stat::Healed => Meaning::Loss,
         // The second of the two hooks on process creation comes before the child's
@@ -170,9 +228,13 @@ const fn meaning(stat: Stat) -> Meaning {
         Stat::Negative
         | Stat::Torn
         | Stat::Unverified
-        | Stat::ProcessHealed => Meaning::Remark,
+        | Stat::ProcessHealed
+        // The timeline has gaps; peaks are kept in the kernel.
+        | Stat::TimelineFull
+        // So are counters; what segments are worth is said by itself.
+        | Stat::SegmentsFull => Meaning::Remark,
         // The tracer knows the bound of overlaps, and states it as a limit.
-        Stat::Events | Stat::Residual | Stat::CacheOverlap => Meaning::Nothing,
+        Stat::Residual | Stat::CacheOverlap => Meaning::Nothing,
     }
 }
 
@@ -180,14 +242,15 @@ const fn meaning(stat: Stat) -> Meaning {
 const fn remedy(stat: Stat) -> &'static str {
     match stat {
         Stat::RingFull => ": raise --ring-size",
-        Stat::ImagesFull => ": raise --max-images",
+        Stat::ImagesFull | Stat::SegmentsFull => ": raise --max-images",
         Stat::ProcessesFull => ": raise --max-processes",
+        Stat::TimelineFull => ": raise --timeline-ring-size or choose a wider --resolution",
         _ => "",
     }
 }
 
 /// Gives the verdict.
-pub(super) fn judge(last: &Final, findings: &Findings) -> Certificate {
+pub(super) fn judge(last: &Final, findings: &Findings, told: &[&Segments]) -> Certificate {
     let stats = last.stats;
     let lost = Lost {
         ring: stats.get(Stat::RingFull),
@@ -197,22 +260,46 @@ pub(super) fn judge(last: &Final, findings: &Findings) -> Certificate {
         recursion: last
             .missed
             .iter()
+            .filter(|missed| !sees_system_calls(&missed.program))
+            .filter(|missed| !tells_segments(&missed.program) && !records_calls(&missed.program))
             .fold(0, |sum: u64, m| sum.saturating_add(m.count)),
         map_busy: stats.get(Stat::MapBusy),
         read_failed: stats.get(Stat::ReadFailed),
         undecodable: last.undecodable,
     };
     let mut judge = Judge::default();
+    let mut sizes_seen = SizesSeen::of(&last.tier, findings.several_threads);
     for (stat, count) in stats.iter().filter(|&(_, count)| count > 0) {
         let text = stat.text();
         match meaning(stat) {
             Meaning::Loss => judge.incomplete(format!("{count} {text}{}", remedy(stat))),
-            Meaning::Remark => judge.remarks.push(format!("{count} {text}")),
+            Meaning::Remark => judge
+                .remarks
+                .push(format!("{count} {text}{}", remedy(stat))),
             Meaning::Nothing => {}
         }
     }
     for missed in last.missed.iter().filter(|missed| missed.count > 0) {
         let (count, program) = (missed.count, &missed.program);
+        if sees_system_calls(program) {
+            judge.remarks.push(format!(
+                "the kernel skipped program {program} {count} times: sizes of virtual memory are exact as seen at page faults"
+            ));
+            sizes_seen = SizesSeen::AtPageFaults;
+            continue;
+        }
+        if records_calls(program) {
+            judge.remarks.push(format!(
+                "the kernel skipped program {program} {count} times: some calls are not recorded"
+            ));
+            continue;
+        }
+        if tells_segments(program) {
+            judge.remarks.push(format!(
+                "the kernel skipped program {program} {count} times: what segments hold is not exact"
+            ));
+            continue;
+        }
         judge.incomplete(format!(
             "the kernel skipped program {program} {count} times"
         ));
@@ -249,6 +336,8 @@ pub(super) fn judge(last: &Final, findings: &Findings) -> Certificate {
         residual_bytes: findings.residual_bytes,
         breakdown_difference_bytes: findings.breakdown_difference_bytes,
         cross_checks: last.cross_checks,
+        sizes_seen,
+        segments: SegmentsSeen::of(last, told),
         stats,
     }
 }
@@ -293,6 +382,9 @@ fn judge_differences(judge: &mut Judge, last: &Final, findings: &Findings) {
         count,
         largest_difference_bytes: largest,
         allowed_bytes,
+        // Judged with the segments.
+        segments: _,
+        segment_difference_bytes: _,
     } = last.cross_checks;
     if largest > allowed_bytes {
         judge.within(

@@ -1,7 +1,9 @@
 //! What remains to be read when tracing has ended: the second input of the model,
 //! after the events.
 
-use memtrace_ebpf::{Image, Process, Stat, Tree};
+use memtrace_ebpf::{Image, Process, SegmentsRecord, Stat, Tree};
+
+use super::summary::PssSnapshot;
 
 /// Everything userspace reads once the programs are detached and the ring
 /// buffer is drained, plus what only the launcher knows.
@@ -49,6 +51,31 @@ pub struct Final {
     pub maxrss_bytes: Option<u64>,
     /// Wall-clock time of the tree's start, nanoseconds since 1970.
     pub started_unix_ns: Option<u64>,
+    /// memtrace ended the tree, because it crossed a limit.
+    pub ended_by_limit: Option<EndedByLimit>,
+    /// Snapshots of PSS and USS taken during the run, in the order of time.
+    pub snapshots: Vec<PssSnapshot>,
+    /// Segments of images that live, where they were told apart.
+    pub segments: Vec<SegmentsRecord>,
+}
+
+/// How memtrace ended a tree that crossed its limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndedByLimit {
+    /// The limit, bytes.
+    pub limit: u64,
+    /// The peak of RSS when the crossing was noticed, bytes.
+    pub seen_rss: u64,
+    /// When that was, nanoseconds since the command was let go.
+    pub noticed_at_ns: u64,
+    /// Processes that got SIGTERM.
+    pub terminated: u64,
+    /// Processes that had to be ended by SIGKILL.
+    pub killed: u64,
+    /// The command itself had ended before; what it left behind was ended.
+    pub command_had_ended: bool,
+    /// Why some could not be signalled.
+    pub failures: Vec<String>,
 }
 
 /// How many kinds of statistics there are.
@@ -108,6 +135,10 @@ pub struct CrossChecks {
     /// The difference that the kernel's own reading explains on this kernel,
     /// bytes; 0 where `/proc` reads exact sums. Larger ones limit the certificate.
     pub allowed_bytes: u64,
+    /// Comparisons of segments with `/proc/PID/smaps`.
+    pub segments: u64,
+    /// By how much more than its bound a segment differed at most, bytes.
+    pub segment_difference_bytes: u64,
 }
 
 /// A fact that limits, or might be thought to limit, how exact the result is.

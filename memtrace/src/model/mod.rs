@@ -30,21 +30,28 @@ mod certificate;
 mod final_state;
 mod measured;
 mod processes;
+mod segments;
 mod story;
 mod summary;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
+#[cfg(test)]
+pub(crate) use self::testing::golden;
+pub mod timeline;
 
 use std::collections::BTreeMap;
 
-use memtrace_ebpf::Image;
+use memtrace_ebpf::{Image, SegmentsRecord};
 
+pub use self::timeline::{ImageSpan, Loss, Sizes, Timeline, TreeSpan};
 pub use self::{
-    certificate::{Certificate, Lost, Verdict},
-    final_state::{CrossChecks, Final, Limit, Missed, Stats},
+    certificate::{Certificate, Lost, SizesSeen, Verdict},
+    final_state::{CrossChecks, EndedByLimit, Final, Limit, Missed, Stats},
+    segments::{SegmentUse, Segments, SegmentsSeen},
     summary::{
         Amounts, Fate, Footprint, Holder, ImageSummary, ImageUse, Origin, Outcome, PeakRange,
-        ProcessSummary, Program, Summary, TreeSummary, Usage, UseKind, VmMeans, VmPeaks,
+        ProcessSummary, Program, PssSnapshot, Summary, TreeSummary, Usage, UseKind, VmMeans,
+        VmPeaks,
     },
 };
 use self::{measured::Measured, story::Story};
@@ -58,6 +65,8 @@ pub struct Model {
     ended: BTreeMap<u64, Measured>,
     /// Ids that ended more than once.
     repeated: Vec<u64>,
+    /// Segments of images that have ended, by the image's id.
+    segments: BTreeMap<u64, SegmentsRecord>,
 }
 
 impl Model {
@@ -75,6 +84,14 @@ impl Model {
             Event::Exit(exit) => self.story.exit(exit),
             Event::ImageEnd(image) => self.image_end(image),
             Event::Oom(oom) => self.story.oom(oom),
+            Event::Segments(segments) => self.segments_end(segments),
+            // The timeline's own; see `timeline::Builder`.
+            Event::ImageWindow(_)
+            | Event::TreeWindow(_)
+            | Event::Change(_)
+            | Event::SizesChange(_)
+            | Event::SegmentsChange(_)
+            | Event::Call(_) => {}
         }
     }
 
@@ -91,6 +108,14 @@ impl Model {
         }
     }
 
+    /// Of several of one image the last counts, in whatever order they come.
+    fn segments_end(&mut self, record: &SegmentsRecord) {
+        let known = self.segments.entry(record.image).or_insert(*record);
+        if known.header.at < record.header.at {
+            *known = *record;
+        }
+    }
+
     /// Puts the result together.
     ///
     /// Never fails: whatever does not fit is named in the result's certificate.
@@ -100,7 +125,8 @@ impl Model {
             story,
             ended,
             repeated,
+            segments,
         } = self;
-        build::build(story, ended, &repeated, last)
+        build::build(story, ended, &repeated, segments, last)
     }
 }

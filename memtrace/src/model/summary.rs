@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::certificate::Certificate;
+use super::{certificate::Certificate, final_state::EndedByLimit, segments::Segments};
 
 /// Amounts of the four kinds of memory that the kernel counts per address space.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -133,9 +133,12 @@ pub struct VmPeaks {
     pub page_tables: u64,
     /// `VmLck`.
     pub locked: u64,
+    /// `VmPin`: pages that a device may write to.
+    pub pinned: u64,
 }
 
-/// Time-weighted means of the sizes of virtual memory, bytes, as seen at page faults.
+/// Time-weighted means of the sizes of virtual memory, bytes, as seen when
+/// [`Certificate::sizes_seen`](super::Certificate) says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct VmMeans {
     /// `VmSize`: all mappings.
@@ -144,6 +147,18 @@ pub struct VmMeans {
     pub data: u64,
     /// `VmStk`.
     pub stack: u64,
+    /// `VmExe`: the main program's text.
+    pub text: u64,
+    /// `VmLib`.
+    pub lib: u64,
+    /// The heap between `start_brk` and `brk`.
+    pub heap: u64,
+    /// `VmPTE`.
+    pub page_tables: u64,
+    /// `VmLck`.
+    pub locked: u64,
+    /// `VmPin`.
+    pub pinned: u64,
 }
 
 /// How an image came to be.
@@ -241,6 +256,8 @@ pub struct ImageSummary {
     pub vm: VmPeaks,
     /// Means of virtual sizes over the lifetime.
     pub vm_average: VmMeans,
+    /// What its pages were for, where that was told apart.
+    pub segments: Option<Segments>,
     /// The kernel's own approximation of the RSS peak, `VmHWM`.
     pub kernel_hiwater_rss: u64,
     /// Sum of its counters when it ended, bytes; 0 unless something was lost.
@@ -363,6 +380,26 @@ pub struct Holder {
     pub shared: u64,
 }
 
+/// What the kernel said about the whole tree's share of memory at one moment
+/// (`/proc/PID/smaps_rollup` of each of its address spaces, summed up).
+///
+/// A snapshot: its parts were read one after another, so it is not exact, and no
+/// number of the result depends on it. Where processes came, ended or executed
+/// meanwhile, or the tree's RSS changed by more than 5 %, there is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PssSnapshot {
+    /// The middle of the time that reading took. In a [`Summary`] since the tree's
+    /// start; in a [`Final`](super::Final) `CLOCK_BOOTTIME`; nanoseconds.
+    pub at_ns: u64,
+    /// Proportional set size, bytes: each page counts as the tree's part among all
+    /// who map it, processes outside of the tree included.
+    pub pss: u64,
+    /// Unique set size, bytes: the pages that one address space alone maps.
+    pub uss: u64,
+    /// The tree's sum of RSS as the kernel side had it: the mean of before and after.
+    pub rss: u64,
+}
+
 /// Totals of the tree.
 #[derive(Clone, Debug)]
 pub struct TreeSummary {
@@ -392,9 +429,23 @@ pub struct TreeSummary {
     pub at_peak: Vec<Holder>,
     /// Index of the image with the largest peak of its own, of those that ran.
     pub biggest: Option<usize>,
+    /// Snapshots of PSS and USS, in the order of time.
+    pub snapshots: Vec<PssSnapshot>,
 }
 
 impl TreeSummary {
+    /// The snapshot that tells most about the peak: the one with the least difference in RSS
+    /// from it, of several the one closest in time.
+    #[must_use]
+    pub fn snapshot_at_peak(&self) -> Option<&PssSnapshot> {
+        self.snapshots.iter().min_by_key(|snapshot| {
+            (
+                snapshot.rss.abs_diff(self.peak_rss),
+                snapshot.at_ns.abs_diff(self.peak_at_ns),
+            )
+        })
+    }
+
     /// What the tree consisted of at the peak of RSS.
     #[must_use]
     pub fn own_peak(&self) -> Amounts {
@@ -426,6 +477,8 @@ pub struct Summary {
     pub started_unix_ns: Option<u64>,
     /// Bytes per page.
     pub page_size: u64,
+    /// How memtrace ended the tree, if it did because of a limit.
+    pub ended_by_limit: Option<EndedByLimit>,
     /// How exact all this is.
     pub certificate: Certificate,
     /// The tree.

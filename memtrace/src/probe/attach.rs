@@ -81,10 +81,7 @@ mod tests {
     use aya::Endianness;
 
     use super::{function, table};
-    use crate::kernel::{
-        Btf,
-        btf::{self, Kind},
-    };
+    use crate::kernel::{Btf, btf::Kind};
 
     /// Read back by our own reader and by aya, the ids are the kernel's.
     #[test]
@@ -116,7 +113,7 @@ mod tests {
         assert!(own.find(Kind::Typedef, "btf_trace_rss_stat").is_some());
         // A function at its place, and aya can read that.
         let name = "handle_mm_fault";
-        let found = btf::function(name).unwrap().unwrap();
+        let found = kernel.function(name).unwrap();
         let blob = function(found, name);
         assert_eq!(Btf::parse(&blob).unwrap().len(), found.0 as usize);
         aya::Btf::parse(&blob, Endianness::default()).unwrap();

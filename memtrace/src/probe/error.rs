@@ -63,6 +63,28 @@ pub enum ProbeError {
         /// Its name.
         name: &'static str,
     },
+    /// The ends of system calls are to be seen, and cannot.
+    #[error(
+        "this kernel has no tracepoint raw_syscalls:sys_exit, which --vm-events needs (CONFIG_HAVE_SYSCALL_TRACEPOINTS)"
+    )]
+    NoSysExit,
+    /// Segments are to be told apart by programs on kernel functions, which are refused.
+    #[error("segments cannot be told apart by programs on kernel functions")]
+    SegmentFunctions {
+        /// Why.
+        #[source]
+        source: Box<Self>,
+    },
+    /// Segments are to be told apart, and nothing tells of mappings.
+    #[error(
+        "--segments needs programs on kernel functions (fentry), which this kernel does not let in, or x86-64 with Linux 6.1 or later"
+    )]
+    NoSegments,
+    /// Calls that change mappings are to be recorded, and cannot.
+    #[error(
+        "--events needs x86-64 and the tracepoints raw_syscalls:sys_enter, sys_exit and exceptions:page_fault_user, page_fault_kernel"
+    )]
+    NoCalls,
     /// The object does not hold what this program expects: a build error.
     #[error("the BPF object has no {kind} `{name}`; it was built from other sources")]
     Missing {
@@ -118,6 +140,13 @@ impl ProbeError {
         })
     }
 
+    /// Whether the verifier does not accept a program: not so if it was interrupted, or if
+    /// nothing may be loaded at all.
+    pub(super) fn is_refusal(&self) -> bool {
+        matches!(self, Self::Load { .. })
+            && !matches!(self.errno(), Some(libc::EAGAIN | libc::EPERM))
+    }
+
     /// The verifier's log, if a program was refused with one.
     #[must_use]
     pub fn verifier_log(&self) -> Option<String> {
@@ -142,7 +171,10 @@ fn brief(error: &ProgramError) -> String {
             let last = log
                 .lines()
                 .rev()
-                .find(|line| !line.trim().is_empty() && !line.starts_with("processed "))
+                .find(|line| {
+                    let told = ["processed ", "stack depth ", "verification time "];
+                    !line.trim().is_empty() && !told.iter().any(|start| line.starts_with(start))
+                })
                 .unwrap_or("")
                 .to_owned();
             if last.is_empty() {

@@ -1,79 +1,30 @@
 //! Loading and attaching.
 
-use std::{
-    fmt,
-    fs::File,
-    os::fd::{AsFd, BorrowedFd},
-};
+use std::{fmt, fs::File, io};
 
 use aya::{
     Btf, Ebpf, Endianness,
-    maps::{Array, Map, MapData, RingBuf},
+    maps::{Array, Map, MapData, ProgramArray, RingBuf},
     programs::{
-        BtfTracePoint, FExit, Program, RawTracePoint, RawTracePointRunOptions, TestRun, TracePoint,
+        BtfTracePoint, FExit, Program, ProgramFd, RawTracePoint, RawTracePointRunOptions, TestRun,
+        TracePoint,
     },
 };
 use aya_log::EbpfLogger;
-use memtrace_ebpf::{COMM_LEN, Control, CounterLayout, SumScheme};
+use memtrace_ebpf::{COMM_LEN, Control, CounterLayout, SegmentHooks};
 
-use super::{ProbeError, attach, object};
+use super::{
+    Fentry, FentryState, Options, ProbeError, attach,
+    functions::Functions,
+    object,
+    rings::{Timeline, ring},
+    segments, verify,
+};
 use crate::{
-    event::{DecodeError, Event},
     kernel::{self, Features, MarkVictim},
     model::Missed,
+    phases::Phases,
 };
-
-/// Whether programs on kernel functions (fentry and fexit) are used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Fentry {
-    /// Where a number depends on them and the kernel lets them in.
-    #[default]
-    Auto,
-    /// Always, if the kernel lets them in.
-    Try,
-    /// Always; it is an error if the kernel refuses them.
-    On,
-    /// Never, as on kernels that refuse them.
-    Off,
-}
-
-/// What became of [`Fentry`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum FentryState {
-    /// Attached.
-    Attached,
-    /// Not needed on this kernel, or not wanted.
-    Unused,
-    /// The kernel refused them for this reason.
-    Refused(String),
-}
-
-/// Sizes and choices that are fixed at load.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// How many images can be followed at once.
-    pub max_images: u32,
-    /// How many processes can be followed at once.
-    pub max_processes: u32,
-    /// Bytes of the ring buffer, a power of two and a multiple of the page size.
-    pub ring_bytes: u32,
-    /// Take values from the classic tracepoint even if the counters' layout is known;
-    /// the offset of `size` in its record (see [`crate::kernel::tracefs`]).
-    pub classic_size: Option<u32>,
-    /// Log what the programs do, through the `log` crate.
-    pub log: bool,
-    /// How per-CPU shares are summed; `None` chooses by the number of CPUs.
-    pub scheme: Option<SumScheme>,
-    /// Whether programs on kernel functions are used.
-    pub fentry: Fentry,
-    /// How many threads can be followed at once where threads hold back changes of the
-    /// counters (kernels up to 6.1).
-    pub max_threads: u32,
-    /// Highest possible CPU number plus one.
-    pub cpus: u32,
-    /// Bytes per page.
-    pub page_size: u64,
-}
 
 /// The program of the fallback's classic tracepoint.
 pub(super) const CLASSIC: &str = "rss_stat_size";
@@ -86,54 +37,33 @@ const HANDLE_MM_FAULT: &str = "handle_mm_fault";
 /// The program for it.
 pub(super) const FAULT_DONE: &str = "fault_done";
 
-/// Above this many CPUs the shares of all of them are too many to read at every event.
-const MAX_CPUS_SUMMED: u32 = 16;
-
-impl Options {
-    /// Defaults for a machine.
-    #[must_use]
-    pub const fn new(cpus: u32, page_size: u64) -> Self {
-        Self {
-            max_images: 16 * 1024,
-            max_processes: 32 * 1024,
-            ring_bytes: 8 << 20,
-            classic_size: None,
-            log: false,
-            scheme: None,
-            fentry: Fentry::Auto,
-            max_threads: 64 * 1024,
-            cpus,
-            page_size,
-        }
-    }
-
-    /// The scheme in effect.
-    #[must_use]
-    pub const fn scheme(&self) -> SumScheme {
-        match self.scheme {
-            Some(scheme) => scheme,
-            None if self.cpus <= MAX_CPUS_SUMMED => SumScheme::AllCpus,
-            None => SumScheme::Touched,
-        }
-    }
-}
-
 /// The loaded BPF programs. Dropping it detaches them; nothing is pinned.
 pub struct Probe {
     pub(super) ebpf: Ebpf,
-    ring: RingBuf<MapData>,
+    pub(super) ring: RingBuf<MapData>,
+    /// The ring of the timeline, if one is recorded.
+    pub(super) timeline: Option<Timeline>,
     /// Where the programs' own log lines come out, if they write any.
-    logger: Option<EbpfLogger<&'static dyn log::Log>>,
+    pub(super) logger: Option<EbpfLogger<&'static dyn log::Log>>,
     root_name: [u8; COMM_LEN],
     pub(super) programs: Vec<&'static str>,
     fentry: FentryState,
+    /// How segments are told apart.
+    pub(super) segments: SegmentHooks,
     /// How often the kernel skipped each program; known once they are detached.
     pub(super) missed: Vec<Missed>,
     /// Whether this kernel may be too old to tell how often it skipped a program.
     pub(super) may_lack_misses: bool,
+    /// Whether threads hold back changes of the counters, which are seen at the end of faults.
+    pub(super) threads_have_caches: bool,
+    /// How many entries the maps can have: while they change, going through them has no end
+    /// of its own.
+    pub(super) most_images: usize,
+    /// See [`Probe::most_images`].
+    pub(super) most_processes: usize,
     /// A descriptor kept free for the end, when there may be no other.
     pub(super) spare: Option<File>,
-    undecodable: u64,
+    pub(super) undecodable: u64,
 }
 
 impl fmt::Debug for Probe {
@@ -157,8 +87,45 @@ impl Probe {
         features: &Features,
         options: &Options,
         root_name: [u8; COMM_LEN],
+        phases: &mut Phases,
     ) -> Result<Self, ProbeError> {
-        let mut names: Vec<&str> = hooks(features).iter().map(|(_, hook)| *hook).collect();
+        let mut choice = Choice {
+            functions: Functions::of(kernel, features, options.handler),
+            segments: segment_hooks(options)?,
+        };
+        loop {
+            match Self::load_with(kernel, features, options, root_name, choice, phases) {
+                Err(ProbeError::SegmentFunctions { source })
+                    if options.segments.is_some_and(|sources| sources.hints)
+                        && options.fentry != Fentry::On =>
+                {
+                    log::debug!("segments without programs on kernel functions: {source}");
+                    choice.segments = SegmentHooks::Hints;
+                }
+                Err(error) if error.is_refusal() => match choice.functions.fewer() {
+                    Some(fewer) => {
+                        log::debug!("not with all functions of the kernel: {error}");
+                        choice.functions = fewer;
+                    }
+                    None => return Err(error),
+                },
+                result => return result,
+            }
+        }
+    }
+
+    fn load_with(
+        kernel: &kernel::Btf,
+        features: &Features,
+        options: &Options,
+        root_name: [u8; COMM_LEN],
+        choice: Choice,
+        phases: &mut Phases,
+    ) -> Result<Self, ProbeError> {
+        let mut names: Vec<&str> = hooks(features, options, choice.segments)?
+            .iter()
+            .map(|(_, hook)| *hook)
+            .collect();
         names.push(RSS_STAT);
         let btf = Btf::parse(&attach::table(kernel, &names), Endianness::default())
             .map_err(|source| ProbeError::Btf { source })?;
@@ -167,16 +134,10 @@ impl Probe {
         } else {
             features.layout
         };
-        let mut ebpf = object::open(features, options, layout, root_name)?;
-        let ring = ebpf.take_map("EVENTS").ok_or(ProbeError::Missing {
-            kind: "map",
-            name: "EVENTS",
-        })?;
-        let ring = RingBuf::try_from(ring).map_err(|source| ProbeError::Map {
-            operation: "open",
-            map: "EVENTS",
-            source,
-        })?;
+        let mut ebpf = object::open(features, options, layout, root_name, choice)?;
+        phases.done("the BPF object is parsed, its maps are made");
+        let ring = ring(&mut ebpf, "EVENTS")?;
+        let timeline = Timeline::open(&mut ebpf, options)?;
         let logger = if options.log {
             match EbpfLogger::init(&mut ebpf) {
                 Ok(logger) => Some(logger),
@@ -191,39 +152,57 @@ impl Probe {
         let mut probe = Self {
             ebpf,
             ring,
+            timeline,
             logger,
             root_name,
             programs: Vec::new(),
             fentry: FentryState::Unused,
+            segments: choice.segments,
             missed: Vec::new(),
             may_lack_misses: features.layout == CounterLayout::Atomic,
+            threads_have_caches: features.task_caches,
+            most_images: options.max_images as usize,
+            most_processes: options.max_processes as usize,
             spare: None,
             undecodable: 0,
         };
         if layout == CounterLayout::PerCpu {
             probe.find_cpu_offsets()?;
         }
-        for (program, hook) in hooks(features) {
-            probe.attach(program, hook, &btf)?;
+        if choice.segments == SegmentHooks::Functions {
+            let zap = options.segments.and_then(|sources| sources.zap);
+            let zap = zap.ok_or(ProbeError::NoSegments)?;
+            probe
+                .attach_functions(kernel, zap)
+                .map_err(segments::refused)?;
+        }
+        let mut plan = hooks(features, options, choice.segments)?;
+        plan.push(match layout {
+            CounterLayout::Classic => ("rss_stat_before", RSS_STAT),
+            _ if features.task_caches => ("rss_stat_cached", RSS_STAT),
+            _ => ("rss_stat", RSS_STAT),
+        });
+        let further = further(&plan, features);
+        // The largest comes last in the plan.
+        verify::all(&mut probe.ebpf, further.iter().chain(&plan).copied(), &btf)?;
+        phases.done("the kernel verifies the programs");
+        for (program, _) in plan {
+            probe.attach(program)?;
         }
         if layout == CounterLayout::Classic {
-            // In this order: programs are called in the order of attaching.
-            probe.attach("rss_stat_before", RSS_STAT, &btf)?;
+            // After the one before: programs are called in the order of attaching.
             probe.attach_classic()?;
-        } else if features.task_caches {
-            probe.attach("rss_stat_cached", RSS_STAT, &btf)?;
-        } else {
-            probe.attach("rss_stat", RSS_STAT, &btf)?;
         }
+        probe.attach_further(&further)?;
         let needed = features.task_caches && layout == CounterLayout::Atomic;
         match options.fentry {
             Fentry::On => {
-                probe.attach_fault_done()?;
+                probe.attach_fault_done(kernel)?;
                 probe.fentry = FentryState::Attached;
             }
             Fentry::Auto if !needed => {}
             Fentry::Auto | Fentry::Try => {
-                probe.fentry = match probe.attach_fault_done() {
+                probe.fentry = match probe.attach_fault_done(kernel) {
                     Ok(()) => FentryState::Attached,
                     Err(error) => FentryState::Refused(error.to_string()),
                 };
@@ -232,6 +211,7 @@ impl Probe {
         }
         let spare = File::open("/dev/null").map_err(|source| ProbeError::Spare { source })?;
         probe.spare = Some(spare);
+        phases.done("the programs are attached");
         Ok(probe)
     }
 
@@ -242,15 +222,12 @@ impl Probe {
     }
 
     /// The end of every page fault, where threads have counted what they hold back.
-    fn attach_fault_done(&mut self) -> Result<(), ProbeError> {
+    fn attach_fault_done(&mut self, kernel: &kernel::Btf) -> Result<(), ProbeError> {
         const PROGRAM: &str = FAULT_DONE;
         let missing = ProbeError::NoFunction {
             name: HANDLE_MM_FAULT,
         };
-        let id = kernel::btf::function(HANDLE_MM_FAULT)
-            .ok()
-            .flatten()
-            .ok_or(missing)?;
+        let id = kernel.function(HANDLE_MM_FAULT).ok_or(missing)?;
         let table = attach::function(id, HANDLE_MM_FAULT);
         let btf = Btf::parse(&table, Endianness::default())
             .map_err(|source| ProbeError::Btf { source })?;
@@ -288,32 +265,56 @@ impl Probe {
         &self.root_name
     }
 
-    fn attach(
-        &mut self,
-        program: &'static str,
-        hook: &'static str,
-        btf: &Btf,
-    ) -> Result<(), ProbeError> {
+    /// Attaches a program that is loaded.
+    fn attach(&mut self, program: &'static str) -> Result<(), ProbeError> {
         let found: &mut BtfTracePoint = program_mut(&mut self.ebpf, program)?;
-        let started = std::time::Instant::now();
-        found.load(hook, btf).map_err(|source| ProbeError::Load {
-            program,
-            source: Box::new(source),
-        })?;
-        log::debug!(
-            "program {program}: {} instructions verified in {:?}",
-            found
-                .info()
-                .ok()
-                .and_then(|info| info.verified_instruction_count())
-                .map_or_else(|| "unknown".to_owned(), |count| count.to_string()),
-            started.elapsed()
-        );
         found.attach().map_err(|source| ProbeError::Attach {
             program,
             source: Box::new(source),
         })?;
         self.programs.push(program);
+        Ok(())
+    }
+
+    /// The further programs of each event, when the first one is attached: programs are
+    /// called in the order of attaching.
+    fn attach_further(
+        &mut self,
+        further: &[(&'static str, &'static str)],
+    ) -> Result<(), ProbeError> {
+        for family in FAMILIES {
+            let mut own = further
+                .iter()
+                .filter(|(program, _)| family.further.contains(program))
+                .peekable();
+            if own.peek().is_none() {
+                continue;
+            }
+            let main: &mut BtfTracePoint = program_mut(&mut self.ebpf, family.main)?;
+            let main = main
+                .fd()
+                .map_err(io::Error::other)
+                .and_then(ProgramFd::try_clone)
+                .map_err(|source| ProbeError::Misses {
+                    program: family.main,
+                    source,
+                })?;
+            let failed = |source| ProbeError::Map {
+                operation: "fill",
+                map: family.array,
+                source,
+            };
+            let array = self.ebpf.map_mut(family.array).ok_or(ProbeError::Missing {
+                kind: "map",
+                name: family.array,
+            })?;
+            ProgramArray::try_from(array)
+                .and_then(|mut array| array.set(0, &main, 0))
+                .map_err(failed)?;
+            for (program, _) in own {
+                self.attach(program)?;
+            }
+        }
         Ok(())
     }
 
@@ -420,29 +421,6 @@ impl Probe {
             }),
         }
     }
-
-    /// Hands every waiting record to `take`, oldest first.
-    pub fn drain(&mut self, mut take: impl FnMut(Event)) {
-        if let Some(logger) = &mut self.logger {
-            logger.flush();
-        }
-        while let Some(record) = self.ring.next() {
-            match Event::decode(&record) {
-                Ok(event) => take(event),
-                Err(error) => {
-                    let error: DecodeError = error;
-                    log::debug!("undecodable record: {error}");
-                    self.undecodable += 1;
-                }
-            }
-        }
-    }
-
-    /// How many records could not be decoded.
-    #[must_use]
-    pub const fn undecodable(&self) -> u64 {
-        self.undecodable
-    }
 }
 
 /// Runs a program by itself (`BPF_PROG_TEST_RUN`); gives its return value.
@@ -462,7 +440,10 @@ pub(super) fn run_once(ebpf: &mut Ebpf, name: &'static str) -> Result<u32, Probe
 }
 
 /// A program of the object, as its own type.
-fn program_mut<'a, P>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, ProbeError>
+pub(super) fn program_mut<'a, P>(
+    ebpf: &'a mut Ebpf,
+    name: &'static str,
+) -> Result<&'a mut P, ProbeError>
 where
     &'a mut P: TryFrom<&'a mut Program>,
 {
@@ -474,23 +455,42 @@ where
         })
 }
 
-impl AsFd for Probe {
-    /// Readable when records wait.
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.ring.as_fd()
+/// What is decided when the kernel has said what it refuses.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Choice {
+    pub(super) functions: Functions,
+    pub(super) segments: SegmentHooks,
+}
+
+/// How segments are to be told apart, if they are: rather by the kernel's functions.
+fn segment_hooks(options: &Options) -> Result<SegmentHooks, ProbeError> {
+    match options.segments {
+        None => Ok(SegmentHooks::Off),
+        Some(sources) if sources.zap.is_some() && options.fentry != Fentry::Off => {
+            Ok(SegmentHooks::Functions)
+        }
+        Some(sources) if sources.hints && options.fentry != Fentry::On => Ok(SegmentHooks::Hints),
+        Some(_) => Err(ProbeError::NoSegments),
     }
 }
 
 /// Which program goes to which hook on this kernel, in the order of attaching: the
 /// life-cycle hooks before the counters, so that no image is met by surprise.
-fn hooks(features: &Features) -> Vec<(&'static str, &'static str)> {
+fn hooks(
+    features: &Features,
+    options: &Options,
+    hooks_of_segments: SegmentHooks,
+) -> Result<Vec<(&'static str, &'static str)>, ProbeError> {
     let mut hooks = vec![
         ("register", "task_rename"),
         ("task_newtask", "task_newtask"),
-        ("sched_process_fork", "sched_process_fork"),
         ("sched_process_exec", "sched_process_exec"),
         ("sched_process_exit", "sched_process_exit"),
     ];
+    if features.preemptible_tracepoints {
+        // A twin, in case the kernel skips the first.
+        hooks.push(("sched_process_fork", "sched_process_fork"));
+    }
     match features.mark_victim {
         MarkVictim::Task => hooks.push(("mark_victim_task", "mark_victim")),
         MarkVictim::Pid => hooks.push(("mark_victim_pid", "mark_victim")),
@@ -499,5 +499,105 @@ fn hooks(features: &Features) -> Vec<(&'static str, &'static str)> {
     if features.has_exit_mmap {
         hooks.push(("exit_mmap", "exit_mmap"));
     }
-    hooks
+    if options.vm_events {
+        if !features.has_sys_exit {
+            return Err(ProbeError::NoSysExit);
+        }
+        hooks.push(("sys_exit", "sys_exit"));
+    }
+    if options.events {
+        hooks.extend([
+            ("call_begin", "sys_enter"),
+            ("call_user_fault", "page_fault_user"),
+            ("call_kernel_fault", "page_fault_kernel"),
+            ("call_end", "sys_exit"),
+        ]);
+    }
+    if hooks_of_segments == SegmentHooks::Hints {
+        hooks.extend(segments::HINTS);
+    }
+    Ok(hooks)
 }
+
+/// The further programs of each event that one of `plan` is on, where they are needed.
+fn further(
+    plan: &[(&'static str, &'static str)],
+    features: &Features,
+) -> Vec<(&'static str, &'static str)> {
+    FAMILIES
+        .iter()
+        .filter(|_| features.preemptible_tracepoints)
+        .filter(|family| plan.iter().any(|(program, _)| *program == family.main))
+        .flat_map(|family| family.further.iter().map(|program| (*program, family.hook)))
+        .collect()
+}
+
+/// Programs on the same event. The further ones do what those before were skipped for, and
+/// are used only where tracepoints can be preempted.
+#[derive(Debug)]
+pub(super) struct Family {
+    hook: &'static str,
+    /// Another program that sees the same events, before `main`.
+    pub(super) twin: Option<&'static str>,
+    /// The program that the further ones go on in.
+    pub(super) main: &'static str,
+    /// Where they find it.
+    array: &'static str,
+    pub(super) further: &'static [&'static str],
+}
+
+impl Family {
+    /// Whether the program is one of them.
+    pub(super) fn has(&self, program: &str) -> bool {
+        self.main == program || self.twin == Some(program) || self.further.contains(&program)
+    }
+}
+
+pub(super) const FAMILIES: &[Family] = &[
+    Family {
+        hook: "sched_process_fork",
+        twin: Some("task_newtask"),
+        main: "sched_process_fork",
+        array: "FORK_AGAIN",
+        further: &["sched_process_fork_2", "sched_process_fork_3"],
+    },
+    Family {
+        hook: "sched_process_exec",
+        twin: None,
+        main: "sched_process_exec",
+        array: "EXEC_AGAIN",
+        further: &["sched_process_exec_2", "sched_process_exec_3"],
+    },
+    Family {
+        hook: "sched_process_exit",
+        twin: None,
+        main: "sched_process_exit",
+        array: "EXIT_AGAIN",
+        further: &[
+            "sched_process_exit_2",
+            "sched_process_exit_3",
+            "sched_process_exit_4",
+        ],
+    },
+    Family {
+        hook: "exit_mmap",
+        twin: None,
+        main: "exit_mmap",
+        array: "EXIT_MMAP_AGAIN",
+        further: &["exit_mmap_2", "exit_mmap_3"],
+    },
+    Family {
+        hook: RSS_STAT,
+        twin: None,
+        main: "rss_stat",
+        array: "RSS_STAT_AGAIN",
+        further: &["rss_stat_2"],
+    },
+    Family {
+        hook: "sys_exit",
+        twin: None,
+        main: "sys_exit",
+        array: "SYS_EXIT_AGAIN",
+        further: &["sys_exit_2", "sys_exit_3"],
+    },
+];

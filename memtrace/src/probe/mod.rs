@@ -3,10 +3,19 @@
 
 mod attach;
 mod error;
+mod functions;
 mod load;
+mod loader;
 mod object;
+mod options;
 mod read;
+mod resolution;
+mod rings;
+mod segments;
+mod verify;
 
 pub use error::ProbeError;
-pub use load::{Fentry, FentryState, Options, Probe};
+pub use load::Probe;
+pub use options::{Fentry, FentryState, Handler, Options};
 pub use read::Remains;
+pub use resolution::{Resolution, ResolutionError};

@@ -1,10 +1,14 @@
 //! The BPF objects that this build carries: the committed ones, or freshly built ones
 //! where the variable `MEMTRACE_BPF_OBJECTS` named their directory at build time.
 
-use aya::{Ebpf, EbpfLoader};
-use memtrace_ebpf::{COMM_LEN, Config, CounterLayout, MAX_CPUS};
+use aya::Ebpf;
+use memtrace_ebpf::{COMM_LEN, Config, CounterLayout, MAX_CPUS, PID_LIMIT, SegmentHooks, Timeline};
 
-use super::{Options, ProbeError, load};
+use super::{
+    Handler, Options, ProbeError, Resolution, functions,
+    load::{self, Choice},
+    loader,
+};
 use crate::kernel::Features;
 
 /// The programs.
@@ -12,6 +16,10 @@ const OBJECT: &[u8] = aya::include_bytes_aligned!(env!("MEMTRACE_BPF_OBJECT_PATH
 
 /// The same for kernels whose BPF has no atomics that return something (before 5.12).
 const PLAIN_OBJECT: &[u8] = aya::include_bytes_aligned!(env!("MEMTRACE_BPF_PLAIN_OBJECT_PATH"));
+
+/// Userspace looks at the timeline's ring now and then; it is woken early when this part
+/// of the ring is full.
+const WAKE_AT: u32 = 4;
 
 /// Tries the atomics. Loads only where the kernel has them all.
 pub(super) const CHECK_ATOMICS: &str = "check_atomics";
@@ -22,19 +30,41 @@ pub(super) fn open(
     options: &Options,
     layout: CounterLayout,
     root_name: [u8; COMM_LEN],
+    choice: Choice,
 ) -> Result<Ebpf, ProbeError> {
     let settings = Settings {
+        choice,
         features,
         options,
         config: Config {
             layout: layout as u32,
             scheme: options.scheme() as u32,
-            cpus: options.cpus.min(MAX_CPUS as u32),
+            cpus: options
+                .cpus
+                .max(options.simulated_cpus)
+                .min(MAX_CPUS as u32),
+            real_cpus: options.cpus.min(MAX_CPUS as u32),
             page_shift: options.page_size.trailing_zeros(),
             root_name,
             classic_size: options.classic_size.unwrap_or(0),
+            timeline: match options.timeline {
+                None => Timeline::Off,
+                Some(Resolution::EveryChange) => Timeline::EveryChange,
+                Some(Resolution::Window(_)) => Timeline::Windows,
+            } as u32,
+            timeline_wake: options.timeline_bytes() / WAKE_AT,
+            ends_at_exit_mmap: u32::from(
+                features.has_exit_mmap && !features.preemptible_tracepoints,
+            ),
+            share_type: choice.functions.share_type(),
+            segments: choice.segments as u32,
+            reserved: 0,
+            window_ns: options.timeline.map_or(0, Resolution::width_ns),
         },
     };
+    if options.handler == Handler::Plain {
+        return settings.open(PLAIN_OBJECT);
+    }
     let mut ebpf = settings.open(OBJECT)?;
     // Every kernel with counters per CPU (6.2) is younger than the atomics.
     if features.layout != CounterLayout::Atomic || load::run_once(&mut ebpf, CHECK_ATOMICS).is_ok()
@@ -50,6 +80,7 @@ struct Settings<'a> {
     features: &'a Features,
     options: &'a Options,
     config: Config,
+    choice: Choice,
 }
 
 impl Settings<'_> {
@@ -58,13 +89,24 @@ impl Settings<'_> {
             features,
             options,
             config,
+            choice,
         } = self;
+        let followed = if choice.segments == SegmentHooks::Off {
+            1
+        } else {
+            options.max_images
+        };
+        let acting = if choice.segments == SegmentHooks::Off {
+            1
+        } else {
+            options.max_threads
+        };
         let log_level: u8 = if options.log {
             aya_log::Level::Debug as u8
         } else {
             0
         };
-        EbpfLoader::new()
+        loader::without_btf()
             // Nothing in the object is to be relocated by type.
             .btf(None)
             .override_global("OFFSETS", &features.offsets, true)
@@ -73,7 +115,18 @@ impl Settings<'_> {
             .override_global(aya_log::LEVEL, &log_level, true)
             .map_max_entries("IMAGES", options.max_images)
             .map_max_entries("PROCESSES", options.max_processes)
+            .map_max_entries("SEGMENTS_OF", followed)
+            .map_max_entries("CONTEXTS", acting)
+            .map_max_entries(
+                "PENDING_CALLS",
+                if options.events {
+                    options.max_threads
+                } else {
+                    1
+                },
+            )
             .map_max_entries("EVENTS", options.ring_bytes)
+            .map_max_entries("TIMELINE", options.timeline_bytes())
             .map_max_entries(
                 "CACHES",
                 if features.task_caches {
@@ -82,9 +135,33 @@ impl Settings<'_> {
                     1
                 },
             )
-            .load(object)
+            .map_max_entries(
+                "EXITING",
+                if features.preemptible_tracepoints {
+                    PID_LIMIT / 64
+                } else {
+                    1
+                },
+            )
+            .load(&functions::bind(object, choice.functions))
             .map_err(|source| ProbeError::Object {
                 source: Box::new(source),
             })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{OBJECT, PLAIN_OBJECT};
+    use crate::probe::functions;
+
+    /// Every program that turns preemption off turns it on again.
+    #[test]
+    fn both_objects_have_places_for_the_guard() {
+        for object in [OBJECT, PLAIN_OBJECT] {
+            let [off, on, cast] = functions::places(object);
+            assert!(off > 0 && cast > 0);
+            assert_eq!(off, on);
+        }
     }
 }

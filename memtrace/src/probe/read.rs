@@ -1,6 +1,7 @@
 //! What is left in the maps.
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd},
 };
@@ -9,11 +10,11 @@ use aya::{
     maps::{Array, HashMap, MapError, PerCpuArray},
     programs::Program,
 };
-use memtrace_ebpf::{Image, Process, Stat, Tree};
+use memtrace_ebpf::{Image, Process, SegmentsRecord, Stat, Tree};
 
 use super::{
     Probe, ProbeError,
-    load::{CLASSIC, FAULT_DONE},
+    load::{CLASSIC, FAMILIES, FAULT_DONE},
 };
 use crate::model::{Missed, Stats};
 
@@ -30,6 +31,8 @@ pub struct Remains {
     pub stats: Stats,
     /// Programs that the kernel skipped.
     pub missed: Vec<Missed>,
+    /// Segments of images that live.
+    pub segments: Vec<SegmentsRecord>,
 }
 
 fn map_error(operation: &'static str, map: &'static str) -> impl Fn(MapError) -> ProbeError {
@@ -99,10 +102,21 @@ impl Probe {
     pub fn stop(&mut self) -> Result<(), ProbeError> {
         self.spare = None;
         let mut missed = Vec::new();
-        for name in self.programs.clone() {
+        // The further programs on an event only do what the first one left.
+        let (further, first): (Vec<_>, Vec<_>) = self.programs.iter().partition(|program| {
+            FAMILIES
+                .iter()
+                .any(|family| family.further.contains(program))
+        });
+        for name in [further, first].concat() {
             let fd = self.descriptor(name)?;
             self.detach(name)?;
             // Only now is the last of them counted.
+            missed.extend(fd.map(|fd| self.recursion_misses(name, &fd)));
+        }
+        for name in self.functions() {
+            let fd = self.descriptor(name)?;
+            self.detach_function(name)?;
             missed.extend(fd.map(|fd| self.recursion_misses(name, &fd)));
         }
         let fd = self.descriptor(CLASSIC)?;
@@ -110,8 +124,11 @@ impl Probe {
         missed.extend(fd.map(|fd| self.recursion_misses(CLASSIC, &fd)));
         let fd = self.descriptor(FAULT_DONE)?;
         self.detach_fault_done()?;
+        // Elsewhere it finds nothing to do, and can be skipped.
+        let fd = fd.filter(|_| self.threads_have_caches);
         missed.extend(fd.map(|fd| self.recursion_misses(FAULT_DONE, &fd)));
         self.missed = missed.into_iter().collect::<Result<_, _>>()?;
+        discount_families(&mut self.missed);
         self.wait_until_quiet()
     }
 
@@ -130,7 +147,24 @@ impl Probe {
             processes,
             stats: self.stats()?,
             missed: self.missed.clone(),
+            segments: self.all_segments()?,
         })
+    }
+
+    /// The same while the programs run: of no one moment, and what ends meanwhile may be in
+    /// it or not.
+    ///
+    /// # Errors
+    ///
+    /// When a map cannot be read.
+    pub fn now(&self) -> Result<Remains, ProbeError> {
+        let mut now = self.remains()?;
+        // A key that is removed meanwhile lets the kernel begin again.
+        let mut seen = BTreeSet::new();
+        now.images.retain(|image| seen.insert(image.id));
+        let mut seen = BTreeSet::new();
+        now.processes.retain(|process| seen.insert(process.tgid));
+        Ok(now)
     }
 
     /// Detaching does not wait for programs that run at that moment; each needs
@@ -155,9 +189,19 @@ impl Probe {
         HashMap::<_, u64, Image>::try_from(map)
             .map_err(map_error("open", MAP))?
             .iter()
+            .take(self.most_images)
             .map(|entry| entry.map(|(_, image)| image))
             .collect::<Result<_, _>>()
             .map_err(map_error("read", MAP))
+    }
+
+    /// Every process that is followed and lives.
+    ///
+    /// # Errors
+    ///
+    /// When the map cannot be read.
+    pub fn processes(&self) -> Result<Vec<Process>, ProbeError> {
+        self.all_processes()
     }
 
     fn all_processes(&self) -> Result<Vec<Process>, ProbeError> {
@@ -166,6 +210,7 @@ impl Probe {
         HashMap::<_, u32, Process>::try_from(map)
             .map_err(map_error("open", MAP))?
             .iter()
+            .take(self.most_processes)
             .map(|entry| entry.map(|(_, process)| process))
             .collect::<Result<_, _>>()
             .map_err(map_error("read", MAP))
@@ -224,11 +269,33 @@ impl Probe {
     }
 }
 
+/// An event is lost only if all programs on it were skipped: no more often than the one
+/// that was skipped least.
+fn discount_families(missed: &mut [Missed]) {
+    for family in FAMILIES {
+        let own = |missed: &&mut Missed| family.has(&missed.program);
+        let Some(all) = missed.iter_mut().filter(own).map(|one| one.count).min() else {
+            continue;
+        };
+        for (one, first) in missed
+            .iter_mut()
+            .filter(own)
+            .zip(std::iter::once(true).chain(std::iter::repeat(false)))
+        {
+            if one.count > all {
+                log::debug!("program {} was skipped {} times", one.program, one.count);
+            }
+            one.count = if first { all } else { 0 };
+        }
+    }
+}
+
 fn descriptor(program: &Program) -> Option<BorrowedFd<'_>> {
     match program {
         Program::BtfTracePoint(program) => program.fd(),
         Program::TracePoint(program) => program.fd(),
         Program::FExit(program) => program.fd(),
+        Program::FEntry(program) => program.fd(),
         _ => return None,
     }
     .ok()
@@ -238,8 +305,10 @@ fn descriptor(program: &Program) -> Option<BorrowedFd<'_>> {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 mod tests {
+    use super::discount_families;
     use crate::{
         kernel::{Btf, Features, cpus},
+        model::Missed,
         probe::{Options, Probe},
     };
 
@@ -254,7 +323,13 @@ mod tests {
         };
         let features = Features::from_btf(&btf).unwrap();
         let options = Options::new(cpus::possible().unwrap(), cpus::page_size());
-        let mut probe = match Probe::load(&btf, &features, &options, *b"mt-misses-test\0\0") {
+        let mut probe = match Probe::load(
+            &btf,
+            &features,
+            &options,
+            *b"mt-misses-test\0\0",
+            &mut crate::phases::Phases::begin(),
+        ) {
             Ok(probe) => probe,
             Err(error) => {
                 assert!(!required, "{error}");
@@ -271,5 +346,30 @@ mod tests {
                 "{program}: {missed:?}"
             );
         }
+    }
+
+    #[test]
+    fn what_another_program_saw_is_not_lost() {
+        let missed = |program: &str, count| Missed {
+            program: program.to_owned(),
+            count,
+        };
+        let mut found = vec![
+            missed("task_newtask", 3),
+            missed("mark_victim_task", 7),
+            missed("sched_process_fork", 1),
+            missed("sched_process_exec", 2),
+        ];
+        discount_families(&mut found);
+        assert_eq!(
+            found,
+            [
+                missed("task_newtask", 1),
+                missed("mark_victim_task", 7),
+                missed("sched_process_fork", 0),
+                // It is the only one here.
+                missed("sched_process_exec", 2),
+            ]
+        );
     }
 }

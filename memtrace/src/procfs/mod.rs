@@ -2,6 +2,9 @@
 //!
 //! Parsers here are total: any bytes give an answer or nothing, never a panic.
 
+mod rollup;
+pub mod smaps;
 mod status;
 
+pub use rollup::Rollup;
 pub use status::Status;

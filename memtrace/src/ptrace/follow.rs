@@ -11,7 +11,11 @@
 use std::{
     io,
     os::unix::net::UnixStream,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
     thread::JoinHandle,
 };
 
@@ -28,6 +32,8 @@ pub(super) struct Follower {
     thread: JoinHandle<io::Result<()>>,
     /// Readable when the tracer has ended.
     pub(super) done: UnixStream,
+    /// Whether the tracer goes on when the command has ended, until all have.
+    pub(super) hold: Arc<AtomicBool>,
     /// The end of the command.
     reaped: Option<mpsc::Receiver<Reaped>>,
 }
@@ -36,7 +42,7 @@ pub(super) struct Follower {
 struct Tracer {
     tree: Arc<Mutex<Tree>>,
     root: i32,
-    wait_tree: bool,
+    wait_tree: Arc<AtomicBool>,
     reaped: mpsc::Sender<Reaped>,
     /// Set-user-ID programs lose their privileges under this tracer.
     weakens: bool,
@@ -56,10 +62,11 @@ pub(super) fn follow(
     let (done, theirs) = UnixStream::pair()?;
     let (reaped, receiver) = mpsc::channel();
     let (started, begun) = mpsc::channel();
+    let hold = Arc::new(AtomicBool::new(wait_tree));
     let tracer = Tracer {
         tree: Arc::clone(tree),
         root: pid,
-        wait_tree,
+        wait_tree: Arc::clone(&hold),
         reaped,
         weakens,
     };
@@ -81,6 +88,7 @@ pub(super) fn follow(
     Ok(Follower {
         thread,
         done,
+        hold,
         reaped: Some(receiver),
     })
 }
@@ -120,7 +128,7 @@ impl Tracer {
             let News { tid, what } = news;
             match what {
                 What::Ended => {
-                    if self.ended(tid) && !self.wait_tree {
+                    if self.ended(tid) && !self.wait_tree.load(Ordering::SeqCst) {
                         self.last_look();
                         return Ok(());
                     }

@@ -109,6 +109,7 @@ impl Image {
             heap: _,
             page_tables,
             locked,
+            pinned,
         } = memory.vm;
         for (peak, now) in [
             (&mut self.vm.size, size),
@@ -119,6 +120,7 @@ impl Image {
             (&mut self.vm.lib, lib),
             (&mut self.vm.page_tables, page_tables),
             (&mut self.vm.locked, locked),
+            (&mut self.vm.pinned, pinned),
         ] {
             *peak = (*peak).max(now);
         }

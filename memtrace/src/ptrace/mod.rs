@@ -21,10 +21,12 @@ mod privileges;
 mod run;
 mod sample;
 mod status;
+mod subject;
 mod summary;
 mod sys;
 mod tree;
 
 pub use run::{Permission, permission};
 pub(crate) use run::{Wanted, trace};
+pub(crate) use status::{look, stat};
 pub(crate) use sys::Reaped;

@@ -120,6 +120,11 @@ impl Poller {
         tree.never_read(maxrss.unwrap_or(0));
     }
 
+    /// Members with the time of their creation.
+    pub(super) const fn members(&self) -> &HashMap<i32, u64> {
+        &self.members
+    }
+
     /// No process of the tree is left, as far as they are known.
     pub(super) fn is_empty(&self) -> bool {
         self.members.is_empty()

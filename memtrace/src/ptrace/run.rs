@@ -15,11 +15,13 @@ use super::{
     follow::{self, Follower, lock, now},
     poll::Poller,
     privileges, sample,
+    subject::{Proof, Sampled},
     summary::{Facts, summarize},
     sys,
     tree::Tree,
 };
 use crate::{
+    attend::Attendant,
     kernel::{Btf, Features, clock, cpus},
     launch::{Finished, LaunchError, Running, Signals, Spec, Stopped, exit_like, spawn_stopped},
     model::Summary,
@@ -54,6 +56,7 @@ pub(crate) fn trace(
     mut stopped: Stopped,
     signals: &mut Signals,
     why: Option<&str>,
+    mut attendant: Attendant,
 ) -> Result<(Summary, Finished), LaunchError> {
     let tree = Arc::new(Mutex::new(Tree::default()));
     let pid = stopped.pid();
@@ -91,11 +94,21 @@ pub(crate) fn trace(
         exit_like(signal);
     }
     let mut running = stopped.release()?;
+    attendant.begin(running.pid());
     let followed = match &mut method {
-        Method::Ptrace(follower) => follow_tracer(follower, &running, signals, &tree),
+        Method::Ptrace(follower) => {
+            follow_tracer(follower, &running, signals, &tree, &mut attendant)
+        }
         Method::Poll(poller) => {
             poller.begin(&tree);
-            follow_poller(poller, &mut running, signals, &tree, wanted.wait_tree)
+            follow_poller(
+                poller,
+                &mut running,
+                signals,
+                &tree,
+                wanted.wait_tree,
+                &mut attendant,
+            )
         }
     };
     if let Err(error) = followed {
@@ -126,7 +139,8 @@ pub(crate) fn trace(
         failures,
         error: CounterError::new(layout(), online_cpus(), cpus::page_size()),
     };
-    let summary = summarize(&lock(&tree), facts);
+    let mut summary = summarize(&lock(&tree), facts);
+    summary.ended_by_limit = attendant.finish();
     Ok((summary, finished))
 }
 
@@ -208,10 +222,15 @@ fn follow_tracer(
     running: &Running,
     signals: &Signals,
     tree: &Mutex<Tree>,
+    attendant: &mut Attendant,
 ) -> io::Result<()> {
     let mut next = Instant::now();
+    let subject = Sampled {
+        tree,
+        proof: Proof::Traced(&follower.hold),
+    };
     loop {
-        let timeout = next.saturating_duration_since(Instant::now());
+        let timeout = until(next, attendant);
         let (signal, done) = wait(signals, Some(follower.done.as_fd()), timeout)?;
         if signal && let Err(error) = signals.forward_pending(running) {
             log::warn!("cannot pass a signal on to the command: {error}");
@@ -223,6 +242,7 @@ fn follow_tracer(
             let pause = sample::all(tree);
             next = Instant::now() + pause;
         }
+        attendant.look(&subject, false);
     }
 }
 
@@ -233,6 +253,7 @@ fn follow_poller(
     signals: &Signals,
     tree: &Mutex<Tree>,
     wait_tree: bool,
+    attendant: &mut Attendant,
 ) -> io::Result<()> {
     let mut next = Instant::now();
     let mut ended = false;
@@ -246,12 +267,17 @@ fn follow_poller(
                 maxrss.map(|kib| kib.saturating_mul(1024)),
             );
         }
-        if ended && (!wait_tree || poller.is_empty()) {
+        let subject = Sampled {
+            tree,
+            proof: Proof::Started(poller.members()),
+        };
+        if ended && (!wait_tree || poller.is_empty()) && attendant.is_over(&subject) {
             // Who ended in the meantime is no survivor.
             poller.look(tree);
             return Ok(());
         }
-        let timeout = next.saturating_duration_since(Instant::now());
+        attendant.look(&subject, ended);
+        let timeout = until(next, attendant);
         let pidfd = running.pidfd().filter(|_| !ended);
         let (signal, _) = wait(signals, pidfd, timeout)?;
         if signal && let Err(error) = signals.forward_pending(running) {
@@ -262,6 +288,12 @@ fn follow_poller(
             next = Instant::now() + pause;
         }
     }
+}
+
+/// How long nothing has to be done.
+fn until(next: Instant, attendant: &Attendant) -> Duration {
+    let next = attendant.next().map_or(next, |other| other.min(next));
+    next.saturating_duration_since(Instant::now())
 }
 
 /// Waits for a signal or the other descriptor; tells which of them is readable.

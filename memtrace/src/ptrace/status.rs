@@ -17,36 +17,36 @@ const MAX_ARGS: u64 = 4096;
 
 /// One look at a process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Look {
+pub(crate) struct Look {
     /// Thread group.
-    pub(super) tgid: i32,
+    pub(crate) tgid: i32,
     /// Parent, which is not always the creator.
-    pub(super) ppid: i32,
+    pub(crate) ppid: i32,
     /// Its pid in its own PID namespace.
-    pub(super) ns_tgid: i32,
+    pub(crate) ns_tgid: i32,
     /// One letter, as in `proc_pid_status(5)`.
-    pub(super) state: u8,
+    pub(crate) state: u8,
     /// Threads alive.
-    pub(super) threads: u32,
+    pub(crate) threads: u32,
     /// Its memory, unless it has none any more.
-    pub(super) memory: Option<Memory>,
+    pub(crate) memory: Option<Memory>,
 }
 
 /// What an address space holds and held, bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Memory {
+pub(crate) struct Memory {
     /// `VmHWM`: the kernel's own idea of the peak of RSS.
-    pub(super) hwm: u64,
+    pub(crate) hwm: u64,
     /// At this moment.
-    pub(super) now: Amounts,
+    pub(crate) now: Amounts,
     /// `VmPeak` in `size`; the others at this moment.
-    pub(super) vm: VmPeaks,
+    pub(crate) vm: VmPeaks,
     /// `VmSize` at this moment.
-    pub(super) vm_size: u64,
+    pub(crate) vm_size: u64,
 }
 
 /// Reads `/proc/ID/status`; the id of any thread will do.
-pub(super) fn look(id: i32) -> io::Result<Look> {
+pub(crate) fn look(id: i32) -> io::Result<Look> {
     let mut buffer = [0_u8; 4096];
     let length = File::open(format!("/proc/{id}/status"))?.read(&mut buffer)?;
     Ok(parse(buffer.get(..length).unwrap_or_default()))
@@ -75,6 +75,7 @@ fn parse(status: &[u8]) -> Look {
             b"Threads" => look.threads = u32::try_from(number(value)).unwrap_or(u32::MAX),
             b"VmPeak" => memory.vm.size = bytes(),
             b"VmSize" => memory.vm_size = bytes(),
+            b"VmPin" => memory.vm.pinned = bytes(),
             b"VmLck" => memory.vm.locked = bytes(),
             b"VmHWM" => (memory.hwm, resident) = (bytes(), true),
             b"RssAnon" => memory.now.anon = bytes(),
@@ -110,23 +111,23 @@ fn number(text: &[u8]) -> u64 {
 
 /// What `/proc/PID/stat` has and `status` has not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Stat {
+pub(crate) struct Stat {
     /// One letter.
-    pub(super) state: u8,
+    pub(crate) state: u8,
     /// Parent.
-    pub(super) ppid: i32,
+    pub(crate) ppid: i32,
     /// Faults of the process itself.
-    pub(super) minor_faults: u64,
-    pub(super) major_faults: u64,
+    pub(crate) minor_faults: u64,
+    pub(crate) major_faults: u64,
     /// CPU time of children that were waited for, in clock ticks.
-    pub(super) children_user: u64,
-    pub(super) children_system: u64,
+    pub(crate) children_user: u64,
+    pub(crate) children_system: u64,
     /// When it was created, in clock ticks since boot: tells a pid's users apart.
-    pub(super) started: u64,
+    pub(crate) started: u64,
 }
 
 /// Reads `/proc/PID/stat`, also of a zombie.
-pub(super) fn stat(pid: i32) -> io::Result<Stat> {
+pub(crate) fn stat(pid: i32) -> io::Result<Stat> {
     let mut buffer = [0_u8; 1024];
     let length = File::open(format!("/proc/{pid}/stat"))?.read(&mut buffer)?;
     Ok(parse_stat(buffer.get(..length).unwrap_or_default()))
@@ -155,7 +156,7 @@ fn parse_stat(text: &[u8]) -> Stat {
 }
 
 /// The kernel's name of a process; empty if it is gone.
-pub(super) fn comm(pid: i32) -> Vec<u8> {
+pub(crate) fn comm(pid: i32) -> Vec<u8> {
     let mut name = std::fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
     if name.last() == Some(&b'\n') {
         name.pop();
@@ -164,7 +165,7 @@ pub(super) fn comm(pid: i32) -> Vec<u8> {
 }
 
 /// What runs in a process.
-pub(super) fn program(pid: i32) -> Program {
+pub(crate) fn program(pid: i32) -> Program {
     let mut line = Vec::new();
     let truncated = File::open(format!("/proc/{pid}/cmdline"))
         .and_then(|file| file.take(MAX_ARGS + 1).read_to_end(&mut line))

@@ -15,7 +15,8 @@ use crate::{
     launch::Finished,
     model::{
         Amounts, Certificate, CrossChecks, Fate, Footprint, Holder, ImageSummary, ImageUse, Lost,
-        Outcome, PeakRange, ProcessSummary, Stats, Summary, TreeSummary, Verdict, VmMeans,
+        Outcome, PeakRange, ProcessSummary, SizesSeen, Stats, Summary, TreeSummary, Verdict,
+        VmMeans,
     },
 };
 
@@ -131,6 +132,7 @@ pub(super) fn summarize(tree: &Tree, facts: Facts) -> Summary {
             .map(|kib| kib.saturating_mul(1024)),
         started_unix_ns: u64::try_from(started.saturating_add(facts.realtime_offset)).ok(),
         page_size: facts.page_size,
+        ended_by_limit: None,
         tree: tree_summary(tree, &images, &peak, clock, at_peak),
         certificate,
         processes,
@@ -205,9 +207,9 @@ fn image_summary(tree: &Tree, image: &Image, range: &Range, clock: Clock) -> Ima
         vm: image.vm,
         vm_average: VmMeans {
             size: vm_size,
-            data: 0,
-            stack: 0,
+            ..VmMeans::default()
         },
+        segments: None,
         kernel_hiwater_rss: image.hwm,
         residual: 0,
     }
@@ -307,6 +309,7 @@ fn tree_summary(
         },
         at_peak,
         biggest: biggest.map(|(i, _)| i),
+        snapshots: Vec::new(),
     }
 }
 
@@ -398,6 +401,8 @@ fn certificate(tree: &Tree, ranges: &[Range], peak: &Peak, facts: &Facts) -> Cer
         lost: Lost::default(),
         residual_bytes: 0,
         breakdown_difference_bytes: breakdown,
+        sizes_seen: SizesSeen::NowAndThen,
+        segments: None,
         cross_checks: CrossChecks::default(),
         stats: Stats::default(),
     }

@@ -86,6 +86,10 @@ pub(super) struct Tree {
     /// Seen before their parent told of them.
     unannounced: HashMap<i32, usize>,
     pub(super) best: Sample,
+    /// The sum of the latest look.
+    pub(super) latest_rss: u64,
+    /// The largest high-water mark of a single image that was read.
+    pub(super) highest: u64,
     pub(super) samples: u64,
     /// Nanoseconds that the longest look at everything took.
     pub(super) longest_sample: u64,
@@ -135,6 +139,19 @@ impl Tree {
         self.by_pid.insert(pid, index);
         self.threads.insert(pid, (index, now));
         index
+    }
+
+    /// How many processes live.
+    pub(super) fn living(&self) -> usize {
+        self.by_pid.len()
+    }
+
+    /// The living processes: pid, and when it was first seen.
+    pub(super) fn pids(&self) -> impl Iterator<Item = (i32, u64)> + '_ {
+        self.by_pid.iter().map(|(&pid, &index)| {
+            let start = self.processes.get(index).map_or(0, |process| process.start);
+            (pid, start)
+        })
     }
 
     /// The living process with this pid.
@@ -358,6 +375,7 @@ impl Tree {
             && let Some(image) = self.images.get_mut(image)
         {
             image.observe(now, memory);
+            self.highest = self.highest.max(memory.hwm);
             image.threads = image.threads.max(look.threads);
         }
     }
@@ -498,6 +516,7 @@ impl Tree {
                 self.observe(target.process, look, to);
             }
         }
+        self.latest_rss = sum.rss();
         self.samples += 1;
         self.sampled_at = to;
         self.longest_sample = self.longest_sample.max(to.saturating_sub(from));

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 /// Whether a character must not reach a terminal as it is: C0 and C1 controls,
 /// line and paragraph separators, characters without width, and those that
 /// change the direction of text (Unicode bidirectional controls).
-const fn is_hostile(c: char) -> bool {
+pub(crate) const fn is_hostile(c: char) -> bool {
     matches!(
         c,
         '\0'..='\x1f'

@@ -5,13 +5,16 @@
 
 use std::{fs, time::Duration};
 
-use memtrace_ebpf::{Image, ImageState, Member};
+use memtrace_ebpf::{Image, ImageState, Member, Segment, SegmentsRecord};
 
 use crate::{
     kernel,
     model::CrossChecks,
     probe::{Probe, ProbeError},
-    procfs::Status,
+    procfs::{
+        Status,
+        smaps::{self, Layout},
+    },
 };
 
 /// The first comparison comes after this time, each next one after twice the time before.
@@ -41,6 +44,11 @@ struct Seen {
     difference: u64,
 }
 
+/// Whether nothing was booked to an image's segments between two looks.
+fn is_same(one: &SegmentsRecord, other: &SegmentsRecord) -> bool {
+    (one.image, one.cur) == (other.image, other.cur)
+}
+
 /// Makes the comparisons of one run.
 #[derive(Debug)]
 pub(super) struct CrossChecker {
@@ -48,6 +56,8 @@ pub(super) struct CrossChecker {
     cpus: u64,
     pause: Duration,
     result: CrossChecks,
+    /// What tells mappings of a program apart, by the image that it was read for.
+    layout: Option<(u64, Layout)>,
 }
 
 impl CrossChecker {
@@ -57,6 +67,7 @@ impl CrossChecker {
             cpus: cpus.into(),
             pause: FIRST,
             result: CrossChecks::default(),
+            layout: None,
         }
     }
 
@@ -77,6 +88,7 @@ impl CrossChecker {
         let Some(process) = probe.process(tgid)? else {
             return Ok(());
         };
+        self.check_segments(probe, process.mm, pid)?;
         let mut first: Option<Seen> = None;
         for pause in PAUSES {
             let Some(seen) = self.compare(probe, process.mm, pid)? else {
@@ -104,6 +116,79 @@ impl CrossChecker {
         self.result.count += 1;
         self.result.largest_difference_bytes = self.result.largest_difference_bytes.max(difference);
         Ok(())
+    }
+
+    /// Compares the segments of one process, if it holds still while its smaps is read.
+    fn check_segments(&mut self, probe: &Probe, mm: u64, pid: i32) -> Result<(), ProbeError> {
+        let mut first: Option<SegmentsRecord> = None;
+        let mut largest = 0;
+        for pause in PAUSES {
+            let Some((record, difference)) = self.compare_segments(probe, mm, pid)? else {
+                return Ok(());
+            };
+            if first.is_some_and(|first| !is_same(&first, &record)) {
+                return Ok(());
+            }
+            largest = difference;
+            if difference == 0 {
+                break;
+            }
+            // As for counters: a change whose program has not run to its end yet.
+            std::thread::sleep(pause);
+            first = Some(record);
+        }
+        let result = &mut self.result;
+        result.segments += 1;
+        result.segment_difference_bytes = result.segment_difference_bytes.max(largest);
+        Ok(())
+    }
+
+    /// By how much a segment differs beyond its bound, bytes, and what it was compared with; `None` if the
+    /// process did not hold still.
+    fn compare_segments(
+        &mut self,
+        probe: &Probe,
+        mm: u64,
+        pid: i32,
+    ) -> Result<Option<(SegmentsRecord, u64)>, ProbeError> {
+        let (Some(before), Ok(pid)) = (probe.segments_of(mm)?, u32::try_from(pid)) else {
+            return Ok(None);
+        };
+        let known = self
+            .layout
+            .take()
+            .filter(|(image, _)| *image == before.image);
+        let (_, layout) = &*self
+            .layout
+            .insert(known.unwrap_or_else(|| (before.image, Layout::of_process(pid))));
+        let Ok(Some(theirs)) = smaps::of_process(pid, layout) else {
+            return Ok(None);
+        };
+        let Some(after) = probe.segments_of(mm)?.filter(|a| is_same(&before, a)) else {
+            return Ok(None);
+        };
+        let page = i64::try_from(self.page_size).unwrap_or(i64::MAX);
+        let differs = |pages: i64, bytes: u64| {
+            let ours = pages.saturating_mul(page);
+            ours.abs_diff(i64::try_from(bytes).unwrap_or(i64::MAX))
+        };
+        // What could not be told is nothing that smaps has.
+        let told = Segment::ALL.into_iter().filter(|s| *s != Segment::Unknown);
+        let differences = told.map(|segment| {
+            let [file, anon, swap, shmem] = after.cur[segment as usize];
+            let theirs = &theirs[segment as usize];
+            let resident = file.saturating_add(anon).saturating_add(shmem);
+            // Swapped-out pages of shared memory are the file's; no process has them in its counters, but
+            // smaps tells of them (`smap_gather_stats`, `shmem_swap_usage`).
+            let swapped = match segment {
+                Segment::Shmem => 0,
+                _ => differs(swap, theirs.swapped),
+            };
+            differs(resident, theirs.resident).max(swapped)
+        });
+        let bound = after.untold.saturating_mul(self.page_size);
+        let difference = differences.max().unwrap_or(0).saturating_sub(bound);
+        Ok(Some((after, difference)))
     }
 
     /// One comparison; `None` if the image changed meanwhile or is gone.

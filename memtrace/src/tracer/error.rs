@@ -41,6 +41,15 @@ pub enum TraceError {
         /// How the command ended, so that its status can be passed on.
         finished: Box<Finished>,
     },
+    /// There is no timeline without BPF.
+    #[error("a recording needs BPF, which {}: the command was not run", .cause.as_deref().map_or_else(|| "was not wanted".to_owned(), |cause| format!("cannot be used here ({cause})")))]
+    NoTimeline {
+        /// Why BPF cannot be used; `None`: another backend was chosen.
+        cause: Option<String>,
+    },
+    /// The recording could not be begun.
+    #[error("{0}: the command was not run")]
+    Recording(#[from] crate::recording::WriteError),
     /// A system call of ours failed.
     #[error("cannot {operation}: {source}")]
     System {
@@ -79,6 +88,12 @@ impl TraceError {
     pub fn remedy(&self) -> Option<String> {
         match self {
             Self::Refused { remedy, .. } => Some((*remedy).to_owned()),
+            Self::NoTimeline { cause: None } => {
+                Some("record with --backend bpf, or run without -o".to_owned())
+            }
+            Self::NoTimeline { cause: Some(_) } => {
+                Some("see `memtrace check`, or run without -o for a sampled result".to_owned())
+            }
             Self::Kernel(KernelError::Btf(BtfError::Read { .. })) => {
                 Some(crate::kernel::Obstacle::NoBtf.remedy().to_owned())
             }

@@ -3,16 +3,25 @@
 mod cross_check;
 mod error;
 mod limits;
+mod priority;
+mod record;
 mod room;
 mod run;
+mod snapshots;
+mod wait;
 mod watch;
 
 use memtrace_ebpf::SumScheme;
 
 pub use error::TraceError;
+pub use record::{FileSink, Sink};
 pub use run::Traced;
 
-use crate::{launch::Spec, probe::Fentry};
+use crate::{
+    Live, PeakLimit,
+    launch::Spec,
+    probe::{Fentry, Handler, Resolution},
+};
 
 /// How a tree is observed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,12 +60,22 @@ pub struct Tracer {
     pub(crate) max_images: Option<u32>,
     pub(crate) max_processes: Option<u32>,
     pub(crate) ring_bytes: Option<u32>,
+    pub(crate) timeline: Option<Resolution>,
+    pub(crate) timeline_ring_bytes: Option<u32>,
     pub(crate) no_cross_checks: bool,
+    pub(crate) no_snapshots: bool,
     pub(crate) classic: bool,
     pub(crate) fentry: Fentry,
+    pub(crate) handler: Handler,
+    pub(crate) simulated_cpus: u32,
+    pub(crate) vm_events: bool,
+    pub(crate) segments: bool,
+    pub(crate) events: bool,
     pub(crate) log_programs: bool,
     pub(crate) backend: Backend,
     pub(crate) notice: Option<fn(&str)>,
+    pub(crate) limit: Option<PeakLimit>,
+    pub(crate) live: Option<Live>,
 }
 
 impl Tracer {
@@ -92,6 +111,47 @@ impl Tracer {
         self
     }
 
+    /// Chooses between programs that do the same. Results do not depend on it.
+    #[must_use]
+    pub const fn handler(mut self, handler: Handler) -> Self {
+        self.handler = handler;
+        self
+    }
+
+    /// Looks at sizes of virtual memory at the end of every system call, too, and not only when
+    /// pages come and go: then mappings count that are never touched. It costs each system call
+    /// of every process on the machine.
+    #[must_use]
+    pub const fn vm_events(mut self, wanted: bool) -> Self {
+        self.vm_events = wanted;
+        self
+    }
+
+    /// Tells apart what pages are for: text, data, heap, stack, libraries and so on. It costs each
+    /// page fault of the tree, and a little each one of the machine; without programs on kernel
+    /// functions each system call, too.
+    #[must_use]
+    pub const fn segments(mut self, wanted: bool) -> Self {
+        self.segments = wanted;
+        self
+    }
+
+    /// Records each brk, mmap, munmap, mremap, mprotect and madvise, with arguments and result, and
+    /// each major page fault. It costs every system call and page fault of every process on the machine.
+    #[must_use]
+    pub const fn events(mut self, wanted: bool) -> Self {
+        self.events = wanted;
+        self
+    }
+
+    /// Sums counters as if there were as many CPUs, to measure what that costs. Results do
+    /// not depend on it.
+    #[must_use]
+    pub const fn simulate_cpus(mut self, cpus: u32) -> Self {
+        self.simulated_cpus = cpus;
+        self
+    }
+
     /// How many address spaces can be followed at once.
     #[must_use]
     pub const fn max_images(mut self, images: Option<u32>) -> Self {
@@ -113,10 +173,35 @@ impl Tracer {
         self
     }
 
+    /// Records a timeline with this resolution, or none. It goes to the sink of
+    /// [`Tracer::trace_into`]; without one there is nobody to take it.
+    #[must_use]
+    pub const fn timeline(mut self, resolution: Option<Resolution>) -> Self {
+        self.timeline = resolution;
+        self
+    }
+
+    /// Size of the timeline's own buffer, in bytes; rounded up to a power of two.
+    #[must_use]
+    pub const fn timeline_ring_bytes(mut self, bytes: Option<u32>) -> Self {
+        self.timeline_ring_bytes = bytes;
+        self
+    }
+
     /// Whether values are compared with /proc now and then while the command runs.
     #[must_use]
     pub const fn cross_checks(mut self, check: bool) -> Self {
         self.no_cross_checks = !check;
+        self
+    }
+
+    /// Whether snapshots of the tree's PSS and USS are taken when a peak has settled; through
+    /// BPF only. They take about 1 % of the time of one more processor at most. While one is
+    /// taken, the kernel keeps the address space that it walks (`show_smaps_rollup()`): one
+    /// that ends just then ends some milliseconds later.
+    #[must_use]
+    pub const fn snapshots(mut self, take: bool) -> Self {
+        self.no_snapshots = !take;
         self
     }
 
@@ -159,12 +244,39 @@ impl Tracer {
         self
     }
 
+    /// Ends the tree when the sum of its RSS crosses a limit. That is noticed within about
+    /// 10 ms, from the peak that the kernel side keeps, also where the crossing was shorter;
+    /// without BPF, from samples. [`Summary::ended_by_limit`](crate::model::Summary::ended_by_limit)
+    /// tells how it went.
+    #[must_use]
+    pub const fn limit(mut self, limit: Option<PeakLimit>) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// Has somebody look on while the command runs.
+    #[must_use]
+    pub fn live(mut self, live: Option<Live>) -> Self {
+        self.live = live;
+        self
+    }
+
     /// Runs a command.
     ///
     /// # Errors
     ///
     /// As [`Tracer::run`].
     pub fn trace(&self, spec: &Spec) -> Result<Traced, TraceError> {
-        run::trace(self, spec)
+        run::trace(self, spec, None)
+    }
+
+    /// Runs a command and passes on what happens, as it happens.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tracer::run`], when the sink cannot begin, and where the tree cannot be observed
+    /// through BPF: there is no timeline without.
+    pub fn trace_into(&self, spec: &Spec, sink: &mut dyn Sink) -> Result<Traced, TraceError> {
+        run::trace(self, spec, Some(sink))
     }
 }

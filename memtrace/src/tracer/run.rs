@@ -4,24 +4,31 @@ use std::{
     fs,
     io::{self, Read as _},
     os::unix::ffi::OsStrExt as _,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use memtrace_ebpf::{COMM_LEN, CounterLayout, Stat, Tree};
+use memtrace_ebpf::{COMM_LEN, CounterLayout, SegmentHooks, Stat, Tree};
 
 use super::{
     Backend, TraceError, Tracer,
     cross_check::{self, CrossChecker},
     limits,
+    priority::Priority,
+    record::{self, Feed, Sink},
     room::Room,
+    snapshots::Snapshots,
+    wait::{Teardown, ended, much, wake},
     watch::{Watched, watch},
 };
 use crate::{
+    attend::{Attendant, View},
     kernel::{self, Btf, Features},
     launch::{Finished, Running, Signals, Spec, Stopped, exit_like, spawn_stopped},
-    model::{self, Final, Model, Summary},
-    probe::{FentryState, Options, Probe, ProbeError},
+    model::{self, CrossChecks, Final, Model, Summary},
+    phases::Phases,
+    probe::{FentryState, Options, Probe, ProbeError, Resolution},
     ptrace,
+    recording::Head,
 };
 
 /// How often a tree without news is looked at again under `--wait-tree`.
@@ -32,6 +39,7 @@ const TREE_POLL: Duration = Duration::from_millis(20);
 pub struct Traced {
     summary: Summary,
     finished: Finished,
+    phases: Phases,
 }
 
 impl Traced {
@@ -39,6 +47,12 @@ impl Traced {
     #[must_use]
     pub const fn summary(&self) -> &Summary {
         &self.summary
+    }
+
+    /// Where the time went until the command was let go.
+    #[must_use]
+    pub const fn phases(&self) -> &Phases {
+        &self.phases
     }
 
     /// How the command ended.
@@ -62,11 +76,17 @@ struct Ready {
 }
 
 /// Loads the programs and makes the waiting process known to them.
-fn prepare(tracer: &Tracer, stopped: &mut Stopped) -> Result<Ready, TraceError> {
+fn prepare(
+    tracer: &Tracer,
+    stopped: &mut Stopped,
+    recorded: bool,
+    phases: &mut Phases,
+) -> Result<Ready, TraceError> {
     let btf = Btf::from_sys_fs().map_err(kernel::KernelError::from)?;
-    let features = Features::from_btf(&btf)?;
-    let options = options(tracer, &features)?;
-    let mut probe = load(&btf, &features, &options)?;
+    let mut features = Features::from_btf(&btf)?;
+    phases.done("the kernel's types are read");
+    let options = options(tracer, &btf, &mut features, recorded)?;
+    let mut probe = load(&btf, &features, &options, phases)?;
     stopped.rename(probe.root_name())?;
     let root_tgid = probe.registered().map_err(TraceError::refused)?;
     Ok(Ready {
@@ -84,40 +104,70 @@ fn without_bpf(
     stopped: Stopped,
     signals: &mut Signals,
     why: Option<&str>,
+    phases: Phases,
 ) -> Result<Traced, TraceError> {
     let wanted = ptrace::Wanted {
         ptrace: tracer.backend != Backend::Poll,
         wait_tree: tracer.wait_tree,
         notice: tracer.notice,
     };
-    let (summary, finished) = ptrace::trace(wanted, spec, stopped, signals, why)?;
-    Ok(Traced { summary, finished })
+    if let Some(notice) = tracer.notice
+        && (tracer.segments || tracer.vm_events)
+    {
+        notice("--segments and --vm-events need BPF, and do nothing here");
+    }
+    let attendant = attendant(tracer);
+    let (summary, finished) = ptrace::trace(wanted, spec, stopped, signals, why, attendant)?;
+    Ok(Traced {
+        summary,
+        finished,
+        phases,
+    })
 }
 
-pub(super) fn trace(tracer: &Tracer, spec: &Spec) -> Result<Traced, TraceError> {
+pub(super) fn trace<'a>(
+    tracer: &Tracer,
+    spec: &Spec,
+    sink: Option<&'a mut (dyn Sink + 'a)>,
+) -> Result<Traced, TraceError> {
+    let mut phases = Phases::begin();
+    let mut feed = Feed::new(sink);
     // Forked before anything else: what is set up from here on must not be inherited.
     let mut signals = Signals::take_over().map_err(system("take over signals"))?;
     let mut stopped = spawn_stopped(spec, signals.inherited())?;
     let _room = Room::make();
+    let _priority = Priority::raise();
+    phases.done("the command's process is made, and waits");
 
     if matches!(tracer.backend, Backend::Ptrace | Backend::Poll) {
-        return without_bpf(tracer, spec, stopped, &mut signals, None);
+        if feed.is_wanted() {
+            return Err(TraceError::NoTimeline { cause: None });
+        }
+        return without_bpf(tracer, spec, stopped, &mut signals, None, phases);
     }
     let Ready {
         features,
         options,
         mut probe,
         root_tgid,
-    } = match prepare(tracer, &mut stopped) {
+    } = match prepare(tracer, &mut stopped, feed.is_wanted(), &mut phases) {
         Ok(ready) => ready,
         Err(error) if tracer.backend == Backend::Auto && error.is_of_bpf() => {
             log::info!("BPF cannot be used: {error}");
             let why = error.cause();
-            return without_bpf(tracer, spec, stopped, &mut signals, Some(&why));
+            if feed.is_wanted() {
+                return Err(TraceError::NoTimeline { cause: Some(why) });
+            }
+            return without_bpf(tracer, spec, stopped, &mut signals, Some(&why), phases);
         }
         Err(error) => return Err(error),
     };
     let offset = kernel::clock::realtime_offset()?;
+    let command: Vec<Vec<u8>> = spec
+        .argv()
+        .iter()
+        .map(|arg| arg.as_bytes().to_vec())
+        .collect();
     if let Some(signal) = signals.take_fatal().map_err(system("read signals"))? {
         // Asked to end before anything began: the waiting process goes with us.
         drop(stopped);
@@ -131,27 +181,54 @@ pub(super) fn trace(tracer: &Tracer, spec: &Spec) -> Result<Traced, TraceError> 
         .enable_time()
         .build()
         .map_err(system("start the event loop"))?;
-    let (ring, signal) = {
+    let watched = {
         let _context = runtime.enter();
-        (
-            watch(&probe).map_err(system("wait for records"))?,
-            watch(&signals).map_err(system("wait for signals"))?,
-        )
+        let timeline = probe.timeline().map(watch).transpose();
+        Watching {
+            ring: watch(&probe).map_err(system("wait for records"))?,
+            timeline: timeline.map_err(system("wait for the timeline"))?,
+            signal: watch(&signals).map_err(system("wait for signals"))?,
+            signals: &signals,
+        }
     };
+    let pid = stopped.pid();
+    let view = View::new(&probe, options.page_size, pid, root_tgid);
+    let known_limits: Vec<model::Limit> = features
+        .limits
+        .iter()
+        .map(limits::of_kernel)
+        .chain(limits::of_machine(options.cpus))
+        .collect();
+    feed.begin(&Head {
+        page_size: options.page_size,
+        width_ns: options.timeline.map_or(0, Resolution::width_ns),
+        created_at: kernel::clock::boottime()?,
+        realtime_offset_ns: offset,
+        command: command.clone(),
+        kernel: record::kernel_release(),
+        memtrace: env!("CARGO_PKG_VERSION").to_owned(),
+        tier: tier(&probe, options.vm_events),
+        limits: known_limits.clone(),
+        record_sizes: Head::own_record_sizes(),
+    })?;
     let mut running = stopped.release()?;
+    phases.done("the rest");
+    let mut attendant = attendant(tracer);
+    attendant.begin(pid);
 
     let mut model = Model::new();
     let mut checker = CrossChecker::new(options.page_size, options.cpus);
+    let mut snapshots = Snapshots::new(!tracer.no_snapshots, options.page_size);
     let followed = runtime.block_on(async {
         let checks = (!tracer.no_cross_checks).then_some(&mut checker);
         follow(
             tracer,
             &mut probe,
             &mut running,
-            (&ring, &signal, &signals),
-            &mut model,
-            checks,
-            root_tgid,
+            &watched,
+            (&mut model, &mut feed),
+            (checks, &mut snapshots),
+            (&mut attendant, view),
         )
         .await
     });
@@ -173,27 +250,32 @@ pub(super) fn trace(tracer: &Tracer, spec: &Spec) -> Result<Traced, TraceError> 
         source: source.into(),
         finished: Box::new(finished),
     };
+    // Before the programs stop: what it holds on to is the tree's.
+    let snapshots = snapshots.finish();
     probe.stop().map_err(lost)?;
     // Not before the programs have stopped: averages reach up to here.
     let ended_at = kernel::clock::boottime()?;
     let remains = probe.remains().map_err(lost)?;
-    probe.drain(|event| model.apply(&event));
+    probe.drain(|event| {
+        model.apply(&event);
+        feed.event(&event);
+    });
     let tree_started = i64::try_from(remains.tree.started_at).unwrap_or(0);
-    let summary = model.finish(Final {
+    let last = Final {
+        ended_by_limit: attendant.finish(),
+        snapshots,
         ended_at,
         tree: remains.tree,
         images: remains.images,
+        segments: remains.segments,
         processes: remains.processes,
         stats: remains.stats,
         missed: remains.missed,
         undecodable: probe.undecodable(),
         cross_checks: checker.result(),
-        tier: tier(probe.fentry()).to_owned(),
-        limits: features
-            .limits
-            .iter()
-            .map(limits::of_kernel)
-            .chain(limits::of_machine(options.cpus))
+        tier: tier(&probe, options.vm_events),
+        limits: known_limits
+            .into_iter()
             .chain(limits::of_overlaps(
                 remains.stats.get(Stat::CacheOverlap),
                 remains.tree.peak_threads,
@@ -202,11 +284,7 @@ pub(super) fn trace(tracer: &Tracer, spec: &Spec) -> Result<Traced, TraceError> 
             .chain(unseen_faults(&features, &probe, &remains.tree, &options))
             .collect(),
         page_size: options.page_size,
-        command: spec
-            .argv()
-            .iter()
-            .map(|arg| arg.as_bytes().to_vec())
-            .collect(),
+        command,
         wait_status: Some(finished.status),
         wall_ns: u64::try_from(finished.elapsed().as_nanos()).unwrap_or(u64::MAX),
         user_ns: nanoseconds(finished.rusage.ru_utime),
@@ -215,8 +293,35 @@ pub(super) fn trace(tracer: &Tracer, spec: &Spec) -> Result<Traced, TraceError> 
             .ok()
             .map(|kib| kib.saturating_mul(1024)),
         started_unix_ns: u64::try_from(tree_started.saturating_add(offset)).ok(),
+    };
+    feed.finish(&last);
+    let summary = model.finish(last);
+    Ok(Traced {
+        summary,
+        finished,
+        phases,
+    })
+}
+
+/// What goes on beside the tracing.
+fn attendant(tracer: &Tracer) -> Attendant {
+    Attendant::new(tracer.limit, tracer.live.as_ref())
+}
+
+/// What is waited for while the command runs.
+struct Watching<'a> {
+    ring: Watched,
+    timeline: Option<Watched>,
+    signal: Watched,
+    signals: &'a Signals,
+}
+
+/// Takes in what waits in the rings.
+fn drain(probe: &mut Probe, model: &mut Model, feed: &mut Feed<'_>) {
+    probe.drain(|event| {
+        model.apply(&event);
+        feed.event(&event);
     });
-    Ok(Traced { summary, finished })
 }
 
 /// Follows the run until its end, and passes signals on meanwhile.
@@ -224,10 +329,10 @@ async fn follow(
     tracer: &Tracer,
     probe: &mut Probe,
     running: &mut Running,
-    (ring, signal, signals): (&Watched, &Watched, &Signals),
-    model: &mut Model,
-    mut checks: Option<&mut CrossChecker>,
-    root_tgid: u32,
+    watched: &Watching<'_>,
+    (model, feed): (&mut Model, &mut Feed<'_>),
+    (mut checks, snapshots): (Option<&mut CrossChecker>, &mut Snapshots),
+    (attendant, view): (&mut Attendant, View),
 ) -> Result<Finished, TraceError> {
     // Without a descriptor the command is looked at now and then.
     let pidfd = running.pidfd().and_then(|pidfd| watch(pidfd).ok());
@@ -236,32 +341,48 @@ async fn follow(
     let mut teardown = Teardown::default();
     let first = checks.as_mut().map_or(TREE_POLL, |checks| checks.pause());
     let mut next_look = tokio::time::Instant::now() + first;
+    let mut next_drain = tokio::time::Instant::now() + record::LOOK;
     loop {
         if let Some(finished) = finished
             && (!tracer.wait_tree || probe.tree().is_ok_and(|tree| teardown.is_over(&tree)))
+            && attendant.is_over(&view.of(probe))
         {
             return Ok(finished);
         }
         tokio::select! {
-            ready = ring.readable() => {
+            ready = watched.ring.readable() => {
                 let mut ready = ready.map_err(system("wait for records"))?;
                 ready.clear_ready();
-                probe.drain(|event| model.apply(&event));
+                drain(probe, model, feed);
             }
-            ready = signal.readable() => {
+            ready = much(watched.timeline.as_ref()) => {
+                ready.map_err(system("wait for the timeline"))?;
+                drain(probe, model, feed);
+            }
+            () = tokio::time::sleep_until(next_drain), if feed.is_wanted() => {
+                drain(probe, model, feed);
+                let so_far = checks.as_ref().map_or_else(CrossChecks::default, |c| c.result());
+                feed.look(probe, so_far, snapshots.taken());
+                next_drain = tokio::time::Instant::now() + record::LOOK;
+            }
+            ready = watched.signal.readable() => {
                 let mut ready = ready.map_err(system("wait for signals"))?;
                 ready.clear_ready();
-                if let Err(error) = signals.forward_pending(running) {
+                if let Err(error) = watched.signals.forward_pending(running) {
                     log::warn!("cannot pass a signal on to the command: {error}");
                 }
             }
             () = ended(pidfd.as_ref()), if finished.is_none() => {
                 finished = running.try_wait().map_err(system("wait for the command"))?;
             }
+            () = wake(attendant.next()) => {
+                attendant.look(&view.of(probe), finished.is_some());
+            }
+            () = wake(snapshots.next()) => snapshots.look(probe, view),
             () = tokio::time::sleep_until(next_look) => {
                 let mut pause = TREE_POLL;
                 if finished.is_none() && let Some(checks) = checks.as_mut() {
-                    if let Err(error) = checks.check(probe, pid, root_tgid) {
+                    if let Err(error) = checks.check(probe, pid, view.root_tgid) {
                         log::debug!("comparison with /proc failed: {error}");
                     }
                     pause = checks.pause();
@@ -272,50 +393,19 @@ async fn follow(
     }
 }
 
-/// Waits, under `--wait-tree`, until the memory of the last process is given back, too:
-/// since 6.16 `sched_process_exit` comes before `exit_mm()`.
-#[derive(Debug, Default)]
-struct Teardown {
-    /// When no process was left.
-    began: Option<Instant>,
-}
-
-impl Teardown {
-    /// An address space can outlive its processes for as long as someone else holds on to
-    /// it; that is not waited for.
-    const LIMIT: Duration = Duration::from_secs(2);
-
-    fn is_over(&mut self, tree: &Tree) -> bool {
-        if tree.live > 0 {
-            self.began = None;
-            return false;
-        }
-        let began = *self.began.get_or_insert_with(Instant::now);
-        tree.rss == 0 || began.elapsed() > Self::LIMIT
-    }
-}
-
-/// Returns when the command may have ended.
-async fn ended(pidfd: Option<&Watched>) {
-    match pidfd {
-        Some(pidfd) => {
-            if let Ok(mut ready) = pidfd.readable().await {
-                // A process that has ended stays so: nothing to clear.
-                ready.retain_ready();
-            }
-        }
-        None => tokio::time::sleep(Duration::from_millis(1)).await,
-    }
-}
-
 /// Loads the programs. A signal that stops this process, a freezer or a debugger interrupts
 /// the verifier, which then gives up with EAGAIN (`bpf_check()`, kernel/bpf/verifier.c).
-fn load(btf: &Btf, features: &Features, options: &Options) -> Result<Probe, TraceError> {
+fn load(
+    btf: &Btf,
+    features: &Features,
+    options: &Options,
+    phases: &mut Phases,
+) -> Result<Probe, TraceError> {
     const TRIES: u32 = 20;
     let mut tries = 0;
     loop {
         tries += 1;
-        match Probe::load(btf, features, options, root_name()?) {
+        match Probe::load(btf, features, options, root_name()?, phases) {
             Err(error) if error.errno() == Some(libc::EAGAIN) && tries < TRIES => {
                 log::debug!("loading was interrupted, and is tried again: {error}");
             }
@@ -324,11 +414,29 @@ fn load(btf: &Btf, features: &Features, options: &Options) -> Result<Probe, Trac
     }
 }
 
-fn options(tracer: &Tracer, features: &Features) -> Result<Options, TraceError> {
+fn options(
+    tracer: &Tracer,
+    btf: &Btf,
+    features: &mut Features,
+    recorded: bool,
+) -> Result<Options, TraceError> {
     let cpus = kernel::cpus::possible()?;
     let mut options = Options::new(cpus, cross_check::page_size());
     options.scheme = tracer.sum_scheme;
     options.fentry = tracer.fentry;
+    options.handler = tracer.handler;
+    options.simulated_cpus = tracer.simulated_cpus;
+    options.vm_events = tracer.vm_events;
+    if tracer.events && recorded {
+        if !features.find_calls(btf)? {
+            return Err(TraceError::refused(ProbeError::NoCalls));
+        }
+        options.events = true;
+    }
+    options.segments = tracer
+        .segments
+        .then(|| features.find_segments(btf))
+        .transpose()?;
     options.log = tracer.log_programs;
     if tracer.classic || features.layout == CounterLayout::Classic {
         options.classic_size = Some(kernel::tracefs::rss_stat_size()?);
@@ -339,19 +447,33 @@ fn options(tracer: &Tracer, features: &Features) -> Result<Options, TraceError> 
     if let Some(processes) = tracer.max_processes {
         options.max_processes = processes.max(1);
     }
+    let page = u32::try_from(options.page_size).unwrap_or(4096);
+    let ring_bytes = |bytes: u32| bytes.clamp(page, 1 << 30).next_power_of_two();
     if let Some(bytes) = tracer.ring_bytes {
-        let page = u32::try_from(options.page_size).unwrap_or(4096);
-        options.ring_bytes = bytes.clamp(page, 1 << 30).next_power_of_two();
+        options.ring_bytes = ring_bytes(bytes);
     }
+    // For nobody it would only cost.
+    options.timeline = tracer.timeline.filter(|_| recorded);
+    options.timeline_ring_bytes = tracer.timeline_ring_bytes.map(ring_bytes);
     Ok(options)
 }
 
-/// The tier in use: A, or with programs on kernel functions A+B.
-fn tier(fentry: &FentryState) -> &'static str {
-    match fentry {
-        FentryState::Attached => "A+B",
-        FentryState::Unused | FentryState::Refused(_) => "A",
+/// The tier in use: A for tracepoints; B with programs on kernel functions, C where page faults and
+/// system calls have to tell segments apart without, V where the ends of system calls are seen.
+fn tier(probe: &Probe, vm_events: bool) -> String {
+    let attached = *probe.fentry() == FentryState::Attached;
+    let segments = probe.segments();
+    let mut tier = String::from("A");
+    for (is_on, letter) in [
+        (attached || segments == SegmentHooks::Functions, "+B"),
+        (segments == SegmentHooks::Hints, "+C"),
+        (vm_events, "+V"),
+    ] {
+        if is_on {
+            tier.push_str(letter);
+        }
     }
+    tier
 }
 
 /// What is missing where threads hold back changes and nothing looks at them.

@@ -13,11 +13,24 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use super::list::Kernel;
 
-/// Modules that guests need, unless they are built in: a disk, and compressed swap.
-const MODULES: &[&str] = &["virtio_pci", "virtio_blk", "lzo-rle", "lz4", "zram"];
+/// Modules that guests need, unless they are built in: a disk with its file system, and
+/// compressed swap. ext4 asks for its checksum by name, not by symbol.
+const MODULES: &[&str] = &[
+    "virtio_pci",
+    "virtio_blk",
+    "crc32c_generic",
+    "ext4",
+    "lzo-rle",
+    "lz4",
+    "zram",
+];
 
 /// In a cached kernel's directory: its modules, each after those that it needs.
 pub(crate) const MODULE_LIST: &str = "modules";
+
+/// In a cached kernel's directory: which of [`MODULES`] it was searched for, so that a
+/// longer list is not served from an older cache.
+const WANTED_LIST: &str = "modules-wanted";
 
 /// The public key of Debian's archive, from the package `debian-archive-keyring`.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
@@ -67,7 +80,8 @@ pub(crate) fn fetch(kernel: &Kernel) -> Result<Image> {
         )
     })?;
     let dir = cache.join(&release);
-    if !dir.join("vmlinuz").is_file() {
+    let wanted = fs::read_to_string(dir.join(WANTED_LIST)).unwrap_or_default();
+    if !dir.join("vmlinuz").is_file() || wanted != MODULES.join("\n") {
         eprintln!("fetching kernel {release} from {suite}");
         Apt::new(&cache, suite)?.download(&release, &dir)?;
     }
@@ -229,6 +243,7 @@ fn keep_modules(tree: &Path, kept: &Path) -> Result<()> {
         keep_module(name, &available, kept, &mut order)?;
     }
     fs::write(kept.join(MODULE_LIST), order.join("\n") + "\n")?;
+    fs::write(kept.join(WANTED_LIST), MODULES.join("\n"))?;
     Ok(())
 }
 

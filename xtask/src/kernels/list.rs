@@ -35,6 +35,9 @@ const NO_LARGE_FOLIOS: &str = "mthp";
 /// `PREEMPT_RT` excludes `TRANSPARENT_HUGEPAGE`.
 const NO_HUGE_PAGES: &str = "thp";
 
+/// Since 7.0 tracepoints can be preempted, and programs skipped: results say so then.
+const NO_UNDISTURBED_PROGRAMS: &str = "undisturbed-programs";
+
 /// All of them, oldest first.
 pub(crate) const KERNELS: &[Kernel] = &[
     Kernel {
@@ -94,7 +97,7 @@ pub(crate) const KERNELS: &[Kernel] = &[
         suites: &["trixie-backports", "sid"],
         release: "7.",
         flavour: "cloud-amd64",
-        lacks: &[],
+        lacks: &[NO_UNDISTURBED_PROGRAMS],
         // Where tracepoints can be preempted, they shall be.
         append: "preempt=full",
     },
@@ -150,5 +153,40 @@ pub(crate) const SENSITIVE: &[(&str, &str)] = &[
 ];
 
 /// Test programs about command lines, forms of output and exit statuses, which no kernel
-/// changes: on the oldest and the newest only, unless one is asked for by name.
-pub(crate) const ANY_KERNEL: &[&str] = &["gnu_time", "hostile", "launch", "starved", "workloads"];
+/// changes: on the newest only, unless one is asked for by name, or on none.
+const ANY_KERNEL: &[&str] = &[
+    "budgets",
+    "gnu_time",
+    "hostile",
+    "launch",
+    "live",
+    "maps",
+    "starved",
+    "workloads",
+];
+
+/// Test programs about processes, calls and `/proc`, in which only the layout of the counters makes a
+/// difference: on the oldest and the newest.
+const ANY_COUNTERS: &[&str] = &[
+    "events",
+    "handlers",
+    "lineage",
+    "nested",
+    "signals",
+    "snapshots",
+    "unprivileged",
+    "unprivileged_life",
+];
+
+/// Whether a run of all tests, or of all in which kernels make a difference, has this program
+/// run on that kernel.
+pub(crate) fn is_due(program: &str, kernel: &Kernel, kernel_tests: bool) -> bool {
+    let is = |other: Option<&Kernel>| other.is_some_and(|other| other.name == kernel.name);
+    if ANY_KERNEL.contains(&program) {
+        !kernel_tests && is(KERNELS.last())
+    } else if ANY_COUNTERS.contains(&program) {
+        is(KERNELS.first()) || is(KERNELS.last())
+    } else {
+        true
+    }
+}

@@ -13,6 +13,7 @@ mod run;
 mod table;
 
 use std::{
+    cmp::Reverse,
     collections::VecDeque,
     env, fs,
     path::{Path, PathBuf},
@@ -26,15 +27,22 @@ use clap::Args;
 
 use self::{
     bundle::Built,
-    list::{ANY_KERNEL, BOOTS, KERNELS, Kernel, SENSITIVE},
+    list::{BOOTS, KERNELS, Kernel, SENSITIVE, is_due},
     run::{Job, Program, Run},
 };
 use crate::bpf::{self, Broken};
 
 /// Test programs that guests have no use for.
-const HOST_ONLY: [&str; 1] = [
-    // Compilers do not fit into an initial file system.
+const HOST_ONLY: [&str; 6] = [
+    // Compilers and browsers do not fit into an initial file system, nor do the readers of
+    // exports; what they read is the same on every kernel.
     "builds",
+    "export",
+    "html",
+    "recordings",
+    // Statistics over many runs, which take minutes where each takes seconds to start.
+    "compare",
+    "diff",
 ];
 
 #[derive(Args, Debug)]
@@ -47,6 +55,9 @@ pub(crate) struct Options {
     /// Run only tests whose names contain this
     #[arg(long, value_name = "NAME")]
     test: Option<String>,
+    /// Leave out tests in which no kernel can make a difference, which run on the host too
+    #[arg(long, conflicts_with_all = ["program", "test"])]
+    kernel_tests: bool,
     /// Guests at once
     #[arg(long, default_value_t = 2)]
     jobs: usize,
@@ -217,9 +228,7 @@ fn jobs(built: &Built, options: &Options) -> Result<Vec<Job>> {
     let programs = programs(built, options)?;
     let whole = options.program.is_empty() && options.test.is_none() && options.command.is_none();
     let mut jobs: Vec<Job> = Vec::new();
-    let ends = [KERNELS.first(), KERNELS.last()].map(|kernel| kernel.map(|kernel| kernel.name));
     for &kernel in &kernels {
-        let all = !whole || ends.contains(&Some(kernel.name));
         jobs.push(Job {
             order: jobs.len(),
             kernel,
@@ -227,7 +236,7 @@ fn jobs(built: &Built, options: &Options) -> Result<Vec<Job>> {
             cpus: options.cpus.unwrap_or(2),
             programs: programs
                 .iter()
-                .filter(|program| all || !ANY_KERNEL.contains(&program.name.as_str()))
+                .filter(|program| !whole || is_due(&program.name, kernel, options.kernel_tests))
                 .cloned()
                 .collect(),
         });
@@ -248,6 +257,8 @@ fn jobs(built: &Built, options: &Options) -> Result<Vec<Job>> {
         });
     }
     ensure!(!jobs.is_empty(), "there is nothing to run");
+    // The longest first, so that none is left to run alone at the end.
+    jobs.sort_by_key(|job| Reverse(job.programs.len()));
     Ok(jobs)
 }
 

@@ -25,6 +25,17 @@ const SILENCE: Duration = Duration::from_secs(400);
 /// How long a guest may take in all.
 const LIMIT: Duration = Duration::from_secs(3600);
 
+/// How often to boot at most.
+const BOOTS: u32 = 3;
+
+/// Whether a kernel died of its emulator. A kernel patches its code by way of a breakpoint,
+/// which stands there for a moment (`text_poke_bp_batch()`, arch/x86/kernel/alternative.c);
+/// QEMU's translation can keep it for longer, and no handler knows it then. Each program that
+/// is attached has code patched; no other code has breakpoints.
+fn is_emulators(words: &str) -> bool {
+    words.contains("Oops: int3")
+}
+
 /// What to boot, and what to run there.
 #[derive(Clone, Debug)]
 pub(crate) struct Job {
@@ -78,7 +89,17 @@ pub(crate) fn one(job: Job, built: &Built, base: &Path, work: &Path, verbose: bo
     let dir = work.join(job.name().replace(' ', "-"));
     let log = dir.join("console.log");
     let mut release = String::new();
-    let result = boot(&job, built, base, &dir, &log, verbose, &mut release);
+    let mut boots = 0;
+    let result = loop {
+        boots += 1;
+        let result = boot(&job, built, base, &dir, &log, verbose, &mut release);
+        match &result {
+            Ok((_, End::Died(words), _)) if is_emulators(words) && boots < BOOTS => {
+                println!("{}: booted again, QEMU ran stale code: {words}", job.name());
+            }
+            _ => break result,
+        }
+    };
     Run {
         job,
         release,

@@ -5,6 +5,8 @@ use std::ffi::OsString;
 use std::process::Command;
 
 use super::{TimeOptions, TimeRequest, parse};
+use memtrace::budget::Size;
+
 use crate::report::gnu_time::{Format, TimeValues};
 
 const GNU_TIME: &str = "/usr/bin/time";
@@ -196,5 +198,49 @@ fn lines_as_the_real_program() {
             String::from_utf8(theirs.stderr).unwrap(),
             "{line:?}"
         );
+    }
+}
+
+/// Limits are ours; GNU time has nothing that begins like them.
+#[test]
+fn limits_on_memory() {
+    let options = run(
+        &[
+            "--max-peak=2GiB",
+            "--max-process-peak",
+            "1.5G",
+            "--max-a",
+            "4096",
+            "--kill",
+            "--kill-after=500ms",
+            "-v",
+            "true",
+        ],
+        None,
+    );
+    let limits = options.limits;
+    assert_eq!(limits.max_peak.map(Size::bytes), Some(2 << 30));
+    assert_eq!(limits.max_process_peak.map(Size::bytes), Some(3 << 29));
+    assert_eq!(limits.max_average.map(Size::bytes), Some(4096));
+    assert_eq!((limits.kill, limits.kill_after.as_millis()), (true, 500));
+    for (line, part) in [
+        (
+            &["--max-peak=2GB", "true"][..],
+            "'2GB' for '--max-peak': GB can mean",
+        ),
+        (
+            &["--kill-after=x", "true"],
+            "'x' for '--kill-after': write a time",
+        ),
+        (
+            &["--max", "1", "true"],
+            "possibilities: '--max-average' '--max-peak' '--max-process-peak'",
+        ),
+        (&["--kill=1", "true"], "doesn't allow an argument"),
+    ] {
+        match parse(words(line), None) {
+            Ok(request) => panic!("{line:?} gave {request:?}"),
+            Err(error) => assert!(error.to_string().contains(part), "{error}"),
+        }
     }
 }

@@ -180,23 +180,6 @@ impl<'a> Record<'a> {
         Ok((record, position + RECORD + size))
     }
 
-    /// Offset of the last string that a question about this record can compare with.
-    /// 0 for functions and the like, whose names nobody asks for.
-    #[inline]
-    pub(super) fn last_name(self) -> u32 {
-        let each = match self.kind {
-            STRUCT | UNION | ENUM64 => 12,
-            ENUM => 8,
-            TYPEDEF | FWD => return self.name,
-            _ => return 0,
-        };
-        let names = self
-            .tail
-            .chunks_exact(each)
-            .filter_map(|bytes| word(bytes, 0));
-        names.max().map_or(self.name, |last| last.max(self.name))
-    }
-
     /// What follows, as triples of words: members of a struct or union.
     pub(super) fn members(self) -> impl Iterator<Item = Member> + 'a {
         let flag = self.flag;

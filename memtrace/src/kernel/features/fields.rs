@@ -58,6 +58,7 @@ const WANTED: &[Wanted] = wanted! {
     mm_stack_vm: Need::Optional, 8, ["mm_struct.stack_vm"], "size of stacks";
     mm_exec_vm: Need::Optional, 8, ["mm_struct.exec_vm"], "size of executable mappings";
     mm_locked_vm: Need::Optional, 8, ["mm_struct.locked_vm"], "locked memory";
+    mm_pinned_vm: Need::Optional, 8, ["mm_struct.pinned_vm"], "pinned memory";
     mm_pgtables_bytes: Need::Optional, 8, ["mm_struct.pgtables_bytes"], "size of page tables";
     mm_start_brk: Need::Optional, 8, ["mm_struct.start_brk"], "size of the heap";
     mm_brk: Need::Optional, 8, ["mm_struct.brk"], "size of the heap";

@@ -6,7 +6,9 @@ use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
 use std::path::{Path, PathBuf};
 
-use super::{IfExists, OutputError, Rights, caller_from, open_as_is, open_output, split};
+use super::{
+    IfExists, OutputError, Rights, caller_from, open_as_is, open_output, output_directory, split,
+};
 
 /// A directory that is removed at the end of the test.
 struct Directory(PathBuf);
@@ -192,4 +194,41 @@ fn under_sudo_the_rights_and_the_owner_are_the_callers() {
     let error = open(&other).unwrap_err();
     assert!(matches!(error, OutputError::SharedFile(_)), "{error:?}");
     assert_eq!(fs::read_to_string(&other).unwrap(), "old");
+}
+
+/// A directory for outputs is made, found, or refused if it may be another user's trap.
+#[test]
+fn directories_are_made_but_traps_are_not_used() {
+    let private = Directory::new("made", 0o700);
+    let made = private.0.join("tables");
+    for path in [&made, &private.0.join("tables/"), &made] {
+        output_directory(path).unwrap();
+        assert!(made.is_dir());
+    }
+    symlink(&made, private.0.join("link")).unwrap();
+    output_directory(&private.0.join("link")).unwrap();
+    let file = private.file("file", "old");
+    let error = output_directory(&file).unwrap_err();
+    assert!(
+        error.to_string().contains("file: Not a directory"),
+        "{error}"
+    );
+    let error = output_directory(&private.0.join("no/such")).unwrap_err();
+    assert!(
+        error.to_string().contains("does its directory exist?"),
+        "{error}"
+    );
+
+    let shared = Directory::new("made-shared", 0o1777);
+    output_directory(&shared.0.join("tables")).unwrap();
+    output_directory(&shared.0.join("tables")).unwrap();
+    symlink(&made, shared.0.join("link")).unwrap();
+    let error = output_directory(&shared.0.join("link")).unwrap_err();
+    assert!(matches!(error, OutputError::SharedLink(_)), "{error}");
+    if is_root() {
+        chown(&shared.0, Some(1), None).unwrap();
+        chown(shared.0.join("tables"), Some(2), None).unwrap();
+        let error = output_directory(&shared.0.join("tables")).unwrap_err();
+        assert!(matches!(error, OutputError::SharedFile(_)), "{error}");
+    }
 }

@@ -71,6 +71,7 @@ fn bounds_add_up() {
             count: 4,
             largest_difference_bytes: 8192,
             allowed_bytes: 4096,
+            ..CrossChecks::default()
         };
     });
     assert_eq!(within, Verdict::Within(12288));
@@ -97,6 +98,7 @@ fn explained_differences_are_allowed() {
             count: 4,
             largest_difference_bytes: 4096,
             allowed_bytes: 4096,
+            ..CrossChecks::default()
         };
     });
     assert_eq!((verdict, reasons.len()), (Verdict::Exact, 0));

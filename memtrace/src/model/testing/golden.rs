@@ -203,7 +203,14 @@ impl<'a> Fields<'a> {
                 e.header.at = self.u64("at");
                 e.tgid = self.u32("tgid");
             }
-            Event::ImageEnd(_) => {}
+            Event::ImageEnd(_)
+            | Event::Segments(_)
+            | Event::ImageWindow(_)
+            | Event::TreeWindow(_)
+            | Event::Change(_)
+            | Event::SizesChange(_)
+            | Event::SegmentsChange(_)
+            | Event::Call(_) => {}
         }
         Some(event)
     }
@@ -226,14 +233,13 @@ fn unescape(text: &str) -> Vec<u8> {
     bytes
 }
 
-/// What the model makes of a history. Every record passes through bytes, as it
-/// would from the ring or a file.
-fn replay(history: &str) -> Summary {
-    let mut model = Model::new();
+/// A history's records and its end.
+pub(crate) fn history(text: &str) -> (Vec<Event>, Final) {
+    let mut events = Vec::new();
     let mut end = None;
     let mut tree = super::tree();
     let (mut images, mut processes) = (Vec::new(), Vec::new());
-    for line in history
+    for line in text
         .lines()
         .filter(|line| !line.is_empty() && !line.starts_with('#'))
     {
@@ -249,23 +255,37 @@ fn replay(history: &str) -> Summary {
                 fields.u64("started"),
                 fields.u32("creator"),
             )),
-            _ => {
-                let event = fields.event(kind).expect("a known kind of line");
-                model.apply(&Event::decode(event.bytes()).expect("its own bytes"));
-            }
+            _ => events.push(fields.event(kind).expect("a known kind of line")),
         }
     }
     let end = end.expect("an end");
-    model.finish(Final {
+    let end = Final {
         tree,
         images,
         processes,
         ..end
-    })
+    };
+    (events, end)
+}
+
+/// What the model makes of a history. Every record passes through bytes, as it
+/// would from the ring or a file.
+fn replay(text: &str) -> Summary {
+    let (events, end) = history(text);
+    let mut model = Model::new();
+    for event in events {
+        model.apply(&Event::decode(event.bytes()).expect("its own bytes"));
+    }
+    model.finish(end)
 }
 
 const MAKE: &str = include_str!("../../../tests/golden/make.events");
 const FORKED: &str = include_str!("../../../tests/golden/forked.events");
+
+/// The history of a small build, for tests of what is made of a result.
+pub(crate) fn make() -> Summary {
+    replay(MAKE)
+}
 
 fn shown(write: impl FnOnce(&mut dyn std::io::Write) -> std::io::Result<()>) -> String {
     let mut out = Vec::new();

@@ -2,12 +2,16 @@
 //! histories as text.
 
 mod certificates;
-mod golden;
+pub(crate) mod golden;
 mod properties;
+mod recorder;
+mod segments;
 mod simulator;
+mod timeline;
 
 use memtrace_ebpf::{
-    EPOCHS, Image, ImageKind, ImageState, Integral, MEMBERS, Process, Tree, event,
+    Change, Image, ImageKind, ImageState, ImageWindow, Process, SizesChange, Tree, TreeWindow,
+    event,
 };
 
 use super::{CrossChecks, Final, Stats};
@@ -23,6 +27,10 @@ pub(crate) fn zeroed(kind: u32) -> Event {
         event::EXEC => size_of::<event::Exec>(),
         event::EXIT => size_of::<event::Exit>(),
         event::IMAGE_END => size_of::<Image>(),
+        event::IMAGE_WINDOW => size_of::<ImageWindow>(),
+        event::TREE_WINDOW => size_of::<TreeWindow>(),
+        event::CHANGE => size_of::<Change>(),
+        event::SIZES_CHANGE => size_of::<SizesChange>(),
         _ => size_of::<event::Oom>(),
     };
     let mut bytes = vec![0; size];
@@ -43,61 +51,18 @@ pub(crate) fn image(id: u64, kind: ImageKind) -> Image {
 
 /// A tree in which nothing happened.
 pub(crate) fn tree() -> Tree {
-    Tree {
-        lock: 0,
-        unlocked: 0,
-        cur: [0; MEMBERS],
-        rss: 0,
-        peak_rss: 0,
-        peak_rss_at: 0,
-        peak_seq: 0,
-        peak: [0; MEMBERS],
-        peak_rss_swap: 0,
-        held_rss_swap: 0,
-        integral: [Integral::default(); MEMBERS],
-        integral_at: [0; MEMBERS],
-        shared: 0,
-        uncertain: 0,
-        peak_footprint_low: 0,
-        peak_footprint_low_at: 0,
-        peak_footprint_high: 0,
-        peak_footprint_high_at: 0,
-        shared_integral: Integral::default(),
-        shared_integral_at: 0,
-        epoch: 0,
-        epoch_start: [0; EPOCHS],
-        epoch_high: [0; EPOCHS],
-        epoch_rss: [0; EPOCHS],
-        started_at: 0,
-        events: 0,
-        images: 0,
-        processes: 0,
-        live: 0,
-        threads: 0,
-        peak_threads: 0,
-        family_lost: 0,
-    }
+    crate::blank::TREE
 }
 
 /// A live process.
 pub(crate) fn process(tgid: u32, started_at: u64, creator: u32) -> Process {
     Process {
-        mm: 0,
-        image: 0,
         started_at,
         tgid,
         ns_tgid: tgid,
         creator,
-        tree: 0,
-        flags: 0,
         threads: 1,
-        exits: 0,
-        refused_child: 0,
-        refused_mm: 0,
-        utime: 0,
-        stime: 0,
-        min_flt: 0,
-        maj_flt: 0,
+        ..crate::blank::PROCESS
     }
 }
 
@@ -122,5 +87,8 @@ pub(crate) fn last(tree: Tree, ended_at: u64) -> Final {
         system_ns: 0,
         maxrss_bytes: None,
         started_unix_ns: None,
+        ended_by_limit: None,
+        snapshots: Vec::new(),
+        segments: Vec::new(),
     }
 }

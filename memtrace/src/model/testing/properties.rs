@@ -6,7 +6,7 @@ use memtrace_ebpf::{ImageKind, ImageState, Stat, event, rss};
 use proptest::{prelude::*, sample::Index};
 
 use super::{
-    super::{Final, Missed, Model, Summary, Verdict},
+    super::{Final, Missed, Model, SizesSeen, Summary, Verdict},
     PAGE, process,
     simulator::{Op, Simulator, ops},
 };
@@ -182,6 +182,31 @@ proptest! {
         let result = summary(&events, end);
         prop_assert_eq!(result.certificate.verdict, Verdict::Incomplete, "lost {}", lost);
         prop_assert!(!result.certificate.reasons.is_empty());
+    }
+
+    /// An end of a system call that was not seen costs sizes of virtual memory, and no counter.
+    #[test]
+    fn what_is_skipped_at_system_calls_costs_sizes_alone(
+        (ops, skipped) in (ops(), 0_u64..3),
+    ) {
+        let (truth, mut end) = Simulator::run(&ops);
+        end.tier = "A+V".to_owned();
+        end.missed.push(Missed { program: "sys_exit".to_owned(), count: skipped });
+        let summary = summary(&truth.events, end);
+        let single = summary
+            .processes
+            .iter()
+            .all(|process| process.usage.as_ref().is_some_and(|usage| usage.threads <= 1));
+        let certificate = summary.certificate;
+        prop_assert_eq!(certificate.verdict, Verdict::Exact);
+        prop_assert_eq!(certificate.lost.recursion, 0);
+        let (seen, remarks) = match (skipped, single) {
+            (0, true) => (SizesSeen::AtSystemCalls, 0),
+            (0, false) => (SizesSeen::AtThreadsSystemCalls, 0),
+            _ => (SizesSeen::AtPageFaults, 1),
+        };
+        prop_assert_eq!(certificate.sizes_seen, seen);
+        prop_assert_eq!(certificate.remarks.len(), remarks);
     }
 
     /// Any one number off by one is noticed, as far as others depend on it.

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use memtrace_ebpf::{Image, ImageKind, ImageState, MEMBERS, Pages, ProcessFlags, Tree, event, rss};
 use proptest::prelude::*;
 
-use super::{last, process};
+use super::{last, process, recorder::Recorder};
 use crate::{
     event::Event,
     model::{Final, UseKind},
@@ -103,12 +103,20 @@ pub(super) struct Simulator {
     pub(super) book: Vec<Row>,
     /// Every value that any image ever had: id, time, pages, counted or not.
     pub(super) values: Vec<(u64, u64, Pages)>,
+    /// The timeline.
+    pub(super) recorder: Recorder,
 }
 
 impl Simulator {
     /// Runs a history from the registration of the root to the end of tracing.
     pub(super) fn run(ops: &[(Op, u64)]) -> (Self, Final) {
+        Self::record(ops, Recorder::default())
+    }
+
+    /// The same with a timeline.
+    pub(super) fn record(ops: &[(Op, u64)], recorder: Recorder) -> (Self, Final) {
         let mut this = Self {
+            recorder,
             now: 1_000_000,
             tree: super::tree(),
             images: Vec::new(),
@@ -367,6 +375,8 @@ impl Simulator {
             deltas[member] = delta;
             self.book_to_tree(&deltas, now);
         }
+        self.recorder
+            .changed(&mut self.images[index], &mut self.tree, now);
     }
 
     /// A program begins to run: its pages are part of the tree from now on.
@@ -381,6 +391,8 @@ impl Simulator {
             self.tree.started_at = now;
         }
         self.book_to_tree(&cur, now);
+        self.recorder
+            .changed(&mut self.images[index], &mut self.tree, now);
     }
 
     fn book_to_tree(&mut self, deltas: &Pages, now: u64) {

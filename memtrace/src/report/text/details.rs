@@ -7,7 +7,7 @@ use super::{
         escape::{clip, command_line, escape},
         units::{grouped, seconds},
     },
-    counted, lasted, table,
+    counted, lasted, segments, table,
 };
 use crate::model::{
     Amounts, Fate, ImageSummary, ImageUse, Origin, PeakRange, ProcessSummary, Summary, UseKind,
@@ -78,12 +78,35 @@ fn tree(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()> {
     if let Some(maxrss) = summary.kernel_maxrss {
         row(out, "ru_maxrss (wait4)", &[Some(maxrss)])?;
     }
+    snapshot(summary, out)?;
     writeln!(
         out,
         "  wall {}, user {}, system {}",
         seconds(summary.wall_ns),
         seconds(summary.user_ns),
         seconds(summary.system_ns)
+    )
+}
+
+/// What the kernel said about the tree's share of memory, as close to the peak as there is.
+fn snapshot(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()> {
+    let tree = &summary.tree;
+    let Some(snapshot) = tree.snapshot_at_peak() else {
+        return Ok(());
+    };
+    let distance = snapshot.at_ns.abs_diff(tree.peak_at_ns);
+    let side = if snapshot.at_ns < tree.peak_at_ns {
+        "before"
+    } else {
+        "after"
+    };
+    writeln!(
+        out,
+        "  PSS {}, USS {}: a snapshot, not exact, taken {} {side} the peak, at {} bytes of RSS",
+        grouped(snapshot.pss),
+        grouped(snapshot.uss),
+        lasted(distance),
+        grouped(snapshot.rss),
     )
 }
 
@@ -182,11 +205,12 @@ fn one(
         ("virtual size", vm.size, Some(mean.size)),
         ("data", vm.data, Some(mean.data)),
         ("stack", vm.stack, Some(mean.stack)),
-        ("text", vm.text, None),
-        ("libraries", vm.lib, None),
-        ("heap", vm.heap, None),
-        ("page tables", vm.page_tables, None),
-        ("locked", vm.locked, None),
+        ("text", vm.text, known(mean.text)),
+        ("libraries", vm.lib, known(mean.lib)),
+        ("heap", vm.heap, known(mean.heap)),
+        ("page tables", vm.page_tables, known(mean.page_tables)),
+        ("locked", vm.locked, known(mean.locked)),
+        ("pinned", vm.pinned, known(mean.pinned)),
     ] {
         // Most programs lock nothing; a row of nothing says nothing.
         if bytes > 0 {
@@ -194,7 +218,50 @@ fn one(
         }
     }
     row(out, "kernel's VmHWM", &[Some(image.kernel_hiwater_rss)])?;
+    parts(image, out)?;
     process(summary, image, out)
+}
+
+/// A mean that the first recordings do not have.
+const fn known(mean: u64) -> Option<u64> {
+    if mean == 0 { None } else { Some(mean) }
+}
+
+/// What its pages were for.
+fn parts(image: &ImageSummary, out: &mut dyn io::Write) -> io::Result<()> {
+    if image.segments.is_none() {
+        return Ok(());
+    }
+    header(
+        out,
+        "  resident, by segment",
+        &[
+            "peak",
+            "at own RSS peak",
+            "anonymous then",
+            "swapped then",
+            "virtual then",
+        ],
+    )?;
+    for (label, numbers) in segments::rows(image) {
+        let mut text = format!("    {label:<width$}", width = LABEL - 4);
+        for number in numbers {
+            text.push_str(&format!("{number:>NUMBER$}"));
+        }
+        writeln!(out, "{}", text.trim_end())?;
+    }
+    match image.segments {
+        Some(segments) => match segments.within {
+            Some(0) => Ok(()),
+            Some(bytes) => writeln!(
+                out,
+                "    none is wrong by more than {} bytes",
+                grouped(bytes)
+            ),
+            None => writeln!(out, "    {}", segments::without_bound(&segments)),
+        },
+        None => Ok(()),
+    }
 }
 
 /// What is known of the image's process only, once, below its last image.

@@ -6,15 +6,19 @@
 
 mod details;
 mod holders;
+mod segments;
 mod table;
+
+pub(super) use segments::title;
 
 use std::io;
 
 use super::{
     escape::{clip, command_line, escape},
+    select::Selection,
     units::{differ, duration, grouped, human, seconds},
 };
-use crate::model::{ImageSummary, Summary, Verdict};
+use crate::model::{EndedByLimit, ImageSummary, SizesSeen, Summary, Verdict};
 
 /// What to show and how wide.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +50,20 @@ const INDENT: usize = 10;
 ///
 /// Those of the writer.
 pub fn write(summary: &Summary, options: Options, out: &mut dyn io::Write) -> io::Result<()> {
+    write_selected(summary, options, &Selection::default(), out)
+}
+
+/// The same with only some processes in the table, or in another order.
+///
+/// # Errors
+///
+/// Those of the writer.
+pub fn write_selected(
+    summary: &Summary,
+    options: Options,
+    selection: &Selection,
+    out: &mut dyn io::Write,
+) -> io::Result<()> {
     let options = Options {
         width: options.width.max(60),
         ..options
@@ -53,11 +71,15 @@ pub fn write(summary: &Summary, options: Options, out: &mut dyn io::Write) -> io
     headline(summary, out)?;
     holders::write(summary, options.width, out)?;
     biggest(summary, options.width, out)?;
+    segments::of_biggest(summary, out)?;
     survivors(summary, options.width, out)?;
+    if let Some(ended) = &summary.ended_by_limit {
+        line(out, "ended", &ended_by_limit(ended))?;
+    }
     certificate(summary, options.verbose, out)?;
     if options.per_process {
         writeln!(out)?;
-        table::write(summary, options.width, out)?;
+        table::write(summary, selection, options.width, out)?;
     }
     if options.verbose {
         writeln!(out)?;
@@ -226,6 +248,41 @@ fn survivors(summary: &Summary, width: usize, out: &mut dyn io::Write) -> io::Re
     )
 }
 
+/// How memtrace ended the tree, in one sentence.
+#[must_use]
+pub fn ended_by_limit(ended: &EndedByLimit) -> String {
+    let EndedByLimit {
+        limit,
+        seen_rss,
+        noticed_at_ns,
+        terminated,
+        killed,
+        command_had_ended,
+        failures,
+    } = ended;
+    let whom = if *command_had_ended {
+        "what the command left behind"
+    } else {
+        "the tree"
+    };
+    let signals = match (terminated, killed) {
+        (terminated, 0) => format!("SIGTERM to {terminated}"),
+        (0, killed) => format!("SIGKILL to {killed}"),
+        (terminated, killed) => format!("SIGTERM to {terminated}, SIGKILL to {killed}"),
+    };
+    let mut text = format!(
+        "memtrace ended {whom}: {} crossed the limit of {}, noticed at +{}; {signals}",
+        human(*seen_rss),
+        human(*limit),
+        seconds(*noticed_at_ns)
+    );
+    for failure in failures {
+        text.push_str("; ");
+        text.push_str(&escape(failure.as_bytes()));
+    }
+    text
+}
+
 /// How exact it is. Reasons are never left out.
 fn certificate(summary: &Summary, verbose: bool, out: &mut dyn io::Write) -> io::Result<()> {
     let certificate = &summary.certificate;
@@ -271,11 +328,31 @@ fn certificate(summary: &Summary, verbose: bool, out: &mut dyn io::Write) -> io:
             "",
             &format!("tier {}", escape(certificate.tier.as_bytes())),
         )?;
+        line(out, "", sizes(certificate.sizes_seen))?;
+        if let Some(seen) = &certificate.segments {
+            line(out, "", &segments::worth(seen))?;
+        }
         for remark in &certificate.remarks {
             line(out, "", &format!("({})", escape(remark.as_bytes())))?;
         }
     }
     Ok(())
+}
+
+/// Which sizes of virtual memory are exact.
+const fn sizes(seen: SizesSeen) -> &'static str {
+    match seen {
+        SizesSeen::AtSystemCalls => {
+            "virtual sizes: exact, but page tables as seen at page faults and system calls"
+        }
+        SizesSeen::AtThreadsSystemCalls => {
+            "virtual sizes: size, stack and text exact; data, heap, libraries and page tables as seen at the ends of system calls, between which threads can undo what others did"
+        }
+        SizesSeen::AtPageFaults => {
+            "virtual sizes: size, stack and text exact; page tables, data, heap and libraries as seen at page faults (the last three exact with --vm-events)"
+        }
+        SizesSeen::NowAndThen => "virtual sizes: sampled",
+    }
 }
 
 /// One command that shows more.

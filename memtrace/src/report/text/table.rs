@@ -5,6 +5,7 @@ use std::io;
 use super::{
     super::{
         escape::{clip, command_line},
+        select::Selection,
         units::{human, seconds},
     },
     lasted,
@@ -20,10 +21,15 @@ const COLUMNS: [&str; 10] = [
 /// own, and the amounts beside it are that image's at that moment. A process that
 /// never had an image of its own (a vfork child that did not execute) shows the
 /// one it borrowed, in brackets.
-pub(super) fn write(summary: &Summary, width: usize, out: &mut dyn io::Write) -> io::Result<()> {
-    let rows: Vec<Row> = summary
-        .processes
-        .iter()
+pub(super) fn write(
+    summary: &Summary,
+    selection: &Selection,
+    width: usize,
+    out: &mut dyn io::Write,
+) -> io::Result<()> {
+    let rows: Vec<Row> = selection
+        .processes(summary)
+        .into_iter()
         .map(|p| Row::new(summary, p))
         .collect();
     let mut widths = COLUMNS.map(str::len);

@@ -64,6 +64,7 @@ const MM: &[&str] = &[
     "end_code",
     "arg_start",
     "arg_end",
+    "pinned_vm",
 ];
 const TASK: &[&str] = &[
     "mm",

@@ -1,0 +1,29 @@
+//! What `run` records.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use memtrace::probe::Resolution;
+
+#[derive(Args, Debug, Default)]
+#[command(next_help_heading = "Recording")]
+pub(crate) struct RecordArgs {
+    /// Record the run with its timeline to FILE, for `memtrace report` and others
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Replace FILE if it exists
+    #[arg(long, requires = "output")]
+    pub(crate) force: bool,
+    /// Width of the timeline's windows, from 1us to 60s; each keeps its largest value, so
+    /// that no spike is lost. 0 records every change
+    #[arg(long, value_name = "TIME", default_value = "10ms", requires = "output")]
+    pub(crate) resolution: Resolution,
+    /// Record each brk, mmap, munmap, mremap, mprotect and madvise, with arguments and result, and each
+    /// major page fault, for `memtrace report --events`. Costs every system call and every page fault
+    /// of every process on the machine a little
+    #[arg(long, requires = "output")]
+    pub(crate) events: bool,
+    /// Buffer for the timeline, in KiB [default: 8192, for every change 32768]
+    #[arg(long, value_name = "KIB", requires = "output")]
+    pub(crate) timeline_ring_size: Option<u32>,
+}

@@ -1,0 +1,52 @@
+//! aya's loader, made without the kernel's BTF.
+//!
+//! `EbpfLoader::new()` reads and parses all of it, before it can be told that nothing in the
+//! object is relocated by type: more than a third of a start. It goes without where it cannot
+//! open the file, so it is made by a thread that has another root directory.
+
+use std::{path::Path, thread};
+
+use aya::EbpfLoader;
+use nix::{
+    sched::{CloneFlags, unshare},
+    unistd::chroot,
+};
+
+/// Where the kernel's BTF is not below.
+const ELSEWHERE: &str = "/proc/self/fdinfo";
+
+/// The loader; without `CAP_SYS_CHROOT` it takes its time.
+pub(super) fn without_btf() -> EbpfLoader<'static> {
+    thread::scope(|scope| {
+        thread::Builder::new()
+            .spawn_scoped(scope, elsewhere)
+            .ok()
+            .and_then(|made| made.join().ok().flatten())
+    })
+    .unwrap_or_default()
+}
+
+/// Makes the loader in a thread that ends then. The root directory of a thread is its own once
+/// it is unshared: that of the process stays what it is.
+fn elsewhere() -> Option<EbpfLoader<'static>> {
+    let made = unshare(CloneFlags::CLONE_FS).and_then(|()| chroot(Path::new(ELSEWHERE)));
+    if let Err(error) = made {
+        log::debug!("the kernel's BTF is parsed once more than needed: {error}");
+        return None;
+    }
+    Some(EbpfLoader::new())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_btf;
+
+    /// The process has its root directory afterwards.
+    #[test]
+    fn the_root_directory_stays() {
+        let before = std::fs::read_link("/proc/self/root").ok();
+        let _ = without_btf();
+        assert!(std::path::Path::new("/proc/self/exe").exists());
+        assert_eq!(std::fs::read_link("/proc/self/root").ok(), before);
+    }
+}

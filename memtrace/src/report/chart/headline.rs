@@ -1,0 +1,126 @@
+//! The result in a few words, as the summary for people has it.
+
+use crate::{
+    model::{Outcome, Summary, Verdict},
+    report::units::{differ, grouped, human, seconds},
+};
+
+/// The words.
+#[derive(Clone, Debug)]
+pub(in crate::report) struct Headline {
+    /// The amount: `1.4 GiB`, or `100.0 MiB to 120.0 MiB`.
+    pub(in crate::report) figure: String,
+    /// What it is.
+    pub(in crate::report) label: &'static str,
+    /// In bytes, and when.
+    pub(in crate::report) exactly: String,
+    /// Where fork makes pages count twice, or the peak is sampled: how that belongs together.
+    pub(in crate::report) relation: Option<String>,
+}
+
+impl Headline {
+    pub(in crate::report) fn new(summary: &Summary) -> Self {
+        let tree = &summary.tree;
+        let footprint = tree.footprint;
+        let when = |ns| format!("at +{}", seconds(ns));
+        let rss = format!("{} bytes {}", grouped(tree.peak_rss), when(tree.peak_at_ns));
+        if let Some(range) = tree.peak_range {
+            let most = range.high.map_or_else(|| "any amount".to_owned(), human);
+            return Self {
+                figure: human(tree.peak_rss),
+                label: "sampled peak of memory",
+                exactly: rss,
+                relation: Some(format!(
+                    "The true peak is between {} and {most}.",
+                    human(range.low)
+                )),
+            };
+        }
+        if !differ(footprint.low, tree.peak_rss) {
+            return Self {
+                figure: human(tree.peak_rss),
+                label: "peak of memory",
+                exactly: rss,
+                relation: None,
+            };
+        }
+        let most = tree.peak_rss.saturating_sub(footprint.low);
+        let least = tree.peak_rss.saturating_sub(footprint.high);
+        let apart = differ(footprint.low, footprint.high);
+        let range = |low: u64, high: u64| {
+            if apart {
+                format!("{} to {}", human(low), human(high))
+            } else {
+                human(low)
+            }
+        };
+        // At another time than the footprint's peak, more can have been shared.
+        let at_least = if footprint.low_at_ns == tree.peak_at_ns {
+            ""
+        } else {
+            "at least "
+        };
+        let shared = if apart {
+            range(least, most)
+        } else {
+            human(most)
+        };
+        let low = format!("{} bytes", grouped(footprint.low));
+        let exactly = if footprint.low == footprint.high {
+            format!("{low} {}", when(footprint.low_at_ns))
+        } else {
+            format!(
+                "between {low} {} and {} bytes {}",
+                when(footprint.low_at_ns),
+                grouped(footprint.high),
+                when(footprint.high_at_ns)
+            )
+        };
+        Self {
+            figure: range(footprint.low, footprint.high),
+            label: "of memory needed",
+            exactly,
+            relation: Some(format!(
+                "The sum of RSS peaked at {} ({rss}); {at_least}{shared} of it was shared after fork \
+                 and counts once here.",
+                human(tree.peak_rss)
+            )),
+        }
+    }
+}
+
+/// How exact the result is: a word for the reader's eye, and a class for its colour.
+pub(in crate::report) fn verdict(summary: &Summary) -> (String, &'static str) {
+    match summary.certificate.verdict {
+        Verdict::Exact => ("exact".to_owned(), "good"),
+        Verdict::Within(bytes) => (format!("within {}", human(bytes)), "fair"),
+        Verdict::Incomplete => ("incomplete".to_owned(), "bad"),
+    }
+}
+
+/// `exit 0`, `signal 9`, `still running`.
+pub(in crate::report) fn ending(outcome: Option<Outcome>) -> String {
+    match outcome {
+        None => "still running".to_owned(),
+        Some(outcome) => match (outcome.exit_status, outcome.signal) {
+            (Some(status), _) => format!("exit {status}"),
+            (None, Some(signal)) if outcome.core_dumped => {
+                format!("signal {signal}, core dumped")
+            }
+            (None, Some(signal)) => format!("signal {signal}"),
+            (None, None) => "ended".to_owned(),
+        },
+    }
+}
+
+/// `1 process`, `1,204 processes`.
+pub(in crate::report) fn counted(count: usize, one: &str, many: &str) -> String {
+    let noun = if count == 1 { one } else { many };
+    format!("{} {noun}", grouped(count as u64))
+}
+
+/// What the images' own peaks sum to, which need not coincide; of those that ran.
+pub(in crate::report) fn sum_of_peaks(summary: &Summary) -> u64 {
+    let ran = summary.images.iter().filter(|image| image.ran());
+    ran.fold(0, |sum: u64, image| sum.saturating_add(image.peak_rss))
+}

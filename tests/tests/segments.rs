@@ -1,0 +1,210 @@
+//! What pages are for, to the page: against arithmetic and against the workload's own smaps.
+
+use anyhow::{Context, Result};
+use memtrace_tests::{
+    Image, Lab, Run, Swap, mib, page, require_privileges, skip,
+    smaps::{self, Held, Segments},
+    workloads,
+};
+
+/// The script's one image.
+fn only(run: &Run) -> Result<&Image> {
+    let mut images = run
+        .summary
+        .processes
+        .iter()
+        .flat_map(|process| &process.images);
+    let image = images.next().context("no image")?;
+    assert!(images.next().is_none());
+    Ok(image)
+}
+
+/// Segments at the image's peak, in pages. Before 6.1 sizes in address space are not known of most: then
+/// they are those of `own`.
+fn at_peak(image: &Image, own: &Segments) -> Result<Segments> {
+    let mut all = Segments::new();
+    for one in &image.segments {
+        let pages = |bytes: i64| -> Result<u64> { Ok(u64::try_from(bytes)? / page()) };
+        let held = Held {
+            resident: pages(one.at_peak.resident_bytes)?,
+            anon: pages(one.at_peak.anon_bytes)?,
+            swapped: pages(one.at_peak.swapped_bytes)?,
+            mapped: match one.at_peak.virtual_bytes {
+                Some(bytes) => bytes / page(),
+                None => own.get(&*one.segment).map_or(0, |held| held.mapped),
+            },
+        };
+        let name: &str = &one.segment;
+        let known = [
+            "text", "data", "heap", "stack", "anon", "lib", "file", "shmem", "unknown",
+        ];
+        let name = known.into_iter().find(|known| *known == name);
+        if held != Held::default() {
+            all.insert(name.context("an unknown segment")?, held);
+        }
+    }
+    Ok(all)
+}
+
+/// Runs words, and compares the segments at their end, where a last mapping makes the peak, with smaps.
+/// Gives them.
+fn compare(lab: &Lab, words: &str) -> Result<Segments> {
+    let (run, found) = compare_only(lab, words)?;
+    run.summary.assert_exact();
+    Ok(found)
+}
+
+/// The same where the kernel itself can make the result inexact.
+fn compare_only(lab: &Lab, words: &str) -> Result<(Run, Segments)> {
+    let run = lab.trace_with(&["--segments"], &format!("{words} anon 3 smaps @top"))?;
+    let seen = run.summary.certificate.segments.as_ref();
+    let seen = seen.context("nothing is said of segments")?;
+    assert_eq!(seen.verdict, "exact", "{words}: {seen:?}");
+    let image = only(&run)?;
+    assert_eq!(image.segments_within_bytes, Some(0), "{words}");
+    let own = smaps::read(&lab.path("top"), workloads::SCRIPT)?;
+    let found = at_peak(image, &own)?;
+    assert_eq!(found, own, "{words}");
+    Ok((run, found))
+}
+
+/// The pages of one segment.
+fn of(all: &Segments, name: &str) -> Held {
+    all.get(name).copied().unwrap_or_default()
+}
+
+/// Each segment grows by what the words say, and no other does.
+#[test]
+fn each_segment_grows_by_known_amounts() -> Result<()> {
+    require_privileges!();
+    let lab = Lab::new()?;
+    let steps = [
+        ("anon 100", "anon", 100),
+        ("map 500 touch 70", "anon", 70),
+        ("brk 90", "heap", 90),
+        ("descend 1536", "stack", 1536),
+        ("file @data 64", "file", 64),
+        ("cow @data 64", "file", 64),
+        ("shmem 40", "shmem", 40),
+        ("memfd 50", "shmem", 50),
+        ("anon 80 code", "anon", 80),
+        ("anon 60 forbid allow", "anon", 60),
+        ("thp 1024", "anon", 1024),
+    ];
+    let words: Vec<&str> = steps.iter().map(|step| step.0).collect();
+    let none = compare(&lab, "make-file @data 64")?;
+    let found = compare(&lab, &format!("make-file @data 64 {}", words.join(" ")))?;
+    for name in [
+        "text", "data", "heap", "stack", "anon", "lib", "file", "shmem",
+    ] {
+        let steps = steps.iter().filter(|step| step.1 == name);
+        let by: u64 = steps.map(|step| step.2).sum();
+        let more = of(&found, name).resident - of(&none, name).resident;
+        // Of the stack some pages below what is in use are there before.
+        assert!(
+            more == by || name == "stack" && more <= by && more + 16 >= by,
+            "{name}: {more} instead of {by}"
+        );
+    }
+    Ok(())
+}
+
+/// What shrinks, moves, is mapped over or given back leaves the segment that it was in.
+#[test]
+fn what_goes_leaves_its_own_segment() -> Result<()> {
+    require_privileges!();
+    let lab = Lab::new()?;
+    let steps = [
+        ("anon 100 cut 30", "anon", 70),
+        ("anon 100 unmap", "anon", 0),
+        ("anon 100 dontneed touch 20", "anon", 20),
+        ("anon 100 move", "anon", 100),
+        ("anon 100 over 40", "anon", 60),
+        ("anon 100 over 40 touch 10", "anon", 70),
+        ("anon 50 grow 60 touch 110", "anon", 110),
+        ("brk 80 brk-down 30", "heap", 50),
+        ("file @data 64 cut 16", "file", 48),
+        ("cow @data 64 unmap", "file", 0),
+        ("shmem 60 cut 20", "shmem", 40),
+        ("loop{ 20 anon 50 unmap brk 30 brk-down 30 }", "anon", 0),
+    ];
+    let words: Vec<&str> = steps.iter().map(|step| step.0).collect();
+    // The last mapping makes the peak, whatever was there before.
+    let none = compare(&lab, "make-file @data 64 anon 1900")?;
+    let words = format!("make-file @data 64 {} anon 1900", words.join(" "));
+    let found = compare(&lab, &words)?;
+    for name in ["anon", "heap", "file", "shmem"] {
+        let steps = steps.iter().filter(|step| step.1 == name);
+        let left: u64 = steps.map(|step| step.2).sum();
+        let more = of(&found, name).resident - of(&none, name).resident;
+        assert_eq!(more, left, "{name}");
+    }
+    Ok(())
+}
+
+/// Pages that are reclaimed, and come back.
+#[test]
+fn what_is_swapped_out_belongs_to_its_segment() -> Result<()> {
+    require_privileges!();
+    let lab = Lab::new()?;
+    let _swap = match Swap::find(env!("CARGO_TARGET_TMPDIR")) {
+        Ok(swap) => swap,
+        Err(missing) => {
+            skip(&missing);
+            return Ok(());
+        }
+    };
+    // Up to 6.1 threads hold back changes of the swapper's counters, too.
+    let words = "anon 300 pageout anon 300 pageout touch 100 anon 300 pageout unmap anon 900";
+    let (_, found) = compare_only(&lab, words)?;
+    // A page that is in use at that moment stays.
+    let swapped = of(&found, "anon").swapped;
+    assert!(swapped <= 500 && swapped + 50 >= 500, "{swapped}");
+    Ok(())
+}
+
+/// A child has what its parent had, segment by segment, until it writes or executes.
+#[test]
+fn a_child_has_its_parents_segments() -> Result<()> {
+    require_privileges!();
+    let lab = Lab::new()?;
+    // Without a heap, which can be one mapping with the bss here, and copied as one.
+    let words = "anon 200 fork{ anon 100 smaps @child } wait";
+    let run = lab.trace_with(&["--segments"], words)?;
+    run.summary.assert_exact();
+    let child = run
+        .summary
+        .processes
+        .iter()
+        .flat_map(|process| &process.images)
+        .find(|image| image.kind == "fork")
+        .context("no child")?;
+    assert_eq!(child.segments_within_bytes, Some(0), "{child:?}");
+    let own = smaps::read(&lab.path("child"), workloads::SCRIPT)?;
+    assert_eq!(at_peak(child, &own)?, own);
+    let none = compare(&lab, "anon 300")?;
+    assert_eq!(of(&own, "anon").resident + 3, of(&none, "anon").resident);
+    Ok(())
+}
+
+/// Ordinary programs with libraries, threads and an allocator: the sum over segments is the RSS of every
+/// image, and what is not exact is said.
+#[test]
+fn sums_are_right_for_ordinary_programs() -> Result<()> {
+    require_privileges!();
+    let lab = Lab::new()?;
+    // While it sleeps, the shell holds still, and can be compared.
+    let script = "sleep 1.5; for i in 1 2 3; do ls -lR /usr/include >/dev/null; done; \
+                  sort -S 20M /etc/services >/dev/null; awk 'BEGIN { for (i = 0; i < 100000; i++) a[i] = i }'";
+    let run = lab.run(&["--segments"], &["sh", "-c", script].map(str::to_owned))?;
+    run.summary.assert_exact();
+    let seen = run.summary.certificate.segments.context("no word")?;
+    assert!(seen.images > 2, "{seen:?}");
+    assert!(seen.compared_with_smaps > 0, "{seen:?}");
+    assert!(
+        seen.within_bytes
+            .is_some_and(|bytes| bytes < mib(1) * page()),
+        "{seen:?}"
+    );
+    Ok(())
+}
