@@ -3,17 +3,16 @@
 
 use std::{
     collections::BTreeSet,
-    env,
     fs::{self, File},
     os::unix::fs::{PermissionsExt as _, symlink},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use serde::Deserialize;
 
 use super::{
+    build::Built,
     debian::{Image, MODULE_LIST, find, run},
     run::Program,
 };
@@ -27,143 +26,12 @@ const PROGRAMS: &[&str] = &[
 
 /// What busybox is for in `init.sh` and tests.
 const APPLETS: &[&str] = &[
-    "chmod", "chown", "cp", "echo", "grep", "insmod", "ip", "ln", "mkdir", "mkswap", "mv", "nproc",
-    "poweroff", "ps", "rm", "rmdir", "sed", "sync", "touch", "uname", "wc",
+    "chmod", "chown", "cp", "echo", "grep", "insmod", "ip", "ln", "mkdir", "mkfifo", "mkswap",
+    "mv", "nproc", "poweroff", "ps", "rm", "rmdir", "sed", "sync", "touch", "uname", "wc",
 ];
 
-/// The tests as built here.
-#[derive(Debug)]
-pub(crate) struct Built {
-    /// Test programs by name.
-    pub(crate) tests: Vec<(String, PathBuf)>,
-    /// Other files that tests need, at their present paths.
-    files: BTreeSet<PathBuf>,
-    /// The memtrace under test.
-    pub(crate) memtrace: PathBuf,
-    /// Where tests expect room for large files (`CARGO_TARGET_TMPDIR`).
-    pub(crate) tmp: PathBuf,
-}
-
-#[derive(Deserialize)]
-struct Message {
-    reason: String,
-    #[serde(default)]
-    package_id: String,
-    target: Option<Target>,
-    profile: Option<Profile>,
-    executable: Option<PathBuf>,
-    out_dir: Option<PathBuf>,
-}
-
-#[derive(Deserialize)]
-struct Target {
-    name: String,
-    kind: Vec<String>,
-}
-
-#[derive(Deserialize)]
-struct Profile {
-    test: bool,
-}
-
-/// Builds memtrace, with the BPF objects in a directory if one is given, and its tests.
-pub(crate) fn build(root: &Path, objects: Option<&Path>) -> Result<Built> {
-    let mut built = Built {
-        tests: Vec::new(),
-        files: BTreeSet::new(),
-        memtrace: PathBuf::new(),
-        tmp: PathBuf::new(),
-    };
-    // An emulated CPU is slow, and most of a test is memtrace's own start.
-    let memtrace = [
-        "build",
-        "--release",
-        "--package",
-        "memtrace",
-        "--bin",
-        "memtrace",
-    ];
-    for message in cargo(root, objects, &memtrace)? {
-        if let (Some(executable), Some(target)) = (message.executable, message.target)
-            && target.name == "memtrace"
-        {
-            built.memtrace = executable;
-        }
-    }
-    ensure!(built.memtrace.is_file(), "cargo build made no memtrace");
-    let tests = [
-        "test",
-        "--no-run",
-        "--package",
-        "memtrace-tests",
-        "--features",
-        "guest",
-    ];
-    for message in cargo(root, objects, &tests)? {
-        match (message.reason.as_str(), message.target, message.profile) {
-            ("build-script-executed", ..) if message.package_id.contains("memtrace-tests") => {
-                let dir = message.out_dir.context("a build script without OUT_DIR")?;
-                for entry in fs::read_dir(&dir)? {
-                    let path = entry?.path();
-                    if is_program(&path) {
-                        built.files.insert(path);
-                    }
-                }
-            }
-            ("compiler-artifact", Some(target), Some(profile)) => {
-                let Some(executable) = message.executable else {
-                    continue;
-                };
-                let kind = target.kind.first().map(String::as_str);
-                if profile.test && kind == Some("test") {
-                    built.files.insert(executable.clone());
-                    built.tests.push((target.name, executable));
-                } else if !profile.test && kind == Some("bin") {
-                    built.files.insert(executable);
-                }
-            }
-            _ => {}
-        }
-    }
-    built.tests.sort();
-    ensure!(!built.tests.is_empty(), "cargo test made no tests");
-    let memtrace = built.memtrace.clone();
-    // TARGET/PROFILE/memtrace
-    built.tmp = memtrace
-        .ancestors()
-        .nth(2)
-        .context("memtrace is not in a target directory")?
-        .join("tmp");
-    built.files.insert(memtrace);
-    Ok(built)
-}
-
-fn cargo(root: &Path, objects: Option<&Path>, arguments: &[&str]) -> Result<Vec<Message>> {
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo
-        .current_dir(root)
-        .args(arguments)
-        .args(["--locked", "--message-format=json-render-diagnostics"])
-        .stderr(Stdio::inherit());
-    if let Some(objects) = objects {
-        cargo.env("MEMTRACE_BPF_OBJECTS", objects);
-    }
-    let output = cargo.output().context("failed to run cargo")?;
-    ensure!(output.status.success(), "{cargo:?} failed");
-    let text = String::from_utf8_lossy(&output.stdout);
-    // Lines that are no messages are the build's other output.
-    Ok(text
-        .lines()
-        .filter_map(|line| serde_json::from_str(line).ok())
-        .collect())
-}
-
-fn is_program(path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
-}
-
-/// Makes the part that all guests share, and returns its file.
-pub(crate) fn base(built: &Built, work: &Path) -> Result<PathBuf> {
+/// Makes the part that all guests share, with these test programs, and returns its file.
+pub(crate) fn base(built: &Built, tests: &BTreeSet<&Path>, work: &Path) -> Result<PathBuf> {
     let tree = work.join("base");
     if tree.exists() {
         fs::remove_dir_all(&tree)?;
@@ -202,7 +70,12 @@ pub(crate) fn base(built: &Built, work: &Path) -> Result<PathBuf> {
     for applet in APPLETS {
         symlink("busybox", tree.join("usr/bin").join(applet))?;
     }
-    for file in &built.files {
+    for file in built
+        .files
+        .iter()
+        .map(PathBuf::as_path)
+        .chain(tests.iter().copied())
+    {
         libraries.extend(libraries_of(file)?);
         let to = inside(&tree, file);
         copy(file, &to)?;
@@ -241,6 +114,8 @@ pub(crate) fn disk(dir: &Path) -> Result<PathBuf> {
 /// What one boot runs.
 #[derive(Debug)]
 pub(crate) struct Plan<'a> {
+    /// What the guest says of itself before everything else.
+    pub(crate) header: &'a str,
     /// Commands, in this order.
     pub(crate) programs: &'a [Program],
     /// Variables for the tests.
@@ -265,9 +140,14 @@ pub(crate) fn complete(base: &Path, image: &Image, plan: &Plan<'_>, dir: &Path) 
     let lines: String = plan
         .programs
         .iter()
-        .map(|Program { name, limit, words }| format!("{limit} {name} {words}\n"))
+        .map(
+            |Program {
+                 name, limit, words, ..
+             }| format!("{limit} {name} {words}\n"),
+        )
         .collect();
     fs::write(tree.join("memtrace/plan"), lines)?;
+    fs::write(tree.join("memtrace/header"), plan.header)?;
     let variables: String = plan
         .environment
         .iter()

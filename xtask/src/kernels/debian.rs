@@ -1,17 +1,17 @@
-//! Fetches kernels from Debian, with package lists of its own: the machine's own package
-//! sources stay as they are. What is kept lies in a cache outside the repository.
+//! Kernels of Debian in a cache outside the repository, from the packages that
+//! `kernels.lock` pins.
 
 use std::{
     cmp::Ordering,
     collections::BTreeMap,
     env, fs,
     path::{Path, PathBuf},
-    process::Command,
+    process::{self, Command},
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use super::list::Kernel;
+use super::{apt::Apt, list::Kernel, pins::Pin};
 
 /// Modules that guests need, unless they are built in: a disk with its file system, and
 /// compressed swap. ext4 asks for its checksum by name, not by symbol.
@@ -28,12 +28,9 @@ const MODULES: &[&str] = &[
 /// In a cached kernel's directory: its modules, each after those that it needs.
 pub(crate) const MODULE_LIST: &str = "modules";
 
-/// In a cached kernel's directory: which of [`MODULES`] it was searched for, so that a
-/// longer list is not served from an older cache.
-const WANTED_LIST: &str = "modules-wanted";
-
-/// The public key of Debian's archive, from the package `debian-archive-keyring`.
-const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+/// In a cached kernel's directory: what it was made from, so that it serves no other pin and
+/// no longer list of modules.
+const STAMP: &str = "stamp";
 
 /// A kernel in the cache.
 #[derive(Debug)]
@@ -56,13 +53,74 @@ pub(crate) fn cache() -> Result<PathBuf> {
     Ok(base.join("memtrace/kernels"))
 }
 
-/// The newest package of this kernel, fetched if it is not in the cache yet.
-pub(crate) fn fetch(kernel: &Kernel) -> Result<Image> {
+/// The pinned kernel: from the cache, without a word to apt, if it is there.
+pub(crate) fn fetch(pin: &Pin) -> Result<Image> {
+    let cache = cache()?;
+    let dir = cache.join(&pin.release);
+    let stamp = stamp(pin);
+    let found = fs::read_to_string(dir.join(STAMP)).unwrap_or_default();
+    if found != stamp || !dir.join("vmlinuz").is_file() {
+        eprintln!("fetching kernel {} from {}", pin.release, pin.suite);
+        let apt = Apt::new(&cache, &pin.suite)?;
+        // Another run may fill the same cache.
+        let work = cache.join(format!("{}.{}.partial", pin.release, process::id()));
+        if work.exists() {
+            fs::remove_dir_all(&work).with_context(|| format!("remove {}", work.display()))?;
+        }
+        let done = unpack(pin, &apt, &work, &stamp).and_then(|kept| {
+            if dir.exists() {
+                fs::remove_dir_all(&dir).with_context(|| format!("remove {}", dir.display()))?;
+            }
+            fs::rename(&kept, &dir)
+                .with_context(|| format!("move {} to {}", kept.display(), dir.display()))
+        });
+        // What went wrong before matters more than what is left behind.
+        let removed = fs::remove_dir_all(&work);
+        done?;
+        removed.with_context(|| format!("remove {}", work.display()))?;
+    }
+    Ok(Image {
+        release: pin.release.clone(),
+        dir,
+    })
+}
+
+fn stamp(pin: &Pin) -> String {
+    format!("{}modules {}\n", pin.text(), MODULES.join(" "))
+}
+
+/// Downloads a pin's packages, and returns the directory of what is kept of them.
+fn unpack(pin: &Pin, apt: &Apt, work: &Path, stamp: &str) -> Result<PathBuf> {
+    let tree = work.join("tree");
+    let kept = work.join("kept");
+    for dir in [&tree, &kept] {
+        fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
+    }
+    for package in &pin.packages {
+        let file = apt.download(&pin.kernel, package, &work.join(&package.name))?;
+        run(Command::new("dpkg-deb").arg("-x").arg(&file).arg(&tree))?;
+    }
+    let release = &pin.release;
+    let images = [
+        tree.join(format!("boot/vmlinuz-{release}")),
+        tree.join(format!("usr/lib/modules/{release}/vmlinuz")),
+    ];
+    let image = images
+        .iter()
+        .find(|path| path.is_file())
+        .with_context(|| format!("the packages of {release} have no vmlinuz"))?;
+    fs::copy(image, kept.join("vmlinuz"))?;
+    keep_modules(&tree, &kept)?;
+    fs::write(kept.join(STAMP), stamp)?;
+    Ok(kept)
+}
+
+/// The newest packages of a kernel.
+pub(crate) fn newest(kernel: &Kernel) -> Result<Pin> {
     let cache = cache()?;
     let mut found: Option<(String, &str)> = None;
     for &suite in kernel.suites {
-        let apt = Apt::new(&cache, suite)?;
-        for release in apt.releases(kernel)? {
+        for release in Apt::new(&cache, suite)?.releases(kernel)? {
             if found
                 .as_ref()
                 .is_none_or(|(best, _)| compare(&release, best) == Ordering::Greater)
@@ -79,159 +137,17 @@ pub(crate) fn fetch(kernel: &Kernel) -> Result<Image> {
             kernel.flavour
         )
     })?;
-    let dir = cache.join(&release);
-    let wanted = fs::read_to_string(dir.join(WANTED_LIST)).unwrap_or_default();
-    if !dir.join("vmlinuz").is_file() || wanted != MODULES.join("\n") {
-        eprintln!("fetching kernel {release} from {suite}");
-        Apt::new(&cache, suite)?.download(&release, &dir)?;
-    }
-    Ok(Image { release, dir })
-}
-
-/// apt with one suite's lists.
-struct Apt {
-    options: Vec<String>,
-}
-
-impl Apt {
-    fn new(cache: &Path, suite: &str) -> Result<Self> {
-        ensure!(
-            Path::new(KEYRING).is_file(),
-            "{KEYRING} is missing: apt-get install debian-archive-keyring"
-        );
-        let dir = cache.join("apt").join(suite);
-        fs::create_dir_all(dir.join("lists/partial"))
-            .and_then(|()| fs::create_dir_all(dir.join("cache/archives/partial")))
-            .with_context(|| format!("create {}", dir.display()))?;
-        let source = dir.join("sources.list");
-        fs::write(
-            &source,
-            format!(
-                "deb [arch=amd64 signed-by={KEYRING}] {} {suite} main\n",
-                mirror()?
-            ),
-        )
-        .with_context(|| format!("write {}", source.display()))?;
-        let set = |name: &str, value: &dyn std::fmt::Display| format!("-o{name}={value}");
-        let apt = Self {
-            options: vec![
-                set("Dir::Etc::sourcelist", &source.display()),
-                set("Dir::Etc::sourceparts", &"/dev/null"),
-                set("Dir::State::lists", &dir.join("lists").display()),
-                set("Dir::Cache", &dir.join("cache").display()),
-                set("APT::Sandbox::User", &"root"),
-                set("Acquire::Languages", &"none"),
-                set(
-                    "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled",
-                    &"false",
-                ),
-                set(
-                    "Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled",
-                    &"false",
-                ),
-                // An old suite's lists are no longer renewed.
-                set("Acquire::Check-Valid-Until", &"false"),
-                set("Acquire::Retries", &"3"),
-            ],
-        };
-        apt.update(&dir)?;
-        Ok(apt)
-    }
-
-    fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
-        command.args(&self.options).env("LC_ALL", "C");
-        command
-    }
-
-    /// Renews the lists, unless that was done a short while ago.
-    fn update(&self, dir: &Path) -> Result<()> {
-        const FRESH: std::time::Duration = std::time::Duration::from_secs(3600);
-        let stamp = dir.join("updated");
-        if fs::metadata(&stamp)
-            .and_then(|data| data.modified())
-            .is_ok_and(|at| at.elapsed().is_ok_and(|age| age < FRESH))
-        {
-            return Ok(());
-        }
-        run(self.command("apt-get").args(["-qq", "update"]))?;
-        fs::write(&stamp, "").with_context(|| format!("write {}", stamp.display()))
-    }
-
-    /// The releases that the suite has of this kernel. From 6.19 on Debian splits its
-    /// packages: the image is in `linux-binary-*`, and `linux-image-*` only depends on it.
-    fn releases(&self, kernel: &Kernel) -> Result<Vec<String>> {
-        let pattern = format!(
-            "^linux-(image|binary)-{}.*{}$",
-            kernel.release.replace('.', r"\."),
-            kernel.flavour
-        );
-        let names = run(self
-            .command("apt-cache")
-            .args(["search", "--names-only", &pattern]))?;
-        let mut releases: Vec<String> = names
-            .lines()
-            .filter_map(|line| line.split_whitespace().next())
-            .filter_map(|name| {
-                name.strip_prefix("linux-image-")
-                    .or_else(|| name.strip_prefix("linux-binary-"))
-            })
-            .map(str::to_owned)
-            .collect();
-        releases.sort();
-        releases.dedup();
-        Ok(releases)
-    }
-
-    /// Downloads a release and keeps its image and the modules that tests need.
-    fn download(&self, release: &str, to: &Path) -> Result<()> {
-        let work = to.with_extension("partial");
-        if work.exists() {
-            fs::remove_dir_all(&work).with_context(|| format!("remove {}", work.display()))?;
-        }
-        let tree = work.join("tree");
-        fs::create_dir_all(&tree).with_context(|| format!("create {}", tree.display()))?;
-        let names = run(self.command("apt-cache").args([
-            "search",
-            "--names-only",
-            &format!(
-                "^linux-(image|binary|modules)-{}$",
-                release.replace('.', r"\.").replace('+', r"\+")
-            ),
-        ]))?;
-        for name in names
-            .lines()
-            .filter_map(|line| line.split_whitespace().next())
-        {
-            run(self
-                .command("apt-get")
-                .args(["-qq", "download", name])
-                .current_dir(&work))?;
-        }
-        for entry in fs::read_dir(&work)? {
-            let path = entry?.path();
-            if path.extension().is_some_and(|extension| extension == "deb") {
-                run(Command::new("dpkg-deb").arg("-x").arg(&path).arg(&tree))?;
-            }
-        }
-        let kept = work.join("kept");
-        fs::create_dir(&kept)?;
-        let images = [
-            tree.join(format!("boot/vmlinuz-{release}")),
-            tree.join(format!("usr/lib/modules/{release}/vmlinuz")),
-        ];
-        let image = images
-            .iter()
-            .find(|path| path.is_file())
-            .with_context(|| format!("the packages of {release} have no vmlinuz"))?;
-        fs::copy(image, kept.join("vmlinuz"))?;
-        keep_modules(&tree, &kept)?;
-        if to.exists() {
-            fs::remove_dir_all(to)?;
-        }
-        fs::rename(&kept, to).with_context(|| format!("move the kernel to {}", to.display()))?;
-        fs::remove_dir_all(&work).with_context(|| format!("remove {}", work.display()))
-    }
+    let packages = Apt::new(&cache, suite)?.packages(&release)?;
+    ensure!(
+        !packages.is_empty(),
+        "Debian's {suite} has no packages of {release}"
+    );
+    Ok(Pin {
+        kernel: kernel.name.to_owned(),
+        suite: suite.to_owned(),
+        release,
+        packages,
+    })
 }
 
 /// Copies the modules of [`MODULES`] that are there and those that they need, unpacked,
@@ -243,7 +159,6 @@ fn keep_modules(tree: &Path, kept: &Path) -> Result<()> {
         keep_module(name, &available, kept, &mut order)?;
     }
     fs::write(kept.join(MODULE_LIST), order.join("\n") + "\n")?;
-    fs::write(kept.join(WANTED_LIST), MODULES.join("\n"))?;
     Ok(())
 }
 
@@ -303,27 +218,6 @@ fn modules_in(tree: &Path) -> Result<BTreeMap<String, PathBuf>> {
         }
     }
     Ok(found)
-}
-
-/// The mirror that this machine's Debian packages come from.
-fn mirror() -> Result<String> {
-    if let Ok(mirror) = env::var("MEMTRACE_DEBIAN_MIRROR") {
-        return Ok(mirror);
-    }
-    let list = run(Command::new("apt-get").args([
-        "indextargets",
-        "--format",
-        "$(REPO_URI) $(ORIGIN) $(SUITE) $(COMPONENT)",
-        "Created-By: Packages",
-    ]))?;
-    list.lines()
-        .filter_map(|line| {
-            let mut words = line.split_whitespace();
-            let (uri, origin) = (words.next()?, words.next()?);
-            (origin == "Debian" && uri.trim_end_matches('/').ends_with("/debian")).then(|| uri.to_owned())
-        })
-        .next()
-        .context("apt knows no mirror of Debian; name one with MEMTRACE_DEBIAN_MIRROR, and run apt-get update")
 }
 
 /// Runs a command and returns what it printed.

@@ -1,9 +1,9 @@
-//! Runs one guest: boots a kernel in QEMU and watches its console until it says that it is
-//! done, its kernel dies, or nothing more comes.
+//! Runs one guest: boots a kernel in QEMU and watches its serial ports until it says that it
+//! is done, its kernel dies, or no sign of life comes.
 
 use std::{
-    fs::File,
-    io::{BufRead as _, BufReader, Write as _},
+    io::{BufRead as _, BufReader, Read},
+    os::{fd::OwnedFd, unix::net::UnixStream},
     path::Path,
     process::{Child, Command, Stdio},
     sync::mpsc,
@@ -13,7 +13,10 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::{debian::run, protocol::Console};
+use super::{
+    debian::run,
+    record::{End, Logs, Record, Writer},
+};
 
 const QEMU: &str = "qemu-system-x86_64";
 
@@ -32,29 +35,16 @@ pub(crate) struct Guest<'a> {
     pub(crate) memory: u32,
     /// Further words for the kernel's command line.
     pub(crate) append: &'a str,
-    /// Everything that the console says is written here.
-    pub(crate) log: &'a Path,
-    /// How long the console may be silent.
+    /// Everything that the ports say is written here.
+    pub(crate) logs: &'a Logs,
+    /// Which boot of this it is.
+    pub(crate) boot: u32,
+    /// How long it may give no sign of life.
     pub(crate) silence: Duration,
     /// How long it may take in all.
     pub(crate) limit: Duration,
-    /// Whether to print what the console says.
+    /// Whether to print what the ports say.
     pub(crate) verbose: bool,
-}
-
-/// How it ended, beside what its tests say.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum End {
-    /// It switched itself off after the last test.
-    Done,
-    /// Its kernel said this, and died.
-    Died(String),
-    /// Nothing came for too long.
-    Stalled,
-    /// It took too long.
-    TooLong,
-    /// QEMU ended before the tests did.
-    Gone,
 }
 
 /// Ends QEMU with this value, so that no guest is left behind.
@@ -93,10 +83,95 @@ pub(crate) fn check_emulator() -> Result<()> {
     Ok(())
 }
 
+/// `init.sh` says so every few seconds, perhaps in the middle of a line of something else.
+const ALIVE: &str = "@@alive";
+
+/// What a port says.
+enum Said {
+    Console(String),
+    Result(String),
+    Alive,
+}
+
 impl Guest<'_> {
     /// Boots it and runs it to its end.
-    pub(crate) fn run(&self) -> Result<(Console, End, Duration)> {
+    pub(crate) fn run(&self) -> Result<Record> {
         let started = Instant::now();
+        let mut log = Writer::create(self.logs, self.boot)?;
+        // Sockets in the place of standard output and input need no paths, and end with QEMU.
+        let (console, its_console) = UnixStream::pair().context("make a socket")?;
+        let (results, its_results) = UnixStream::pair().context("make a socket")?;
+        let qemu = Qemu(
+            self.command()
+                .stdout(Stdio::from(OwnedFd::from(its_console)))
+                .stdin(Stdio::from(OwnedFd::from(its_results)))
+                .spawn()
+                .with_context(|| format!("failed to run {QEMU}"))?,
+        );
+        let (sender, said) = mpsc::channel();
+        let results_sender = sender.clone();
+        thread::spawn(move || {
+            each_line(console, |line| sender.send(Said::Console(line)).is_ok());
+        });
+        thread::spawn(move || {
+            let mut lines = Lines::default();
+            each_line(results, |line| {
+                results_sender.send(lines.take(&line)).is_ok()
+            });
+        });
+        let mut record = Record {
+            boots: self.boot,
+            ..Record::default()
+        };
+        let (mut alive, mut is_up) = (Instant::now(), false);
+        record.end = loop {
+            // A kernel that complains in a loop is not alive: once `init.sh` runs, only its
+            // port counts.
+            let rest = self.silence.saturating_sub(alive.elapsed());
+            if rest.is_zero() {
+                break End::Stalled;
+            }
+            let said = said.recv_timeout(rest);
+            let at = started.elapsed();
+            match said {
+                Ok(Said::Console(line)) => {
+                    log.console(at, &line)?;
+                    self.show(&line);
+                    record.console(&line);
+                    if !is_up {
+                        alive = Instant::now();
+                    }
+                }
+                Ok(Said::Result(line)) => {
+                    (alive, is_up) = (Instant::now(), true);
+                    log.result(at, &line)?;
+                    self.show(&line);
+                    record.result(at, &line);
+                    if record.results.done {
+                        break End::Done;
+                    }
+                }
+                Ok(Said::Alive) => (alive, is_up) = (Instant::now(), true),
+                Err(mpsc::RecvTimeoutError::Timeout) => break End::Stalled,
+                Err(mpsc::RecvTimeoutError::Disconnected) => break record.died(),
+            }
+            if at > self.limit {
+                break End::TooLong;
+            }
+        };
+        drop(qemu);
+        record.time = started.elapsed();
+        log.end(record.time, &record.end)?;
+        Ok(record)
+    }
+
+    fn show(&self, line: &str) {
+        if self.verbose {
+            eprintln!("{line}");
+        }
+    }
+
+    fn command(&self) -> Command {
         let mut command = Command::new(QEMU);
         command
             // Stock kernels do not run on every KVM; software emulation works everywhere.
@@ -104,7 +179,11 @@ impl Guest<'_> {
             // On QEMU 7.2, five-level page tables kill 6.12 early, and an emulated
             // cmpxchg16b now and then leaves a pointer in EFLAGS, which kills it later.
             .args(["-cpu", "max,la57=off,cx16=off", "-no-reboot", "-nodefaults"])
-            .args(["-display", "none", "-serial", "stdio", "-monitor", "none"])
+            .args(["-display", "none", "-monitor", "none"])
+            .args(["-chardev", "socket,id=console,fd=1"])
+            .args(["-serial", "chardev:console"])
+            .args(["-chardev", "socket,id=results,fd=0"])
+            .args(["-serial", "chardev:results"])
             .args(["-smp", &self.cpus.to_string()])
             .args(["-m", &format!("{}M", self.memory)])
             .arg("-kernel")
@@ -121,60 +200,66 @@ impl Guest<'_> {
                 "console=ttyS0 loglevel=4 panic=-1 oops=panic rootfstype=ramfs rdinit=/init {}",
                 self.append
             ))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
             .stderr(Stdio::inherit());
-        let mut qemu = Qemu(
-            command
-                .spawn()
-                .with_context(|| format!("failed to run {QEMU}"))?,
-        );
-        let stdout = qemu
-            .0
-            .stdout
-            .take()
-            .context("QEMU has no standard output")?;
-        let (sender, lines) = mpsc::channel();
-        thread::spawn(move || {
-            let mut reader = BufReader::new(stdout);
-            let mut line = Vec::new();
-            while reader
-                .read_until(b'\n', &mut line)
-                .is_ok_and(|read| read > 0)
-            {
-                let text = String::from_utf8_lossy(&line).trim_end().to_owned();
-                line.clear();
-                if sender.send(text).is_err() {
-                    return;
-                }
-            }
-        });
-        let mut log =
-            File::create(self.log).with_context(|| format!("create {}", self.log.display()))?;
-        let mut console = Console::default();
-        let end = loop {
-            match lines.recv_timeout(self.silence) {
-                Ok(line) => {
-                    writeln!(log, "[{:7.1}] {line}", started.elapsed().as_secs_f64())
-                        .with_context(|| format!("write {}", self.log.display()))?;
-                    if self.verbose {
-                        eprintln!("{line}");
-                    }
-                    console.line(&line);
-                    if console.done {
-                        break End::Done;
-                    }
-                }
-                Err(mpsc::RecvTimeoutError::Timeout) => break End::Stalled,
-                Err(mpsc::RecvTimeoutError::Disconnected) => {
-                    break console.death.take().map_or(End::Gone, End::Died);
-                }
-            }
-            if started.elapsed() > self.limit {
-                break End::TooLong;
-            }
-        };
-        drop(qemu);
-        Ok((console, end, started.elapsed()))
+        command
+    }
+}
+
+/// Calls with each line until there is no more, or the call says that it is enough.
+fn each_line(from: impl Read, mut call: impl FnMut(String) -> bool) {
+    let mut reader = BufReader::new(from);
+    let mut line = Vec::new();
+    while reader
+        .read_until(b'\n', &mut line)
+        .is_ok_and(|read| read > 0)
+    {
+        let text = String::from_utf8_lossy(&line).trim_end().to_owned();
+        line.clear();
+        if !call(text) {
+            return;
+        }
+    }
+}
+
+/// Puts lines together that a sign of life has cut.
+#[derive(Default)]
+struct Lines {
+    start: String,
+}
+
+impl Lines {
+    fn take(&mut self, line: &str) -> Said {
+        if let Some(start) = line.strip_suffix(ALIVE) {
+            self.start.push_str(start);
+            return Said::Alive;
+        }
+        let mut whole = std::mem::take(&mut self.start);
+        whole.push_str(line);
+        Said::Result(whole)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Lines, Said};
+
+    #[test]
+    fn signs_of_life_cut_no_line() {
+        let mut lines = Lines::default();
+        let said: Vec<String> = [
+            "@@alive",
+            "test a ... @@alive",
+            "ok",
+            "@@begin b",
+            "@@alive",
+            "test c ... ok",
+        ]
+        .into_iter()
+        .filter_map(|line| match lines.take(line) {
+            Said::Result(line) => Some(line),
+            Said::Alive | Said::Console(_) => None,
+        })
+        .collect();
+        assert_eq!(said, ["test a ... ok", "@@begin b", "test c ... ok"]);
     }
 }

@@ -1,20 +1,28 @@
 //! `cargo xtask kernels`: the end-to-end tests on other kernels, in QEMU.
 //!
 //! The tests are compiled here and packed, with what they call, into an initial file
-//! system; each kernel of the matrix boots with it. Nothing is skipped in silence: what
-//! cannot apply to a kernel is listed with it in `list`, and counted.
+//! system; each kernel of the matrix boots with it. The kernels are pinned in `kernels.lock`
+//! and kept in a cache, so that nothing but the sources decides about a run. Nothing is
+//! skipped in silence: what cannot apply to a kernel is listed with it in `list`, and counted;
+//! every other test has to have an outcome.
 
+mod apt;
+mod build;
 mod bundle;
 mod debian;
 mod guest;
+mod identity;
 mod list;
+mod pins;
 mod protocol;
+mod record;
+mod retry;
 mod run;
 mod table;
 
 use std::{
     cmp::Reverse,
-    collections::VecDeque,
+    collections::{BTreeMap, BTreeSet, VecDeque},
     env, fs,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -26,9 +34,11 @@ use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
 
 use self::{
-    bundle::Built,
+    build::{Built, GUEST_TESTS, Profile, Request},
+    debian::Image,
     list::{BOOTS, KERNELS, Kernel, SENSITIVE, is_due},
-    run::{Job, Program, Run},
+    pins::Pin,
+    run::{Job, Program, Run, Shared, Totals},
 };
 use crate::bpf::{self, Broken};
 
@@ -61,6 +71,9 @@ pub(crate) struct Options {
     /// Guests at once
     #[arg(long, default_value_t = 2)]
     jobs: usize,
+    /// How memtrace is built for the guests
+    #[arg(long, value_enum, default_value_t = Profile::Release)]
+    profile: Profile,
     /// CPUs of each guest; without this, there are further boots with more of them
     #[arg(long)]
     cpus: Option<u32>,
@@ -85,12 +98,18 @@ pub(crate) struct Options {
     /// fail on every kernel
     #[arg(long, value_name = "HOW", conflicts_with = "table")]
     broken: Option<Broken>,
-    /// Do not boot anything, but read the consoles of the last run again
-    #[arg(long)]
+    /// Do not boot anything, but read the logs of the last run again
+    #[arg(long, conflicts_with = "broken")]
     again: bool,
     /// List the kernels and end
     #[arg(long)]
     list: bool,
+    /// Pin the newest packages of these kernels and end
+    #[arg(long, conflicts_with_all = ["again", "fetch"])]
+    bump: bool,
+    /// Put the pinned kernels into the cache and end
+    #[arg(long, conflicts_with = "again")]
+    fetch: bool,
 }
 
 pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
@@ -100,28 +119,129 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
         }
         return Ok(());
     }
-    guest::check_emulator()?;
+    let kernels = chosen(&options.kernels)?;
+    if options.bump {
+        return bump(root, &kernels);
+    }
+    if options.fetch {
+        for (name, image) in images(root, &kernels)? {
+            let image = image.with_context(|| format!("kernel {name}"))?;
+            println!("{name:8} {}", image.release);
+        }
+        return Ok(());
+    }
     let started = Instant::now();
+    let runs = if options.again {
+        let objects = identity::objects(&identity::directory(root))?;
+        let work = work(root, None)?;
+        let mut runs: Vec<Run> = jobs(&kernels, None, options)?
+            .into_iter()
+            .map(|job| run::again(job, &work, &objects))
+            .collect();
+        runs.sort_by_key(|run| run.job.order);
+        for run in &runs {
+            run.print();
+        }
+        runs
+    } else {
+        boot(root, &kernels, options)?
+    };
+    report(root, options, &runs, started)
+}
+
+/// Where boots keep their files; those of programs that are wrong on purpose do not overwrite
+/// what a table is made from.
+fn work(root: &Path, broken: Option<Broken>) -> Result<PathBuf> {
     let work = env::var_os("CARGO_TARGET_DIR")
         .map_or_else(|| root.join("target"), PathBuf::from)
         .join("kernels");
-    fs::create_dir_all(&work).with_context(|| format!("create {}", work.display()))?;
-    let mut objects = env::var_os("MEMTRACE_BPF_OBJECTS").map(PathBuf::from);
-    if options.broken.is_some() {
-        let directory = work.join("broken-bpf");
-        bpf::write(root, &directory, options.broken, false)?;
-        objects = Some(directory);
-    }
-    let built = bundle::build(root, objects.as_deref())?;
-    let base = if options.again {
-        PathBuf::new()
-    } else {
-        bundle::base(&built, &work)?
+    let work = match broken {
+        Some(how) => work.join(format!("broken-{how:?}").to_lowercase()),
+        None => work,
     };
-    let jobs = jobs(&built, options)?;
+    fs::create_dir_all(&work).with_context(|| format!("create {}", work.display()))?;
+    Ok(work)
+}
 
-    let expected = options.broken.is_none();
-    let count = jobs.len();
+/// Pins the newest packages of these kernels.
+fn bump(root: &Path, kernels: &[&'static Kernel]) -> Result<()> {
+    let mut pins = pins::read(root)?;
+    for kernel in kernels {
+        let new = debian::newest(kernel)?;
+        let before = pins.iter().find(|pin| pin.kernel == new.kernel);
+        if before == Some(&new) {
+            println!("{:8} {} is the newest", kernel.name, new.release);
+            continue;
+        }
+        println!(
+            "{:8} {} of {}, before {}",
+            kernel.name,
+            new.release,
+            new.suite,
+            before.map_or("nothing", |pin| pin.release.as_str())
+        );
+        pins::replace(&mut pins, new);
+        // Kept even if the next kernel cannot be found.
+        pins::write(root, &pins)?;
+    }
+    Ok(())
+}
+
+/// The pinned images of these kernels, one after another: two boots of one kernel share its
+/// directory.
+fn images(
+    root: &Path,
+    kernels: &[&'static Kernel],
+) -> Result<BTreeMap<&'static str, Result<Image>>> {
+    let pins: Vec<Pin> = pins::read(root)?;
+    Ok(kernels
+        .iter()
+        .map(|kernel| {
+            let image = pins::of(&pins, kernel.name).and_then(debian::fetch);
+            (kernel.name, image)
+        })
+        .collect())
+}
+
+/// Builds, and boots everything.
+fn boot(root: &Path, kernels: &[&'static Kernel], options: &Options) -> Result<Vec<Run>> {
+    guest::check_emulator()?;
+    let work = work(root, options.broken)?;
+    let images = images(root, kernels)?;
+    let broken = match options.broken {
+        Some(_) => {
+            let directory = work.join("bpf");
+            bpf::write(root, &directory, options.broken, false)?;
+            Some(directory)
+        }
+        None => None,
+    };
+    let request = Request {
+        profile: options.profile,
+        objects: broken.as_deref(),
+        apart: &work.join("target"),
+        guest: options.command.is_none() && needs_guest_tests(options),
+    };
+    let built = build::build(root, &request)?;
+    let objects = identity::objects(&broken.unwrap_or_else(|| identity::directory(root)))?;
+    let jobs = jobs(kernels, Some(&built), options)?;
+    let mut tests: BTreeSet<&Path> = jobs
+        .iter()
+        .flat_map(|job| &job.programs)
+        .filter_map(|program| program.path.as_deref())
+        .collect();
+    if options.command.is_some() {
+        tests.extend(built.tests.iter().map(|(_, path)| path.as_path()));
+    }
+    let base = bundle::base(&built, &tests, &work)?;
+    let shared = Shared {
+        built: &built,
+        base: &base,
+        images: &images,
+        objects: &objects,
+        work: &work,
+        verbose: options.verbose,
+    };
     let queue: Mutex<VecDeque<Job>> = Mutex::new(jobs.into());
     let runs = Mutex::new(Vec::new());
     thread::scope(|scope| {
@@ -132,12 +252,8 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
                     let Some(job) = lock(&queue).pop_front() else {
                         break;
                     };
-                    let run = if options.again {
-                        run::again(job, &work)
-                    } else {
-                        run::one(job, &built, &base, &work, options.verbose)
-                    };
-                    if expected {
+                    let run = run::one(job, &shared);
+                    if options.broken.is_none() {
                         run.print();
                     }
                     lock(&runs).push(run);
@@ -147,47 +263,53 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
     });
     let mut runs = runs.into_inner().unwrap_or_else(PoisonError::into_inner);
     runs.sort_by_key(|run| run.job.order);
-    // A boot that did not run its tests shows nothing about them.
-    let is_as_expected = |run: &&Run| {
-        if expected {
-            run.is_good()
-        } else {
-            run.has_failed_tests()
-        }
-    };
-    let bad = count - runs.iter().filter(is_as_expected).count();
-    println!(
-        "{count} boots, {bad} {}, in {} s",
-        if expected {
-            "failed"
-        } else {
-            "noticed nothing"
-        },
-        started.elapsed().as_secs()
-    );
-    for run in &runs {
-        if expected {
-            println!("{}", run.line());
-        } else {
+    Ok(runs)
+}
+
+/// Whether what was asked for contains programs of [`GUEST_TESTS`].
+fn needs_guest_tests(options: &Options) -> bool {
+    let is = |name: &str| GUEST_TESTS.contains(&name);
+    if options.program.is_empty() {
+        options.broken.is_none() || SENSITIVE.iter().any(|(name, _)| is(name))
+    } else {
+        options.program.iter().any(|name| is(name))
+    }
+}
+
+/// Says what came of everything, and fails if that is not as it should be.
+fn report(root: &Path, options: &Options, runs: &[Run], started: Instant) -> Result<()> {
+    let (count, seconds) = (runs.len(), started.elapsed().as_secs());
+    if let Some(broken) = options.broken {
+        // A boot that did not run its tests shows nothing about them.
+        let bad = runs.iter().filter(|run| !run.has_failed_tests()).count();
+        println!("{count} boots, {bad} noticed nothing, in {seconds} s");
+        for run in runs {
             println!("{}", run.noticed());
         }
-    }
-    if !expected {
         ensure!(
             bad == 0,
-            "in {bad} of {count} boots no test noticed {:?}",
-            options.broken
+            "in {bad} of {count} boots no test noticed {broken:?}"
         );
         return Ok(());
     }
-    let (passed, failed) = runs
-        .iter()
-        .map(Run::totals)
-        .fold((0, 0), |(passed, failed), (p, f)| (passed + p, failed + f));
-    println!("{passed} passed, {failed} failed");
+    let bad = runs.iter().filter(|run| !run.is_good()).count();
+    println!("{count} boots, {bad} failed, in {seconds} s");
+    let mut sum = Totals::default();
+    for run in runs {
+        println!("{}", run.line());
+        let totals = run.totals();
+        sum.passed += totals.passed;
+        sum.failed += totals.failed;
+        sum.did_not_run += totals.did_not_run;
+    }
+    println!(
+        "{} passed, {} failed, {} did not run",
+        sum.passed, sum.failed, sum.did_not_run
+    );
     if let Some(path) = &options.table {
         let path = root.join(path);
-        table::write(root, &path, &runs)?;
+        let objects = identity::objects(&identity::directory(root))?;
+        table::write(root, &path, runs, &objects)?;
         println!("wrote {}", path.display());
     }
     ensure!(bad == 0, "{bad} of {count} boots failed");
@@ -222,13 +344,16 @@ fn chosen(names: &[String]) -> Result<Vec<&'static Kernel>> {
         .collect()
 }
 
-/// What to boot: each kernel with all tests, then those with more CPUs with some.
-fn jobs(built: &Built, options: &Options) -> Result<Vec<Job>> {
-    let kernels = chosen(&options.kernels)?;
-    let programs = programs(built, options)?;
+/// What to boot: each kernel with all tests, then those with more CPUs with some. Without
+/// tests, only which boots there are.
+fn jobs(kernels: &[&'static Kernel], built: Option<&Built>, options: &Options) -> Result<Vec<Job>> {
+    let programs = match built {
+        Some(built) => programs(built, options)?,
+        None => Vec::new(),
+    };
     let whole = options.program.is_empty() && options.test.is_none() && options.command.is_none();
     let mut jobs: Vec<Job> = Vec::new();
-    for &kernel in &kernels {
+    for &kernel in kernels {
         jobs.push(Job {
             order: jobs.len(),
             kernel,
@@ -253,10 +378,12 @@ fn jobs(built: &Built, options: &Options) -> Result<Vec<Job>> {
             kernel,
             boot: Some(boot.name),
             cpus: boot.cpus,
-            programs: some(built, boot.programs, options.limit)?,
+            programs: match built {
+                Some(built) => some(built, boot.programs, options.limit)?,
+                None => Vec::new(),
+            },
         });
     }
-    ensure!(!jobs.is_empty(), "there is nothing to run");
     // The longest first, so that none is left to run alone at the end.
     jobs.sort_by_key(|job| Reverse(job.programs.len()));
     Ok(jobs)
@@ -270,6 +397,8 @@ fn programs(built: &Built, options: &Options) -> Result<Vec<Program>> {
             name: "command".to_owned(),
             limit,
             words: command.clone(),
+            tests: Vec::new(),
+            path: None,
         }]);
     }
     if options.broken.is_some() && options.program.is_empty() {
@@ -279,14 +408,28 @@ fn programs(built: &Built, options: &Options) -> Result<Vec<Program>> {
         if !built.tests.iter().any(|(other, _)| other == name) {
             bail!("there is no test program {name}");
         }
+        ensure!(
+            !HOST_ONLY.contains(&name.as_str()),
+            "guests have no use for {name}"
+        );
     }
-    Ok(built
-        .tests
-        .iter()
-        .filter(|(name, _)| !HOST_ONLY.contains(&name.as_str()))
-        .filter(|(name, _)| options.program.is_empty() || options.program.contains(name))
-        .map(|(name, path)| Program::test(name, path, options.test.as_deref(), limit))
-        .collect())
+    let mut programs = Vec::new();
+    for (name, path) in &built.tests {
+        if !HOST_ONLY.contains(&name.as_str())
+            && (options.program.is_empty() || options.program.contains(name))
+        {
+            let program = Program::test(name, path, options.test.as_deref(), limit)?;
+            if !program.tests.is_empty() {
+                programs.push(program);
+            }
+        }
+    }
+    ensure!(
+        !programs.is_empty(),
+        "no test has such a name: {}",
+        options.test.as_deref().unwrap_or_default()
+    );
+    Ok(programs)
 }
 
 /// Test programs with filters.
@@ -299,7 +442,12 @@ fn some(built: &Built, programs: &[(&str, &str)], limit: u32) -> Result<Vec<Prog
                 .iter()
                 .find(|(other, _)| other == name)
                 .with_context(|| format!("there is no test program {name}"))?;
-            Ok(Program::test(name, path, Some(filter), limit))
+            let program = Program::test(name, path, Some(filter), limit)?;
+            ensure!(
+                !program.tests.is_empty(),
+                "no test of {name} is called {filter}"
+            );
+            Ok(program)
         })
         .collect()
 }

@@ -1,40 +1,36 @@
 //! One boot of the matrix: a kernel, some tests, and what came of them.
 
 use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
     fs,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 
 use super::{
-    bundle::{self, Built, Plan},
-    debian,
-    guest::{End, Guest},
+    build::Built,
+    bundle::{self, Plan},
+    debian::Image,
+    guest::Guest,
+    identity::{self, Object},
     list::Kernel,
-    protocol::{Console, Outcome},
+    protocol::Outcome,
+    record::{End, Logs, Record},
+    retry,
 };
 
 /// Memory of a guest in MiB; the tests' largest trees need a third of it.
 const MEMORY: u32 = 3072;
 
-/// How long a guest may say nothing: longer than any test's own limit.
-const SILENCE: Duration = Duration::from_secs(400);
+/// How long a guest may give no sign of life. `init.sh` gives one every 5 s, whatever the
+/// tests do; before it runs, QEMU unpacks the initial file system.
+const SILENCE: Duration = Duration::from_secs(120);
 
-/// How long a guest may take in all.
-const LIMIT: Duration = Duration::from_secs(3600);
-
-/// How often to boot at most.
-const BOOTS: u32 = 3;
-
-/// Whether a kernel died of its emulator. A kernel patches its code by way of a breakpoint,
-/// which stands there for a moment (`text_poke_bp_batch()`, arch/x86/kernel/alternative.c);
-/// QEMU's translation can keep it for longer, and no handler knows it then. Each program that
-/// is attached has code patched; no other code has breakpoints.
-fn is_emulators(words: &str) -> bool {
-    words.contains("Oops: int3")
-}
+/// How long a guest may take beside its programs, which have limits of their own.
+const BESIDE: u64 = 600;
 
 /// What to boot, and what to run there.
 #[derive(Clone, Debug)]
@@ -56,12 +52,16 @@ pub(crate) struct Program {
     pub(crate) limit: u32,
     /// For the guest's shell.
     pub(crate) words: String,
+    /// Tests that it has to run.
+    pub(crate) tests: Vec<String>,
+    /// Its file, if it is a test program.
+    pub(crate) path: Option<PathBuf>,
 }
 
 impl Program {
     /// A test program, with those of its tests whose names contain `filter`.
-    pub(crate) fn test(name: &str, path: &Path, filter: Option<&str>, limit: u32) -> Self {
-        Self {
+    pub(crate) fn test(name: &str, path: &Path, filter: Option<&str>, limit: u32) -> Result<Self> {
+        Ok(Self {
             name: name.to_owned(),
             limit,
             words: format!(
@@ -69,8 +69,24 @@ impl Program {
                 path.display(),
                 filter.unwrap_or_default()
             ),
-        }
+            tests: Built::list(path, filter)?,
+            path: Some(path.to_owned()),
+        })
     }
+}
+
+/// What all boots of a run have in common.
+#[derive(Debug)]
+pub(crate) struct Shared<'a> {
+    pub(crate) built: &'a Built,
+    /// The initial file system's common part.
+    pub(crate) base: &'a Path,
+    /// By the kernel's name.
+    pub(crate) images: &'a BTreeMap<&'static str, Result<Image>>,
+    /// The BPF objects in memtrace.
+    pub(crate) objects: &'a [Object],
+    pub(crate) work: &'a Path,
+    pub(crate) verbose: bool,
 }
 
 /// What came of one boot.
@@ -79,125 +95,129 @@ pub(crate) struct Run {
     pub(crate) job: Job,
     /// The kernel's release, once it is known.
     pub(crate) release: String,
-    /// What its console said, how it ended, and how long it took.
-    pub(crate) result: Result<(Console, End, Duration)>,
-    log: PathBuf,
+    pub(crate) result: Result<Record>,
+    /// Whether memtrace had other BPF objects then than it has now.
+    pub(crate) is_stale: bool,
+    pub(crate) logs: Logs,
 }
 
 /// Boots it.
-pub(crate) fn one(job: Job, built: &Built, base: &Path, work: &Path, verbose: bool) -> Run {
-    let dir = work.join(job.name().replace(' ', "-"));
-    let log = dir.join("console.log");
-    let mut release = String::new();
-    let mut boots = 0;
-    let result = loop {
-        boots += 1;
-        let result = boot(&job, built, base, &dir, &log, verbose, &mut release);
-        match &result {
-            Ok((_, End::Died(words), _)) if is_emulators(words) && boots < BOOTS => {
-                println!("{}: booted again, QEMU ran stale code: {words}", job.name());
-            }
-            _ => break result,
-        }
-    };
-    Run {
-        job,
-        release,
-        result,
-        log,
-    }
+pub(crate) fn one(job: Job, shared: &Shared<'_>) -> Run {
+    let logs = Logs::new(&directory(&job, shared.work));
+    let result = boots(&job, shared, &logs);
+    Run::new(job, result, logs, shared.objects)
 }
 
-/// What the console of the last boot of this said.
-pub(crate) fn again(job: Job, work: &Path) -> Run {
-    let log = work.join(job.name().replace(' ', "-")).join("console.log");
-    let result = replay(&log);
-    let release = match &result {
-        Ok((console, ..)) => console.release.clone().unwrap_or_default(),
-        Err(_) => String::new(),
-    };
-    Run {
-        job,
-        release,
-        result,
-        log,
-    }
+/// What the logs of the last boot of this say.
+pub(crate) fn again(job: Job, work: &Path, objects: &[Object]) -> Run {
+    let logs = Logs::new(&directory(&job, work));
+    let result = Record::read(&logs);
+    Run::new(job, result, logs, objects)
 }
 
-fn replay(log: &Path) -> Result<(Console, End, Duration)> {
-    let text = fs::read(log).with_context(|| format!("read {}", log.display()))?;
-    let mut console = Console::default();
-    let mut seconds = 0.0_f64;
-    for line in String::from_utf8_lossy(&text).lines() {
-        // As `Guest::run` writes them: [   12.3] words
-        let Some((time, words)) = line
-            .strip_prefix('[')
-            .and_then(|line| line.split_once("] "))
-        else {
-            continue;
+fn directory(job: &Job, work: &Path) -> PathBuf {
+    work.join(job.name().replace(' ', "-"))
+}
+
+/// Boots it until it shows something.
+fn boots(job: &Job, shared: &Shared<'_>, logs: &Logs) -> Result<Record> {
+    logs.clear()?;
+    let mut number = 1;
+    loop {
+        let record = boot(job, shared, logs, number)?;
+        let Some(why) = retry::reason_of(&record) else {
+            return Ok(record);
         };
-        seconds = time.trim().parse().unwrap_or(seconds);
-        console.line(words);
+        println!(
+            "{}: boot {number} after {} s: {why}; booting again",
+            job.name(),
+            record.time.as_secs()
+        );
+        logs.keep(number)?;
+        number += 1;
     }
-    let end = match (console.done, console.death.take()) {
-        (true, _) => End::Done,
-        (false, Some(words)) => End::Died(words),
-        (false, None) => End::Gone,
-    };
-    let time = Duration::try_from_secs_f64(seconds).unwrap_or_default();
-    Ok((console, end, time))
 }
 
-fn boot(
-    job: &Job,
-    built: &Built,
-    base: &Path,
-    dir: &Path,
-    log: &Path,
-    verbose: bool,
-    release: &mut String,
-) -> Result<(Console, End, Duration)> {
-    let Job {
-        kernel,
-        cpus,
-        programs,
-        ..
-    } = job;
-    fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
-    let image = debian::fetch(kernel)?;
-    release.clone_from(&image.release);
+fn boot(job: &Job, shared: &Shared<'_>, logs: &Logs, number: u32) -> Result<Record> {
+    let dir = directory(job, shared.work);
+    fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
+    let image = match shared.images.get(job.kernel.name) {
+        Some(Ok(image)) => image,
+        Some(Err(error)) => return Err(anyhow!("{error:#}")),
+        None => return Err(anyhow!("nobody fetched the kernel")),
+    };
+    let built = shared.built;
+    let header = header(job, shared.objects, &identity::today()?);
     let plan = Plan {
-        programs,
+        header: &header,
+        programs: &job.programs,
         environment: &[
             ("MEMTRACE_BIN", built.memtrace.display().to_string()),
             ("MEMTRACE_TARGET_TMP", built.tmp.display().to_string()),
             ("MEMTRACE_REQUIRE_ALL", "1".to_owned()),
-            ("MEMTRACE_LACKS", kernel.lacks.join(",")),
+            ("MEMTRACE_LACKS", job.kernel.lacks.join(",")),
             ("MEMTRACE_TEST_SCALE", "small".to_owned()),
             ("MEMTRACE_TEST_SWAPON", "1".to_owned()),
             ("MEMTRACE_EVIDENCE", "/tmp/evidence".to_owned()),
             ("RUST_BACKTRACE", "0".to_owned()),
         ],
     };
-    let initrd = bundle::complete(base, &image, &plan, dir)?;
-    let disk = bundle::disk(dir)?;
+    let initrd = bundle::complete(shared.base, image, &plan, &dir)?;
+    let disk = bundle::disk(&dir)?;
+    let programs: u64 = job
+        .programs
+        .iter()
+        .map(|program| u64::from(program.limit))
+        .sum();
     let guest = Guest {
         kernel: &image.dir.join("vmlinuz"),
         initrd: &initrd,
         disk: &disk,
-        cpus: *cpus,
+        cpus: job.cpus,
         memory: MEMORY,
-        append: kernel.append,
-        log,
+        append: job.kernel.append,
+        logs,
+        boot: number,
         silence: SILENCE,
-        limit: LIMIT,
-        verbose,
+        limit: Duration::from_secs(programs.saturating_add(BESIDE)),
+        verbose: shared.verbose,
     };
-    let outcome = guest.run();
+    let mut outcome = guest.run();
+    if let Ok(record) = &mut outcome {
+        // It may have died before it could say so.
+        record
+            .results
+            .release
+            .get_or_insert_with(|| image.release.clone());
+        record.results.expected = expected(job).collect();
+    }
     for file in [&initrd, &disk] {
         fs::remove_file(file).with_context(|| format!("remove {}", file.display()))?;
     }
     outcome
+}
+
+/// The tests that a boot has to run, by `program::test`.
+fn expected(job: &Job) -> impl Iterator<Item = String> {
+    job.programs.iter().flat_map(|program| {
+        program
+            .tests
+            .iter()
+            .map(|test| format!("{}::{test}", program.name))
+    })
+}
+
+/// What `init.sh` says first, so that the log tells by itself what the boot was about.
+fn header(job: &Job, objects: &[Object], date: &str) -> String {
+    let mut out = format!("@@date {date}\n");
+    // Writing to a string does not fail.
+    for (name, hash) in objects {
+        let _ = writeln!(out, "@@object {name} {hash}");
+    }
+    for test in expected(job) {
+        let _ = writeln!(out, "@@expect {test}");
+    }
+    out
 }
 
 impl Job {
@@ -210,15 +230,47 @@ impl Job {
     }
 }
 
+/// What a boot's tests came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Totals {
+    pub(crate) passed: usize,
+    pub(crate) failed: usize,
+    pub(crate) did_not_run: usize,
+    pub(crate) not_here: usize,
+}
+
 impl Run {
-    /// Whether it came to its end and every test passed.
+    /// A record, or why there is none, judged by the BPF objects of now.
+    pub(crate) fn new(job: Job, result: Result<Record>, logs: Logs, objects: &[Object]) -> Self {
+        let results = result.as_ref().ok().map(|record| &record.results);
+        Self {
+            release: results
+                .and_then(|results| results.release.clone())
+                .unwrap_or_default(),
+            // A boot that died before it said anything tells nothing of any objects.
+            is_stale: results
+                .is_some_and(|results| results.date.is_some() && results.objects != objects),
+            job,
+            result,
+            logs,
+        }
+    }
+
+    /// Whether it came to its end, and every test that was to run passed.
     pub(crate) fn is_good(&self) -> bool {
         match &self.result {
-            Ok((console, end, _)) => {
+            Ok(Record { results, end, .. }) => {
+                let Totals {
+                    failed,
+                    did_not_run,
+                    ..
+                } = self.totals();
                 *end == End::Done
-                    && console.broken.is_empty()
-                    && console.count(Outcome::Failed) == 0
-                    && console.count(Outcome::Passed) > 0
+                    && !self.is_stale
+                    && failed == 0
+                    && did_not_run == 0
+                    && results.broken.is_empty()
+                    && results.surplus().next().is_none()
             }
             Err(_) => false,
         }
@@ -226,31 +278,28 @@ impl Run {
 
     /// Whether a test itself failed, rather than its surroundings.
     pub(crate) fn has_failed_tests(&self) -> bool {
-        self.result
-            .as_ref()
-            .is_ok_and(|(console, ..)| console.count(Outcome::Failed) > 0)
+        self.totals().failed > 0
     }
 
-    /// How many tests passed and failed; a boot that did not come to its end has failed.
-    pub(crate) fn totals(&self) -> (usize, usize) {
-        match &self.result {
-            Ok((console, end, _)) => (
-                console.count(Outcome::Passed),
-                console.count(Outcome::Failed)
-                    + console.broken.len()
-                    + usize::from(*end != End::Done),
-            ),
-            Err(_) => (0, 1),
-        }
+    pub(crate) fn totals(&self) -> Totals {
+        self.result.as_ref().map_or_else(
+            |_| Totals::default(),
+            |Record { results, .. }| Totals {
+                passed: results.count(Outcome::Passed),
+                failed: results.count(Outcome::Failed),
+                did_not_run: results.missing().count(),
+                not_here: results.count(Outcome::NotHere),
+            },
+        )
     }
 
     /// Which tests noticed that memtrace counted wrongly on purpose.
     pub(crate) fn noticed(&self) -> String {
         let name = self.job.name();
         match &self.result {
-            Ok((console, ..)) => format!(
+            Ok(Record { results, .. }) => format!(
                 "{name:12} noticed by {}",
-                console
+                results
                     .names(Outcome::Failed)
                     .collect::<Vec<_>>()
                     .join(", ")
@@ -262,11 +311,20 @@ impl Run {
     /// Prints what failed.
     pub(crate) fn print(&self) {
         println!("{}", self.line());
-        if let Ok((console, ..)) = &self.result {
-            for name in console.names(Outcome::Failed) {
+        if let Ok(Record {
+            results, console, ..
+        }) = &self.result
+        {
+            for name in results.names(Outcome::Failed) {
                 println!("    FAILED {name}");
             }
-            for name in &console.broken {
+            for name in results.missing() {
+                println!("    did not run: {name}");
+            }
+            for name in results.surplus() {
+                println!("    ran, but was not expected: {name}");
+            }
+            for name in &results.broken {
                 println!("    broken: {name}");
             }
             for warning in &console.warnings {
@@ -274,31 +332,50 @@ impl Run {
             }
         }
         if !self.is_good() {
-            println!("    console: {}", self.log.display());
+            println!(
+                "    logs: {} {}",
+                self.logs.results.display(),
+                self.logs.console.display()
+            );
         }
     }
 
     /// One line.
     pub(crate) fn line(&self) -> String {
         let (name, release) = (self.job.name(), &self.release);
-        match &self.result {
-            Err(error) => format!("{name:12} {release:28} not run: {error:#}"),
-            Ok((console, end, time)) => {
-                let verdict = if self.is_good() { "ok" } else { "FAILED" };
-                let how = match end {
-                    End::Done => String::new(),
-                    End::Died(words) => format!("; the kernel died: {words}"),
-                    End::Stalled => "; it fell silent".to_owned(),
-                    End::TooLong => "; it took too long".to_owned(),
-                    End::Gone => "; QEMU ended".to_owned(),
-                };
-                let (passed, failed) = self.totals();
-                format!(
-                    "{name:12} {release:28} {verdict}: {passed} passed, {failed} failed, {} not for this kernel, {} s{how}",
-                    console.count(Outcome::NotHere),
-                    time.as_secs(),
-                )
-            }
+        let record = match &self.result {
+            Err(error) => return format!("{name:12} {release:28} not run: {error:#}"),
+            Ok(record) => record,
+        };
+        let Totals {
+            passed,
+            failed,
+            did_not_run,
+            not_here,
+        } = self.totals();
+        let mut line = format!(
+            "{name:12} {release:28} {}: {passed} passed, {failed} failed, {did_not_run} did not run, {not_here} not for this kernel; ",
+            if self.is_good() { "ok" } else { "FAILED" },
+        );
+        // Writing to a string does not fail.
+        let _ = match record.booted {
+            Some(booted) => write!(
+                line,
+                "{} s, {} s of them booting",
+                record.time.as_secs(),
+                booted.as_secs()
+            ),
+            None => write!(line, "{} s", record.time.as_secs()),
+        };
+        if record.boots > 1 {
+            let _ = write!(line, "; boot {}", record.boots);
         }
+        if record.end != End::Done {
+            let _ = write!(line, "; {}", record.end.text());
+        }
+        if self.is_stale {
+            line.push_str("; with other BPF objects than memtrace has now");
+        }
+        line
     }
 }

@@ -1,0 +1,213 @@
+//! Debian's packages by apt, with lists of its own: the machine's own package sources stay
+//! as they are.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::{
+    debian::run,
+    identity::sha256_of,
+    list::Kernel,
+    pins::{self, Package},
+};
+
+/// The public key of Debian's archive, from the package `debian-archive-keyring`.
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+/// apt with one suite's lists.
+#[derive(Debug)]
+pub(crate) struct Apt {
+    suite: String,
+    options: Vec<String>,
+}
+
+impl Apt {
+    /// With the lists of this suite, kept and renewed below the cache.
+    pub(crate) fn new(cache: &Path, suite: &str) -> Result<Self> {
+        ensure!(
+            Path::new(KEYRING).is_file(),
+            "{KEYRING} is missing: apt-get install debian-archive-keyring"
+        );
+        let dir = cache.join("apt").join(suite);
+        fs::create_dir_all(dir.join("lists/partial"))
+            .and_then(|()| fs::create_dir_all(dir.join("cache/archives/partial")))
+            .with_context(|| format!("create {}", dir.display()))?;
+        let source = dir.join("sources.list");
+        fs::write(
+            &source,
+            format!(
+                "deb [arch=amd64 signed-by={KEYRING}] {} {suite} main\n",
+                mirror()?
+            ),
+        )
+        .with_context(|| format!("write {}", source.display()))?;
+        let set = |name: &str, value: &dyn std::fmt::Display| format!("-o{name}={value}");
+        let apt = Self {
+            suite: suite.to_owned(),
+            options: vec![
+                set("Dir::Etc::sourcelist", &source.display()),
+                set("Dir::Etc::sourceparts", &"/dev/null"),
+                set("Dir::State::lists", &dir.join("lists").display()),
+                set("Dir::Cache", &dir.join("cache").display()),
+                set("APT::Sandbox::User", &"root"),
+                set("Acquire::Languages", &"none"),
+                set(
+                    "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled",
+                    &"false",
+                ),
+                set(
+                    "Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled",
+                    &"false",
+                ),
+                // An old suite's lists are no longer renewed.
+                set("Acquire::Check-Valid-Until", &"false"),
+                set("Acquire::Retries", &"3"),
+            ],
+        };
+        apt.update(&dir)?;
+        Ok(apt)
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.args(&self.options).env("LC_ALL", "C");
+        command
+    }
+
+    /// Renews the lists, unless that was done a short while ago.
+    fn update(&self, dir: &Path) -> Result<()> {
+        const FRESH: std::time::Duration = std::time::Duration::from_secs(3600);
+        let stamp = dir.join("updated");
+        if fs::metadata(&stamp)
+            .and_then(|data| data.modified())
+            .is_ok_and(|at| at.elapsed().is_ok_and(|age| age < FRESH))
+        {
+            return Ok(());
+        }
+        run(self.command("apt-get").args(["-qq", "update"]))?;
+        fs::write(&stamp, "").with_context(|| format!("write {}", stamp.display()))
+    }
+
+    /// The releases that the suite has of this kernel. From 6.19 on Debian splits its
+    /// packages: the image is in `linux-binary-*`, and `linux-image-*` only depends on it.
+    pub(crate) fn releases(&self, kernel: &Kernel) -> Result<Vec<String>> {
+        let pattern = format!(
+            "^linux-(image|binary)-{}.*{}$",
+            kernel.release.replace('.', r"\."),
+            kernel.flavour
+        );
+        let names = run(self
+            .command("apt-cache")
+            .args(["search", "--names-only", &pattern]))?;
+        let mut releases: Vec<String> = names
+            .lines()
+            .filter_map(|line| line.split_whitespace().next())
+            .filter_map(|name| {
+                name.strip_prefix("linux-image-")
+                    .or_else(|| name.strip_prefix("linux-binary-"))
+            })
+            .map(str::to_owned)
+            .collect();
+        releases.sort();
+        releases.dedup();
+        Ok(releases)
+    }
+
+    /// The newest packages of a release.
+    pub(crate) fn packages(&self, release: &str) -> Result<Vec<Package>> {
+        let names = run(self.command("apt-cache").args([
+            "search",
+            "--names-only",
+            &format!(
+                "^linux-(image|binary|modules)-{}$",
+                release.replace('.', r"\.").replace('+', r"\+")
+            ),
+        ]))?;
+        let mut names: Vec<&str> = names
+            .lines()
+            .filter_map(|line| line.split_whitespace().next())
+            .collect();
+        names.sort_unstable();
+        names
+            .into_iter()
+            .map(|name| {
+                let text =
+                    run(self
+                        .command("apt-cache")
+                        .args(["show", "--no-all-versions", name]))?;
+                let field = |field: &str| {
+                    text.lines()
+                        .find_map(|line| line.strip_prefix(field))
+                        .map(|value| value.trim().to_owned())
+                        .with_context(|| format!("apt-cache show {name}: no {field}"))
+                };
+                Ok(Package {
+                    name: name.to_owned(),
+                    version: field("Version:")?,
+                    sha256: field("SHA256:")?,
+                })
+            })
+            .collect()
+    }
+
+    /// Downloads exactly this package into a directory of its own, and returns the file if
+    /// it is what was pinned.
+    pub(crate) fn download(&self, kernel: &str, package: &Package, dir: &Path) -> Result<PathBuf> {
+        let Package {
+            name,
+            version,
+            sha256,
+        } = package;
+        let bump = || {
+            format!(
+                "the pinned {name} {version} is no longer served by Debian's {}; cargo xtask kernels --bump {kernel} pins what is",
+                self.suite
+            )
+        };
+        // Asked first: what fails after this is the network's fault, not the pin's.
+        let exact = format!("{name}={version}");
+        run(self.command("apt-cache").args(["show", &exact])).with_context(bump)?;
+        fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
+        run(self
+            .command("apt-get")
+            .args(["-qq", "download", &exact])
+            .current_dir(dir))?;
+        let file = fs::read_dir(dir)?
+            .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+            .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
+            .with_context(|| format!("apt-get download {exact} left no file"))?;
+        let found = sha256_of(&file)?;
+        ensure!(
+            found == *sha256,
+            "{name} {version} has the SHA-256 {found}, but {} says {sha256}",
+            pins::FILE
+        );
+        Ok(file)
+    }
+}
+
+/// The mirror that this machine's Debian packages come from.
+fn mirror() -> Result<String> {
+    if let Ok(mirror) = env::var("MEMTRACE_DEBIAN_MIRROR") {
+        return Ok(mirror);
+    }
+    let list = run(Command::new("apt-get").args([
+        "indextargets",
+        "--format",
+        "$(REPO_URI) $(ORIGIN) $(SUITE) $(COMPONENT)",
+        "Created-By: Packages",
+    ]))?;
+    list.lines()
+        .filter_map(|line| {
+            let mut words = line.split_whitespace();
+            let (uri, origin) = (words.next()?, words.next()?);
+            (origin == "Debian" && uri.trim_end_matches('/').ends_with("/debian")).then(|| uri.to_owned())
+        })
+        .next()
+        .context("apt knows no mirror of Debian; name one with MEMTRACE_DEBIAN_MIRROR, and run apt-get update")
+}
