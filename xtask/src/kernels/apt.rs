@@ -163,15 +163,18 @@ impl Apt {
             version,
             sha256,
         } = package;
-        let bump = || {
-            format!(
-                "the pinned {name} {version} is no longer served by Debian's {}; cargo xtask kernels --bump {kernel} pins what is",
-                self.suite
-            )
-        };
-        // Asked first: what fails after this is the network's fault, not the pin's.
         let exact = format!("{name}={version}");
-        run(self.command("apt-cache").args(["show", &exact])).with_context(bump)?;
+        // Asked first: what fails after this is the network's fault, not the pin's. For an
+        // unknown package apt-cache fails, for an unknown version it only says nothing.
+        let known = run(self.command("apt-cache").args(["show", &exact])).is_ok_and(|text| {
+            text.lines()
+                .any(|line| line.strip_prefix("Version: ") == Some(version))
+        });
+        ensure!(
+            known,
+            "the pinned {name} {version} is no longer served by Debian's {}; cargo xtask kernels --bump {kernel} pins what is",
+            self.suite
+        );
         fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
         run(self
             .command("apt-get")
