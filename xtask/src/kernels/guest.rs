@@ -129,7 +129,7 @@ impl Guest<'_> {
             // port counts.
             let rest = self.silence.saturating_sub(alive.elapsed());
             if rest.is_zero() {
-                break End::Stalled;
+                break record.silent();
             }
             let said = said.recv_timeout(rest);
             let at = started.elapsed();
@@ -152,7 +152,7 @@ impl Guest<'_> {
                     }
                 }
                 Ok(Said::Alive) => (alive, is_up) = (Instant::now(), true),
-                Err(mpsc::RecvTimeoutError::Timeout) => break End::Stalled,
+                Err(mpsc::RecvTimeoutError::Timeout) => break record.silent(),
                 Err(mpsc::RecvTimeoutError::Disconnected) => break record.died(),
             }
             if at > self.limit {

@@ -139,7 +139,16 @@ impl Record {
 
     /// How it ended if QEMU did.
     pub(crate) fn died(&self) -> End {
-        self.console.death.clone().map_or(End::Gone, End::Died)
+        self.dead_or(End::Gone)
+    }
+
+    /// How it ended if no sign of life comes: a kernel that died may leave QEMU running.
+    pub(crate) fn silent(&self) -> End {
+        self.dead_or(End::Stalled)
+    }
+
+    fn dead_or(&self, end: End) -> End {
+        self.console.death.clone().map_or(end, End::Died)
     }
 }
 
@@ -263,6 +272,14 @@ mod tests {
             &format!("{text}[ 20.0] @@done\n[ 20.1] @@host end done"),
         );
         assert_eq!(record.end, End::Done);
+    }
+
+    #[test]
+    fn a_dead_kernel_is_not_a_silent_one() {
+        let mut record = Record::default();
+        assert_eq!(record.silent(), End::Stalled);
+        record.console("Kernel panic - x");
+        assert!(matches!(record.silent(), End::Died(_)));
     }
 
     #[test]

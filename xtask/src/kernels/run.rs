@@ -312,7 +312,10 @@ impl Run {
     pub(crate) fn print(&self) {
         println!("{}", self.line());
         if let Ok(Record {
-            results, console, ..
+            results,
+            console,
+            end,
+            ..
         }) = &self.result
         {
             for name in results.names(Outcome::Failed) {
@@ -327,7 +330,9 @@ impl Run {
             for name in &results.broken {
                 println!("    broken: {name}");
             }
-            for warning in &console.warnings {
+            // Words of death that it survived are in no other line.
+            let death = console.death.iter().filter(|_| *end == End::Done);
+            for warning in console.warnings.iter().chain(death) {
                 println!("    the kernel says: {warning}");
             }
         }
