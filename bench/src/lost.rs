@@ -1,13 +1,11 @@
 //! A storm of processes, of which none may be lost.
 
-use std::{path::Path, time::Duration};
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use memtrace_tests::{Lab, memtrace, run_to_end, scaled};
 
 use crate::{progress, results::Lost};
-
-const LIMIT: Duration = Duration::from_secs(900);
 
 /// Forks and execs a static program, four at a time.
 pub(crate) fn measure(lab: &Lab) -> Result<Lost> {
@@ -20,7 +18,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Lost> {
     line.push("--".to_owned());
     line.extend(lab.script(&words));
     let directory: &Path = lab.dir();
-    let finished = run_to_end(&mut lab.fixed(&line), directory, LIMIT)?.success()?;
+    let finished = run_to_end(&mut lab.fixed(&line), directory)?.success()?;
     let report = &finished.stderr;
     let reported = processes(report)
         .with_context(|| format!("the report does not tell the number of processes: {report}"))?;

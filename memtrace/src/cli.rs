@@ -138,6 +138,10 @@ pub(crate) struct RunArgs {
     /// Print what memtrace itself took, at the end
     #[arg(long)]
     pub(crate) self_stats: bool,
+    /// Say at each point of the run that it is reached on the socket at PATH, and wait there for an
+    /// answer: for tests
+    #[arg(long, value_name = "PATH", hide = true)]
+    pub(crate) checkpoints: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) live: LiveArgs,
     #[command(flatten)]

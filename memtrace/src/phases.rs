@@ -1,6 +1,38 @@
-//! Where memtrace's own time goes until the command runs: `--self-stats`.
+//! Where memtrace's own time goes until the command runs: `--self-stats`. And where tests hold it,
+//! to do something to it at a known point of a run.
 
-use std::time::{Duration, Instant};
+use std::{
+    io::{self, Read as _, Write as _},
+    os::unix::net::UnixStream,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// Somebody who is told of each point that a run reaches, and says when it may go on: for tests.
+#[derive(Clone, Debug)]
+pub struct Checkpoints(Arc<UnixStream>);
+
+impl Checkpoints {
+    /// Whoever listens on this socket.
+    ///
+    /// # Errors
+    ///
+    /// When nobody does.
+    pub fn connect(path: &Path) -> io::Result<Self> {
+        UnixStream::connect(path).map(|stream| Self(Arc::new(stream)))
+    }
+
+    /// A line with the point's name; goes on after an answer of one byte, or when nobody is there
+    /// any more.
+    fn reach(&self, point: &str) {
+        let mut stream = &*self.0;
+        if writeln!(stream, "{point}").is_ok() {
+            // Whoever has gone holds up nothing.
+            let _ = stream.read(&mut [0]);
+        }
+    }
+}
 
 /// The steps of a start, each with how long it took.
 #[derive(Clone, Debug)]
@@ -8,17 +40,19 @@ pub struct Phases {
     began: Instant,
     last: Instant,
     steps: Vec<(&'static str, Duration)>,
+    checkpoints: Option<Checkpoints>,
 }
 
 impl Phases {
     /// Nothing is done yet.
     #[must_use]
-    pub fn begin() -> Self {
+    pub fn begin(checkpoints: Option<Checkpoints>) -> Self {
         let now = Instant::now();
         Self {
             began: now,
             last: now,
             steps: Vec::new(),
+            checkpoints,
         }
     }
 
@@ -27,6 +61,14 @@ impl Phases {
         let now = Instant::now();
         self.steps.push((step, now - self.last));
         self.last = now;
+        self.at(step);
+    }
+
+    /// A point of the run that is no step of its start.
+    pub fn at(&self, point: &'static str) {
+        if let Some(checkpoints) = &self.checkpoints {
+            checkpoints.reach(point);
+        }
     }
 
     /// The steps, in order; one that was tried again is there twice.
@@ -50,7 +92,7 @@ mod tests {
 
     #[test]
     fn steps_add_up_to_the_total() {
-        let mut phases = Phases::begin();
+        let mut phases = Phases::begin(None);
         assert_eq!(phases.total(), Duration::ZERO);
         for step in ["first", "second"] {
             thread::sleep(Duration::from_millis(2));

@@ -1,13 +1,10 @@
 //! Pages that come, go or move by other means than faults of their owner: KSM, userfaultfd,
 //! mremap.
 
-use std::{
-    fs, thread,
-    time::{Duration, Instant},
-};
+use std::fs;
 
-use anyhow::{Result, ensure};
-use memtrace_tests::{Lab, Status, lacks, page};
+use anyhow::Result;
+use memtrace_tests::{Lab, Status, await_some, lacks, page};
 
 use crate::machine::{Setting, finish, grown, talk};
 
@@ -23,18 +20,6 @@ fn ksm(use_zero_pages: &str) -> Result<[Setting; 4]> {
     ])
 }
 
-fn wait_until(what: &str, mut done: impl FnMut() -> Result<bool>) -> Result<()> {
-    let start = Instant::now();
-    while !done()? {
-        ensure!(
-            start.elapsed() < Duration::from_secs(60),
-            "{what} did not happen in a minute"
-        );
-        thread::sleep(Duration::from_millis(20));
-    }
-    Ok(())
-}
-
 /// A merged page still counts for each process that maps it.
 #[test]
 fn merged_pages_still_count() -> Result<()> {
@@ -47,9 +32,9 @@ fn merged_pages_still_count() -> Result<()> {
                  touch 200 status @broken anon 100 status @top";
     let mut traced = talk(&lab, &[], words)?;
     traced.expect("ready")?;
-    wait_until("merging", || {
+    await_some("merging", || {
         let sharing = fs::read_to_string(format!("{KSM}/pages_sharing"))?;
-        Ok(sharing.trim().parse::<u64>()? >= 199)
+        Ok((sharing.trim().parse::<u64>()? >= 199).then_some(()))
     })?;
     traced.tell()?;
     let summary = finish(&lab, traced)?;
@@ -77,9 +62,10 @@ fn pages_merged_with_the_zero_page_are_gone() -> Result<()> {
     traced.expect("ready")?;
     let base = lab.status("base")?;
     let path = format!("/proc/{}/status", base.pid()?);
-    wait_until("merging", || {
+    await_some("merging", || {
         let now = Status::parse(&fs::read_to_string(&path)?);
-        Ok(now.bytes("RssAnon")? <= base.bytes("RssAnon")? + 10 * page())
+        let merged = now.bytes("RssAnon")? <= base.bytes("RssAnon")? + 10 * page();
+        Ok(merged.then_some(()))
     })?;
     // What is left, if anything, is merged soon or never.
     traced.tell()?;

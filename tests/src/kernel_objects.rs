@@ -1,16 +1,14 @@
 //! The BPF programs, maps and links of one process, and what the kernel still has of them.
 
-use std::{
-    collections::BTreeSet,
-    fs, thread,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, fs};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result};
 use aya::{
     maps::loaded_maps,
     programs::{loaded_links, loaded_programs},
 };
+
+use crate::await_until;
 
 /// Ids of kernel objects.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -89,19 +87,13 @@ impl KernelObjects {
     /// descriptor is closed, and a walk of another process may hold one for a moment.
     ///
     /// # Errors
-    /// Some are still there after `limit`.
-    pub fn await_gone(&self, limit: Duration) -> Result<()> {
-        let start = Instant::now();
-        loop {
-            let left = self.still_there();
-            if left.is_empty() {
-                return Ok(());
-            }
-            if start.elapsed() > limit {
-                bail!("the kernel still has {left:?} after {limit:?}");
-            }
-            thread::sleep(Duration::from_millis(50));
-        }
+    /// Some stay.
+    pub fn await_gone(&self) -> Result<()> {
+        await_until(
+            "the kernel frees the BPF objects of a killed process",
+            || self.still_there().is_empty(),
+        )
+        .with_context(|| format!("it has {:?}", self.still_there()))
     }
 }
 

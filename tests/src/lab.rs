@@ -10,16 +10,12 @@ use std::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
-    time::Duration,
 };
 
 use anyhow::{Context, Result, anyhow};
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::{Certificate, Finished, Partner, Status, Summary, memtrace, run_to_end, workloads};
-
-/// No workload takes nearly as long, also on a slow emulated machine.
-const LIMIT: Duration = Duration::from_secs(120);
 
 static ALONE: Mutex<()> = Mutex::new(());
 
@@ -191,12 +187,14 @@ impl Lab {
         Ok(Run { finished, summary })
     }
 
-    /// A command with an empty environment but for PATH, and without address randomisation
-    /// (which would move the stack across page boundaries).
+    /// A command with an empty environment but for PATH, with the default disposition of every
+    /// signal (whoever started the tests may ignore some, as `nohup` does), and without address
+    /// randomisation (which would move the stack across page boundaries).
     #[must_use]
     pub fn fixed<S: AsRef<str>>(&self, line: &[S]) -> Command {
-        let mut command = Command::new("setarch");
-        command.arg("-R").args(line.iter().map(AsRef::as_ref));
+        let mut command = Command::new("env");
+        command.args(["--default-signal", "setarch", "-R"]);
+        command.args(line.iter().map(AsRef::as_ref));
         command
             .env_clear()
             .env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin")
@@ -209,7 +207,7 @@ impl Lab {
     /// # Errors
     /// It cannot be started or takes too long.
     pub fn to_end(&self, command: &mut Command) -> Result<Finished> {
-        run_to_end(command, &self.dir, LIMIT)
+        run_to_end(command, &self.dir)
     }
 }
 

@@ -14,6 +14,7 @@
 
 mod binary;
 mod cgroup;
+mod checkpoints;
 mod huge;
 mod kernel_objects;
 mod lab;
@@ -21,9 +22,10 @@ mod oracle;
 mod orphans;
 mod output;
 mod partner;
-mod random;
+mod patience;
 mod recorded;
 mod requirements;
+mod rings;
 pub mod smaps;
 mod status;
 mod summary;
@@ -34,18 +36,20 @@ pub mod workloads;
 
 pub use binary::memtrace;
 pub use cgroup::Cgroup;
+pub use checkpoints::{Checkpoints, Held};
 pub use huge::HugePages;
 pub use kernel_objects::{KernelObjects, can_list_objects};
 pub use lab::{Lab, Run};
 pub use oracle::{DuckDb, TraceProcessor};
 pub use orphans::Orphanage;
-pub use output::{Finished, await_state, descendants, run_to_end};
+pub use output::{Finished, descendants, run_to_end};
 pub use partner::Partner;
-pub use random::Random;
+pub use patience::{PATIENCE, await_some, await_state, await_until, is_in_state};
 pub use recorded::{Recorded, assert_complete, held_at};
 pub use requirements::{
     Missing, announced, capability, exact_status, is_lacking, lacks, scaled, skip,
 };
+pub use rings::await_drained;
 pub use status::Status;
 pub use summary::{
     AtPeak, Certificate, CrossChecks, Image, Kernel, Lost, Process, PssAtPeak, Segment, Snapshot,

@@ -1,11 +1,6 @@
 //! Orphans of a killed memtrace become children of the test, which sees how they end.
 
-use std::{
-    thread,
-    time::{Duration, Instant},
-};
-
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use nix::{
     errno::Errno,
     sys::{
@@ -16,7 +11,7 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::output::descendants;
+use crate::{await_some, descendants};
 
 /// While this lives, orphaned descendants of this process become its children
 /// (`PR_SET_CHILD_SUBREAPER`, prctl(2)). Only with a [`crate::Lab`]: every child is waited for.
@@ -37,24 +32,22 @@ impl Orphanage {
     /// stopped or not; gives how the children ended, in order.
     ///
     /// # Errors
-    /// Somebody still lives after `limit`. They are killed then.
-    pub fn await_all(&self, limit: Duration) -> Result<Vec<WaitStatus>> {
-        let start = Instant::now();
+    /// Somebody does not end. They are killed then, and described.
+    pub fn await_all(&self) -> Result<Vec<WaitStatus>> {
         let mut ended = Vec::new();
-        loop {
-            match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                Err(Errno::ECHILD) => return Ok(ended),
-                Err(Errno::EINTR) => {}
-                Err(error) => return Err(error).context("wait for orphans"),
-                Ok(WaitStatus::StillAlive) => {
-                    if start.elapsed() > limit {
-                        bail!("still there after {limit:?}: {:?}", end_them());
-                    }
-                    thread::sleep(Duration::from_millis(2));
+        let all = await_some("every orphan ends", || {
+            loop {
+                match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                    Err(Errno::ECHILD) => return Ok(Some(())),
+                    Err(Errno::EINTR) => {}
+                    Err(error) => return Err(error).context("wait for orphans"),
+                    Ok(WaitStatus::StillAlive) => return Ok(None),
+                    Ok(status) => ended.push(status),
                 }
-                Ok(status) => ended.push(status),
             }
-        }
+        });
+        all.with_context(|| format!("left: {:?}", end_them()))?;
+        Ok(ended)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Runs a command to its end, with a time limit, and keeps what it wrote.
+//! Runs a command to its end and keeps what it wrote.
 
 use std::{
     fs::{self, File},
@@ -15,6 +15,8 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+
+use crate::PATIENCE;
 
 /// How a command ended and what it wrote.
 #[derive(Clone, Debug)]
@@ -62,8 +64,8 @@ impl Finished {
 /// never waits for a reader. Standard input is empty unless the command says otherwise.
 ///
 /// # Errors
-/// It cannot be started or takes longer than `limit`; then it and its descendants are killed.
-pub fn run_to_end(command: &mut Command, dir: &Path, limit: Duration) -> Result<Finished> {
+/// It cannot be started or does not end ([`PATIENCE`]); then it and its descendants are killed.
+pub fn run_to_end(command: &mut Command, dir: &Path) -> Result<Finished> {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let (out, err) = (
@@ -76,7 +78,7 @@ pub fn run_to_end(command: &mut Command, dir: &Path, limit: Duration) -> Result<
     let mut child = command
         .spawn()
         .with_context(|| format!("start {command:?}"))?;
-    let status = wait(&mut child, limit).with_context(|| {
+    let status = wait(&mut child, PATIENCE).with_context(|| {
         format!(
             "{command:?}; stderr: {:?}",
             fs::read_to_string(&err).unwrap_or_default()
@@ -112,28 +114,6 @@ pub(crate) fn wait(child: &mut Child, limit: Duration) -> Result<ExitStatus> {
             bail!("still running after {limit:?}");
         }
         thread::sleep(Duration::from_millis(2));
-    }
-}
-
-/// Waits until the state of a process (the letter of `proc_pid_stat(5)`, field 3) is one of these.
-///
-/// # Errors
-/// It is not after `limit`, or the process is gone.
-pub fn await_state(pid: u32, states: &str, limit: Duration) -> Result<()> {
-    let start = Instant::now();
-    loop {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat"))
-            .with_context(|| format!("read the state of process {pid}"))?;
-        let state = stat
-            .rsplit_once(") ")
-            .and_then(|(_, rest)| rest.chars().next());
-        if state.is_some_and(|state| states.contains(state)) {
-            return Ok(());
-        }
-        if start.elapsed() > limit {
-            bail!("process {pid} does not come to a state of {states}: {stat}");
-        }
-        thread::sleep(Duration::from_micros(500));
     }
 }
 

@@ -12,7 +12,7 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::output::wait;
+use crate::{PATIENCE, output::wait};
 
 /// A command with piped standard input and output; killed if it is dropped before its end.
 #[derive(Debug)]
@@ -95,18 +95,10 @@ impl Partner {
     /// Returns how it ended and what it said since the last [`Partner::expect`].
     ///
     /// # Errors
-    /// It does not end in a minute.
-    pub fn finish(self) -> Result<(ExitStatus, String)> {
-        self.finish_within(Duration::from_secs(60))
-    }
-
-    /// The same with another limit.
-    ///
-    /// # Errors
-    /// It does not end in this time.
-    pub fn finish_within(mut self, limit: Duration) -> Result<(ExitStatus, String)> {
+    /// It does not end.
+    pub fn finish(mut self) -> Result<(ExitStatus, String)> {
         self.input = None;
-        let status = wait(&mut self.child, limit)?;
+        let status = wait(&mut self.child, PATIENCE)?;
         self.ended = true;
         let mut rest = String::new();
         self.output

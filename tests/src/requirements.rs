@@ -124,14 +124,15 @@ fn probe_status() -> Result<()> {
     Ok(())
 }
 
-/// How often to repeat something: `full`, or `small` on machines that are known to be slow
-/// (`MEMTRACE_TEST_SCALE=small`).
+/// How large to make something, or how often to repeat it: `full` with
+/// `MEMTRACE_TEST_SCALE=full`, as `cargo xtask full` has it, else `small`, which takes little of a
+/// machine that others use too.
 #[must_use]
 pub fn scaled<T>(full: T, small: T) -> T {
-    if std::env::var_os("MEMTRACE_TEST_SCALE").is_some_and(|scale| scale == "small") {
-        small
-    } else {
+    if std::env::var_os("MEMTRACE_TEST_SCALE").is_some_and(|scale| scale == "full") {
         full
+    } else {
+        small
     }
 }
 

@@ -1,14 +1,11 @@
 //! Runs during which nobody reads what the kernel side writes: memtrace is stopped meanwhile.
 
-use std::{fs, fs::File, process::Command, thread, time::Duration};
+use std::{fs, fs::File, process::Command};
 
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 
-use crate::{Finished, Lab, Partner, Run, await_state};
-
-/// Generous, for emulated machines.
-const LIMIT: Duration = Duration::from_secs(120);
+use crate::{Finished, Lab, Partner, Run, await_drained, await_state};
 
 impl Lab {
     /// Runs a script under `memtrace run` and keeps memtrace stopped from the script's first
@@ -24,12 +21,12 @@ impl Lab {
         command.stderr(File::create(&stderr).context("create a file for stderr")?);
         let mut memtrace = Partner::start(&mut command)?;
         memtrace.expect("ready")?;
-        // It has read what there was by then, or tests that count records are wrong by those.
-        thread::sleep(Duration::from_millis(300));
+        // Nothing writes while the script waits, so that tests can count records from here on.
+        await_drained(memtrace.pid())?;
         memtrace.signal(Signal::SIGSTOP)?;
-        await_state(memtrace.pid(), "T", LIMIT)?;
+        await_state(memtrace.pid(), "T")?;
         memtrace.end_input();
-        await_state(self.status("start")?.pid()?, "Z", LIMIT).context("the command's end")?;
+        await_state(self.status("start")?.pid()?, "Z").context("the command's end")?;
         memtrace.signal(Signal::SIGCONT)?;
         let (status, stdout) = memtrace.finish()?;
         let stderr = fs::read_to_string(&stderr).context("read its stderr")?;

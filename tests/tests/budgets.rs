@@ -1,14 +1,11 @@
 //! Budgets: kept and missed to the page, and trees that are ended at a limit.
 
-use std::{
-    fs, thread,
-    time::{Duration, Instant},
-};
+use std::fs;
 
 use anyhow::{Context as _, Result};
 use memtrace_tests::{
-    Finished, Lab, descendants, lacks, memtrace, mib, page, require_privileges, tier_p::PTRACE,
-    workloads,
+    Finished, Lab, await_some, descendants, lacks, memtrace, mib, page, require_privileges,
+    tier_p::PTRACE, workloads,
 };
 
 const MISSED: Option<i32> = Some(124);
@@ -305,25 +302,18 @@ const LASTING: &str = "pipe 0 \
 fn assert_nothing_left(lab: &Lab) -> Result<()> {
     // Whoever is left has this command line.
     let own = lab.path("ready").display().to_string();
-    let until = Instant::now() + Duration::from_secs(10);
-    loop {
-        let mut left = Vec::new();
+    await_some("the whole tree ends", || {
+        let mut left = 0;
         for entry in fs::read_dir("/proc")?.flatten() {
             let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
             let numeric = entry
                 .file_name()
                 .to_str()
                 .is_some_and(|name| name.parse::<u32>().is_ok());
-            if numeric && String::from_utf8_lossy(&line).contains(&own) {
-                left.push(entry.file_name());
-            }
+            left += u32::from(numeric && String::from_utf8_lossy(&line).contains(&own));
         }
-        if left.is_empty() {
-            return Ok(());
-        }
-        anyhow::ensure!(Instant::now() < until, "{left:?} are left behind");
-        thread::sleep(Duration::from_millis(20));
-    }
+        Ok((left == 0).then_some(()))
+    })
 }
 
 /// The whole tree is ended, those in other sessions too, and the report says by whom.

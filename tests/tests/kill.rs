@@ -3,15 +3,14 @@
 
 use std::{
     fs,
-    process::{Command, Stdio},
-    thread,
-    time::{Duration, Instant},
+    io::{BufRead as _, BufReader},
+    process::{Child, ChildStdout, Command, Stdio},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use memtrace_tests::{
-    KernelObjects, Lab, Orphanage, Random, Summary, announced, await_state, can_list_objects,
-    require, require_privileges, scaled,
+    Checkpoints, Held, KernelObjects, Lab, Orphanage, Summary, announced, await_state,
+    can_list_objects, require, require_privileges, scaled,
 };
 use nix::{
     sys::{
@@ -21,21 +20,25 @@ use nix::{
     unistd::Pid,
 };
 
-/// Generous, for emulated machines.
-const LIMIT: Duration = Duration::from_secs(120);
-
 /// What the command ends with: nothing else here does.
 const OWN_STATUS: i32 = 42;
 
 /// What the process that waits for memtrace ends with when that is gone.
 const NEVER_STARTED: i32 = 125;
 
+/// How often the command comes around.
+const ROUNDS: usize = 40;
+
 /// Forks, programs, threads and memory, in several processes at a time. Every child must end
 /// with status 0, or the script ends with 99.
-const BUSY: &str = "status @start loop{ 40 \
-    fork{ anon 100 vfork{ exec{ NOTHING } } wait dontneed touch 50 } \
-    fork{ exec{ SELF anon 200 thread{ touch 20 } fork{ touch 30 exec{ NOTHING } } wait } } \
-    vfork{ exec{ NOTHING } } shmem 20 unmap wait wait wait } status @end exit 42";
+fn busy() -> String {
+    format!(
+        "status @start loop{{ {ROUNDS} say round \
+         fork{{ anon 100 vfork{{ exec{{ NOTHING }} }} wait dontneed touch 50 }} \
+         fork{{ exec{{ SELF anon 200 thread{{ touch 20 }} fork{{ touch 30 exec{{ NOTHING }} }} wait }} }} \
+         vfork{{ exec{{ NOTHING }} }} shmem 20 unmap wait wait wait }} status @end exit {OWN_STATUS}"
+    )
+}
 
 /// Where memtrace was when it was killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,54 +49,125 @@ enum Phase {
     Loading,
     /// The command ran.
     Running,
+    /// The command had ended.
+    Ended,
+}
+
+/// A moment to kill memtrace at.
+#[derive(Clone, Copy, Debug)]
+enum Moment {
+    /// At a checkpoint, by its number, or right after it.
+    Point(usize),
+    /// When the command begins this round.
+    Round(usize),
+}
+
+/// A run of memtrace that can be held and killed.
+struct Victim {
+    memtrace: Child,
+    held: Held,
+    said: BufReader<ChildStdout>,
 }
 
 struct Killing<'a> {
     lab: &'a Lab,
-    line: Vec<String>,
+    checkpoints: Checkpoints,
     orphanage: Orphanage,
 }
 
 impl Killing<'_> {
-    fn command(&self) -> Command {
-        let mut command = self.lab.fixed(&self.line);
-        let null = || Stdio::null();
-        command.stdin(null()).stdout(null()).stderr(null());
-        command
-    }
-
-    /// Kills memtrace after `delay`. With `look` it is stopped first, so that what it holds
-    /// is known for certain; else it is killed in full run.
-    fn kill_after(&self, delay: Duration, look: bool) -> Result<(Phase, KernelObjects)> {
+    fn start(&self) -> Result<Victim> {
         for name in ["start", "end"] {
             let _ = fs::remove_file(self.lab.path(name));
         }
-        let mut memtrace = self.command().spawn().context("start memtrace")?;
+        let options = self.checkpoints.options();
+        let mut line = self.lab.memtrace_run(&[&options[0], &options[1]])?;
+        line.extend(self.lab.script(&busy()));
+        let mut command: Command = self.lab.fixed(&line);
+        command.stdin(Stdio::null()).stderr(Stdio::null());
+        let mut memtrace = command.stdout(Stdio::piped()).spawn()?;
+        let said = memtrace.stdout.take().context("no pipe to the command")?;
+        Ok(Victim {
+            held: self.checkpoints.accept()?,
+            said: BufReader::new(said),
+            memtrace,
+        })
+    }
+
+    /// Lets it run to the end; gives its checkpoints.
+    fn unharmed(&self) -> Result<Vec<String>> {
+        let mut victim = self.start()?;
+        let points = victim.held.to_end()?;
+        let status = victim.memtrace.wait()?;
+        ensure!(status.code() == Some(OWN_STATUS), "the workload: {status}");
+        Summary::read(&self.lab.path("summary.json"))?.assert_exact();
+        Ok(points)
+    }
+
+    /// Kills it at this moment: while it is held or stopped there, so that what it holds is known
+    /// for certain; or, with `rush`, when it has just gone on.
+    fn kill(&self, moment: Moment, rush: bool) -> Result<(Phase, KernelObjects)> {
+        let mut victim = self.start()?;
+        let Victim {
+            memtrace,
+            held,
+            said,
+        } = &mut victim;
         let pid = memtrace.id();
-        thread::sleep(delay);
         let send = |signal| {
             // Not waited for yet: it is there, if only as a zombie.
             kill(Pid::from_raw(pid.cast_signed()), signal).context("send a signal to memtrace")
         };
-        if look {
-            send(Signal::SIGSTOP)?;
-            await_state(pid, "TZX", LIMIT)?;
+        match moment {
+            Moment::Point(number) => {
+                for _ in 0..number {
+                    held.point()?.context("it ended too early")?;
+                    held.go_on()?;
+                }
+                held.point()?.context("it ended too early")?;
+            }
+            Moment::Round(number) => {
+                while held.point()?.context("it ended too early")? != RELEASED {
+                    held.go_on()?;
+                }
+                held.go_on()?;
+                for _ in 0..number {
+                    let mut line = String::new();
+                    said.read_line(&mut line)?;
+                    ensure!(line == "round\n", "the command says {line:?}");
+                }
+                if !rush {
+                    send(Signal::SIGSTOP)?;
+                    // At the last round it may have come to its end.
+                    await_state(pid, "TZX")?;
+                }
+            }
         }
         let objects = KernelObjects::of_process(pid);
-        if look {
+        if !rush {
             // That they are found while they are there gives their absence its meaning.
             ensure!(
                 objects.still_there() == objects,
                 "{objects:?} are not listed"
             );
         }
-        let started = self.lab.has("start");
-        let status = {
-            send(Signal::SIGKILL)?;
-            memtrace.wait().context("wait for memtrace")?
+        // At its point it is still held; what it does between two points is met in a rush.
+        let phase = match (
+            objects.is_empty(),
+            self.lab.has("start"),
+            self.lab.has("end"),
+        ) {
+            (true, ..) => Phase::Outside,
+            (false, false, _) => Phase::Loading,
+            (false, true, false) => Phase::Running,
+            (false, true, true) => Phase::Ended,
         };
-        let orphans = self.orphanage.await_all(LIMIT)?;
-        // Setarch is in the way for a moment: then there was no command yet.
+        if rush && matches!(moment, Moment::Point(_)) {
+            held.go_on()?;
+        }
+        send(Signal::SIGKILL)?;
+        let status = memtrace.wait().context("wait for memtrace")?;
+        let orphans = self.orphanage.await_all()?;
         let (began, ended) = (self.lab.has("start"), self.lab.has("end"));
         match orphans.as_slice() {
             // It had come to its end, or not to its beginning.
@@ -108,59 +182,53 @@ impl Killing<'_> {
             [WaitStatus::Exited(_, NEVER_STARTED)] => ensure!(!began, "it began and gave up"),
             other => anyhow::bail!("the command ended with {other:?}"),
         }
-        let phase = match (objects.is_empty(), started) {
-            (true, _) => Phase::Outside,
-            (false, false) => Phase::Loading,
-            (false, true) => Phase::Running,
-        };
         Ok((phase, objects))
     }
 }
 
-/// At two hundred moments, spread evenly over its whole run from the first to the last.
+/// The point from which on the command runs.
+const RELEASED: &str = "the rest";
+
+/// At every checkpoint of its course, right after each, and in every round of the command.
 #[test]
 fn the_command_and_the_kernel_survive_a_kill_at_any_moment() -> Result<()> {
     require_privileges!();
     require!(can_list_objects());
     let lab = Lab::new()?;
-    let mut random = Random::seeded("kill");
-    let kills = announced("kills", scaled(200, 15));
-    let mut line = lab.memtrace_run(&[])?;
-    line.extend(lab.script(BUSY));
     let killing = Killing {
         lab: &lab,
-        line,
+        checkpoints: Checkpoints::open(&lab)?,
         orphanage: Orphanage::open()?,
     };
+    // Unharmed, the workload is right.
+    let points = killing.unharmed()?;
+    ensure!(points.iter().any(|point| point == RELEASED), "{points:?}");
 
-    // Unharmed, the workload is right and the objects are seen; the slower of two runs
-    // says how long a run is.
-    let mut whole = Duration::ZERO;
-    for _ in 0..2 {
-        let start = Instant::now();
-        let status = killing.command().status()?;
-        whole = whole.max(start.elapsed());
-        ensure!(status.code() == Some(OWN_STATUS), "the workload: {status}");
-        Summary::read(&lab.path("summary.json"))?.assert_exact();
-    }
-
+    let rounds = scaled(1, ROUNDS / 3);
+    let moments: Vec<Moment> = (0..points.len())
+        .map(Moment::Point)
+        .chain((1..=ROUNDS).step_by(rounds).map(Moment::Round))
+        .collect();
+    let kills = announced("kills", moments.len() as u64 * 2 * scaled(2, 1));
     let mut objects = KernelObjects::default();
     let mut phases = Vec::new();
-    for i in 0..kills {
-        let slice = u64::try_from(whole.as_micros())? / kills;
-        let delay = Duration::from_micros(i * slice + random.below(slice));
+    for i in 0..usize::try_from(kills)? {
+        let (moment, rush) = (moments[i / 2 % moments.len()], i % 2 == 1);
         let (phase, held) = killing
-            .kill_after(delay, i % 2 == 0)
-            .with_context(|| format!("kill {i}, after {delay:?}"))?;
+            .kill(moment, rush)
+            .with_context(|| format!("kill at {moment:?} of {points:?}, in a rush: {rush}"))?;
         phases.push(phase);
         objects.extend(held);
     }
-    objects.await_gone(LIMIT)?;
+    objects.await_gone()?;
     // Kills that all hit the same spot would prove little.
-    for phase in [Phase::Outside, Phase::Loading, Phase::Running] {
+    for phase in [Phase::Outside, Phase::Loading, Phase::Running, Phase::Ended] {
         let hit = phases.iter().filter(|found| **found == phase).count();
         println!("{phase:?}: {hit} kills");
-        assert!(hit > 0, "no kill while {phase:?} in a run of {whole:?}");
+        assert!(
+            hit > 0,
+            "no kill while {phase:?}, at {moments:?} of {points:?}"
+        );
     }
     Ok(())
 }

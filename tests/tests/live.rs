@@ -1,16 +1,10 @@
 //! `--live`: lines while the command runs.
 
-use std::{
-    fs,
-    io::Read as _,
-    process::Stdio,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{fs, io::Read as _, process::Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 use memtrace_tests::{
-    Lab, exact_status, page, require, require_privileges,
+    Lab, await_some, await_until, exact_status, page, require, require_privileges,
     tier_p::{self, PTRACE},
 };
 
@@ -83,11 +77,9 @@ fn lines_show_the_roots_status_and_the_trees_peak() -> Result<()> {
     // From here on nothing changes until it is told to go on.
     let so_far = || fs::read_to_string(lab.path("live"));
     let before = lines(&so_far()?)?.len();
-    let until = Instant::now() + Duration::from_secs(60);
-    while lines(&so_far()?)?.len() < before + 5 {
-        ensure!(Instant::now() < until, "no more lines come");
-        thread::sleep(Duration::from_millis(20));
-    }
+    await_some("more lines come", || {
+        Ok((lines(&so_far()?)?.len() >= before + 5).then_some(()))
+    })?;
     let calm_until = lines(&so_far()?)?.len();
     memtrace.tell()?;
     let (status, _) = memtrace.finish()?;
@@ -161,14 +153,7 @@ fn nobody_waits_for_a_slow_reader() -> Result<()> {
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()?;
-    let until = Instant::now() + Duration::from_secs(60);
-    while !lab.has("end") {
-        ensure!(
-            Instant::now() < until,
-            "the command waits for the reader of --live"
-        );
-        thread::sleep(Duration::from_millis(20));
-    }
+    await_until("the command ends, whoever reads --live", || lab.has("end"))?;
     let mut text = String::new();
     child
         .stderr

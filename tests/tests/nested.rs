@@ -1,10 +1,9 @@
 //! Several memtrace at the same time: each has its own view, and all of them are right.
 
-use std::{thread, time::Duration};
-
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use memtrace_tests::{
-    Lab, Summary, announced, exact_status, memtrace, page, require, require_privileges, scaled,
+    Lab, Partner, Summary, announced, exact_status, memtrace, page, require, require_privileges,
+    scaled,
 };
 
 /// The words of a script that runs another memtrace on a script of its own.
@@ -81,34 +80,40 @@ fn overlapping_trees_are_each_exact() -> Result<()> {
     Ok(())
 }
 
-/// Several that have nothing to do with each other do not disturb each other.
+/// Several that have nothing to do with each other do not disturb each other: each begins its work
+/// when all of them trace.
 #[test]
 fn several_at_once_are_as_exact_as_one_alone() -> Result<()> {
     require_privileges!();
     let lab = Lab::new()?;
     let empty = lab.trace("anon 0000")?.summary.tree.peak_rss_bytes;
     let count = announced("memtrace at once", scaled(6, 3));
+    let json = |i: u64| lab.path(&format!("{i}.json"));
     let mut running = Vec::new();
     for i in 0..count {
-        let json = lab.path(&format!("{i}.json")).display().to_string();
         let mut line = vec![memtrace()?.display().to_string()];
-        line.extend(["run", "-q", "--json", &json, "--"].map(str::to_owned));
+        let file = json(i).display().to_string();
+        line.extend(["run", "-q", "--json", &file, "--"].map(str::to_owned));
         let pages = 1000 + i;
         line.extend(lab.script(&format!(
-            "loop{{ 300 fork{{ anon 10 }} wait }} anon {pages:04}"
+            "say ready hear loop{{ 300 fork{{ anon 10 }} wait }} anon {pages:04}"
         )));
-        let mut command = lab.fixed(&line);
-        running.push(thread::spawn(move || command.status()));
-        thread::sleep(Duration::from_millis(30));
+        running.push(Partner::start(&mut lab.fixed(&line))?);
     }
-    for (i, thread) in running.into_iter().enumerate() {
-        let status = thread.join().ok().context("a thread panicked")??;
+    for partner in &mut running {
+        partner.expect("ready")?;
+    }
+    for partner in &mut running {
+        partner.end_input();
+    }
+    for (i, partner) in (0..).zip(running) {
+        let (status, _) = partner.finish()?;
         ensure!(status.success(), "memtrace {i} ended with {status}");
-        let summary = Summary::read(&lab.path(&format!("{i}.json")))?;
+        let summary = Summary::read(&json(i))?;
         summary.assert_exact();
         assert_eq!(summary.processes.len(), 301);
         let peak = summary.root()?.last_image()?.peak_rss_bytes;
-        assert_eq!(peak - empty, (1000 + i as u64) * page(), "memtrace {i}");
+        assert_eq!(peak - empty, (1000 + i) * page(), "memtrace {i}");
     }
     Ok(())
 }

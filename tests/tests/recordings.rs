@@ -4,7 +4,6 @@ use std::{
     fs::{self, File},
     path::{Path, PathBuf},
     process::Command,
-    time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
@@ -17,13 +16,10 @@ use memtrace::{
     recording::{Head, Writer},
 };
 use memtrace_tests::{
-    DuckDb, Finished, Lab, Missing, Recorded, assert_complete, memtrace, require,
-    require_privileges, run_to_end, workloads::installed,
+    DuckDb, Finished, Lab, Missing, Recorded, announced, assert_complete, memtrace, require,
+    require_privileges, run_to_end, scaled, workloads::installed,
 };
 use serde_json::{Value, json};
-
-/// A build from nothing, and a debug build of memtrace that reads millions of changes.
-const LIMIT: Duration = Duration::from_secs(600);
 
 fn tools() -> Result<(), Missing> {
     match ["cargo", "rustc", "cc"]
@@ -92,13 +88,13 @@ fn build(lab: &Lab, recording: &Path, resolution: &str) -> Result<Finished> {
     let path = std::env::var("PATH").unwrap_or_default();
     build.env("PATH", format!("{}:{path}", tools.display()));
     build.args(command);
-    run_to_end(&mut build, lab.dir(), LIMIT)?.success()
+    run_to_end(&mut build, lab.dir())?.success()
 }
 
 fn of_recording(lab: &Lab, action: &str, recording: &Path, options: &[&str]) -> Result<Finished> {
     let mut command = Command::new(memtrace()?);
     command.arg(action).arg(recording).args(options);
-    run_to_end(&mut command, lab.dir(), LIMIT)?.success()
+    run_to_end(&mut command, lab.dir())?.success()
 }
 
 /// Of a build with some dozens of compilers, in windows and with every change: the recording
@@ -166,11 +162,11 @@ fn a_real_build_is_all_in_its_recording() -> Result<()> {
 
 /// What a report needs is bounded, however long the recording.
 #[test]
-fn five_million_changes_are_reported_in_300_mib() -> Result<()> {
-    const CHANGES: u64 = 5_000_000;
+fn millions_of_changes_are_reported_in_300_mib() -> Result<()> {
+    let changes = announced("changes", scaled(5_000_000, 500_000));
     let lab = Lab::new()?;
     let recording = lab.path("large.memtrace");
-    let most = write_large(&recording, CHANGES)? * 4096;
+    let most = write_large(&recording, changes)? * 4096;
     for (options, told) in [
         (&["--json", "-"][..], Some(most)),
         (&["--html", "/dev/null"], None),
@@ -182,7 +178,7 @@ fn five_million_changes_are_reported_in_300_mib() -> Result<()> {
         line.push(recording.display().to_string());
         line.extend(options.iter().map(|&option| option.to_owned()));
         let mut command = Command::new("env");
-        let run = lab.summary(run_to_end(command.args(&line), lab.dir(), LIMIT)?)?;
+        let run = lab.summary(run_to_end(command.args(&line), lab.dir())?)?;
         assert_eq!(run.finished.code(), Some(0), "{}", run.finished.stderr);
         let needed = run.summary.tree.peak_rss_bytes;
         println!("{options:?}: {} MiB", needed >> 20);

@@ -1,12 +1,10 @@
 //! Timelines: every peak is in them, whatever their width, and what is lost is said.
 
-use std::{thread, time::Duration};
-
 use anyhow::{Context, Result, ensure};
 use memtrace::model::Timeline;
 use memtrace_tests::{
-    KernelObjects, Lab, Recorded, Run, assert_complete, can_list_objects, exact_status, held_at,
-    mib, page, require, require_privileges, scaled,
+    KernelObjects, Lab, Recorded, Run, assert_complete, await_some, await_until, can_list_objects,
+    exact_status, held_at, mib, page, require, require_privileges, scaled,
 };
 use nix::sys::signal::Signal;
 
@@ -14,8 +12,6 @@ use nix::sys::signal::Signal;
 const RESOLUTIONS: [&str; 4] = ["0", "1ms", "10ms", "1s"];
 
 /// Generous, for emulated machines.
-const LIMIT: Duration = Duration::from_secs(60);
-
 /// Runs a script and reads what was recorded.
 fn record(lab: &Lab, options: &[&str], words: &str) -> Result<(Run, Recorded)> {
     let file = lab.path("run.memtrace").display().to_string();
@@ -248,8 +244,7 @@ fn a_killed_memtrace_leaves_a_recording_and_nothing_in_the_kernel() -> Result<()
     let mut partner = lab.converse(&["-o", &name, "--resolution", "1ms"], words)?;
     partner.expect("up")?;
     let top = lab.status("top")?.rss()?;
-    let began = std::time::Instant::now();
-    let recorded = loop {
+    let recorded = await_some("the peak comes to the file", || {
         let recorded = Recorded::read(&file)?;
         let seen = recorded.events.iter().any(|event| match event {
             memtrace::event::Event::TreeWindow(window) => {
@@ -257,29 +252,19 @@ fn a_killed_memtrace_leaves_a_recording_and_nothing_in_the_kernel() -> Result<()
             }
             _ => false,
         });
-        if seen && recorded.checkpoints > 0 {
-            break recorded;
-        }
-        ensure!(began.elapsed() < LIMIT, "the peak never came to the file");
-        thread::sleep(Duration::from_millis(50));
-    };
+        Ok((seen && recorded.checkpoints > 0).then_some(recorded))
+    })?;
     assert!(recorded.last.is_none());
     let objects = KernelObjects::of_process(partner.pid());
     assert!(!objects.is_empty() && objects.still_there() == objects);
     partner.signal(Signal::SIGKILL)?;
     let (status, _) = partner.finish()?;
     assert!(!status.success());
-    // The kernel frees maps in the background: tens of seconds on a loaded emulated machine.
-    objects.await_gone(3 * LIMIT)?;
+    objects.await_gone()?;
     let recorded = Recorded::read(&file)?;
     assert!(recorded.last.is_none() && !recorded.notes.is_empty());
     // Its input has ended, and so it comes to its own end.
-    let began = std::time::Instant::now();
-    while !lab.has("end") {
-        ensure!(began.elapsed() < LIMIT, "the command did not go on");
-        thread::sleep(Duration::from_millis(10));
-    }
-    Ok(())
+    await_until("the command goes on", || lab.has("end"))
 }
 
 /// Where there is no timeline, nothing is run.

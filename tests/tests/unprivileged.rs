@@ -1,11 +1,11 @@
 //! Without BPF: what tier P says of processes, threads and programs, as root with
 //! `--backend ptrace` and as a user without privileges.
 
-use std::{fs, thread, time::Duration};
+use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
 use memtrace_tests::{
-    Lab, Run, Status, memtrace,
+    Lab, Run, Status, await_until, memtrace,
     tier_p::{PTRACE, bounds, check, nobody, trace_as_nobody},
     workloads,
 };
@@ -258,14 +258,7 @@ fn what_outlives_the_command() -> Result<()> {
         left.processes.iter().filter(|p| p.end_ns.is_none()).count(),
         1
     );
-    ensure!(
-        (0..1000).any(|_| {
-            thread::sleep(Duration::from_millis(10));
-            lab.has("late")
-        }),
-        "the survivor did not go on"
-    );
-    Ok(())
+    await_until("the survivor goes on", || lab.has("late"))
 }
 
 /// GNU time's format, with a bounded number for `%M`.

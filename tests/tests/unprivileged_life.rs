@@ -5,13 +5,12 @@ use std::{
     fs,
     os::unix::{fs::PermissionsExt, process::CommandExt as _},
     path::PathBuf,
-    thread,
-    time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
 use memtrace_tests::{
-    Finished, Lab, Missing, Partner, Run, Summary, memtrace, require,
+    Finished, Lab, Missing, Partner, Run, Summary, await_state, await_until, is_in_state, memtrace,
+    require,
     tier_p::{AS_NOBODY, PTRACE, as_nobody, bounds, check, nobody, trace_as_nobody},
 };
 use nix::{
@@ -80,23 +79,29 @@ fn stopped_jobs_keep_working() -> Result<()> {
     Ok(())
 }
 
-/// A stop of the command itself, from outside.
+/// A stop of the command itself, from outside, lasts: it is still stopped when memtrace has dealt
+/// with what another process of the tree did after it, as it would not be after a mere stop for the
+/// tracer.
 #[test]
 fn the_command_can_be_stopped_and_continued() -> Result<()> {
+    const STOPS: u32 = 3;
     let lab = Lab::new()?;
     let mut line = lab.memtrace_run(&PTRACE)?;
-    line.extend(lab.script("status @start say ready hear exit 6"));
+    line.extend(lab.script(&format!(
+        "pipe 0 fork{{ loop{{ {STOPS} hear loop{{ 5 vfork{{ exec{{ NOTHING }} }} wait }} say worked }} hear post 0 }} \
+         status @start say ready await 0 wait exit 6"
+    )));
     let mut running = Partner::start(&mut lab.fixed(&line))?;
     running.expect("ready")?;
     let pid = lab.status("start")?.pid()?;
-    for _ in 0..3 {
+    for _ in 0..STOPS {
         kill(Pid::from_raw(pid.cast_signed()), Signal::SIGSTOP)?;
-        ensure!(await_state(pid, "tT"), "not stopped");
-        // A group-stop lasts; a mere stop for the tracer would be over by now.
-        thread::sleep(Duration::from_millis(50));
-        ensure!(await_state(pid, "tT"), "did not stay stopped");
+        await_state(pid, "tT").context("not stopped")?;
+        running.tell()?;
+        running.expect("worked")?;
+        ensure!(is_in_state(pid, "tT")?, "did not stay stopped");
         kill(Pid::from_raw(pid.cast_signed()), Signal::SIGCONT)?;
-        ensure!(await_state(pid, "SRD"), "not continued");
+        await_state(pid, "SRD").context("not continued")?;
     }
     assert_eq!(running.finish()?.0.code(), Some(6));
     Ok(())
@@ -113,31 +118,14 @@ fn stopping_memtrace_stops_the_command_too() -> Result<()> {
     running.expect("ready")?;
     let pid = lab.status("start")?.pid()?;
     running.signal(Signal::SIGTSTP)?;
-    let stopped = await_state(running.pid(), "T") && await_state(pid, "tT");
+    let stopped = await_state(running.pid(), "T").and_then(|()| await_state(pid, "tT"));
     running.signal(Signal::SIGCONT)?;
-    ensure!(stopped, "not both stopped");
-    ensure!(
-        await_state(running.pid(), "SRD"),
-        "memtrace was not continued"
-    );
-    ensure!(await_state(pid, "SRD"), "the command was not continued");
+    stopped.context("not both stopped")?;
+    await_state(running.pid(), "SRD").context("memtrace was not continued")?;
+    await_state(pid, "SRD").context("the command was not continued")?;
     assert_eq!(running.finish()?.0.code(), Some(6));
     check(&Summary::read(&lab.path("summary.json"))?);
     Ok(())
-}
-
-fn await_state(pid: u32, letters: &str) -> bool {
-    (0..500).any(|_| {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        let state = stat
-            .rsplit_once(") ")
-            .and_then(|(_, rest)| rest.chars().next());
-        let so = state.is_some_and(|state| letters.contains(state));
-        if !so {
-            thread::sleep(Duration::from_millis(10));
-        }
-        so
-    })
 }
 
 /// Debuggers cannot trace inside the tree, which the first line says; with `poll` they can.
@@ -237,30 +225,27 @@ fn set_user_id_programs() -> Result<()> {
 /// Whenever memtrace is killed, the command goes on to its end.
 #[test]
 fn the_command_survives_the_death_of_memtrace() -> Result<()> {
+    const ROUNDS: u32 = 50;
     let lab = Lab::new()?;
-    for delay in [0, 1, 3, 10, 30] {
+    for rounds in [0, 1, 3, 10, 30, ROUNDS] {
         let mut line = lab.memtrace_run(&PTRACE)?;
-        line.extend(lab.script(
-            "status @start say ready loop{ 50 fork{ exec{ NOTHING } } wait } hear \
-             loop{ 50 fork{ anon 5 } wait } status @end",
-        ));
+        line.extend(lab.script(&format!(
+            "status @start loop{{ {ROUNDS} say round fork{{ exec{{ NOTHING }} }} wait }} hear \
+             loop{{ 50 fork{{ anon 5 }} wait }} status @end"
+        )));
         let mut running = Partner::start(&mut lab.fixed(&line))?;
-        running.expect("ready")?;
-        thread::sleep(Duration::from_millis(delay));
-        running.signal(Signal::SIGKILL)?;
-        running.finish()?;
-        // The end of standard input lets it go on.
-        let ended = (0..1000).any(|_| {
-            thread::sleep(Duration::from_millis(10));
-            lab.has("end")
-        });
-        let pid = lab.status("start")?.pid()?.cast_signed();
-        if !ended {
-            let state = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-            anyhow::bail!("the command did not go on after {delay} ms: {state}");
+        for _ in 0..rounds {
+            running.expect("round")?;
         }
-        fs::remove_file(lab.path("end"))?;
+        running.signal(Signal::SIGKILL)?;
+        let began = rounds > 0;
+        running.finish()?;
+        // The end of standard input lets it go on; killed at its start, memtrace may have begun nothing.
+        if began {
+            await_until("the command goes on", || lab.has("end"))
+                .with_context(|| format!("killed after {rounds} rounds"))?;
+            fs::remove_file(lab.path("end"))?;
+        }
     }
     Ok(())
 }

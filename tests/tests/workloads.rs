@@ -1,8 +1,6 @@
 //! The workloads are right: without memtrace, their own view of their memory is what the
 //! other tests take it for. Needs no privileges.
 
-use std::time::Duration;
-
 use anyhow::Result;
 use memtrace_tests::{Lab, Status, exact_status, page, require, run_to_end, workloads};
 
@@ -100,7 +98,7 @@ fn churning_threads_meet_at_their_top() -> Result<()> {
     let top = |threads: &str, pages: &str| -> Result<u64> {
         let file = lab.path("top").display().to_string();
         let line = [workloads::CHURN, threads, pages, "3", "barrier", &file];
-        run_to_end(&mut lab.fixed(&line), lab.dir(), Duration::from_secs(60))?.success()?;
+        run_to_end(&mut lab.fixed(&line), lab.dir())?.success()?;
         lab.status("top")?.rss()
     };
     assert_eq!(top("4", "40")? - top("4", "01")?, 4 * 39 * page());

@@ -176,7 +176,7 @@ fn load(btf: &Btf, features: &Features, access: &Access) -> Programs {
         features,
         &options,
         *b"mt-check-check\0\0",
-        &mut Phases::begin(),
+        &mut Phases::begin(None),
     ) {
         Ok(mut probe) => Programs {
             loaded: true,

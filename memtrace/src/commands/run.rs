@@ -13,6 +13,7 @@ use memtrace::{
     abi::{Stat, SumScheme},
     launch::{self, IfExists, OWN_FAILURE, OutputError, Spec, open_output},
     model::{Summary, Verdict},
+    phases::Checkpoints,
     probe::{Fentry, Handler},
     report::{
         json,
@@ -43,6 +44,8 @@ enum SetupError {
     Output(#[from] OutputError),
     #[error("cannot redirect standard output: {0}")]
     Redirect(#[from] nix::Error),
+    #[error("nobody listens at the socket for checkpoints: {0}")]
+    Checkpoints(io::Error),
     #[error(transparent)]
     Budget(#[from] BudgetError),
     #[error(transparent)]
@@ -57,6 +60,7 @@ pub(crate) fn main(args: &RunArgs) -> ExitCode {
         spec,
         budgets,
         view,
+        checkpoints,
     } = match prepare(args) {
         Ok(prepared) => prepared,
         Err(error) => {
@@ -68,6 +72,7 @@ pub(crate) fn main(args: &RunArgs) -> ExitCode {
         .wait_tree(args.wait_tree)
         .limit(budgets.limit())
         .live(view.live())
+        .checkpoints(checkpoints)
         // Where they are shown: a walk keeps the memory of a process that ends during it.
         .snapshots(!args.tracing.no_snapshots && (args.verbose > 0 || recording.is_some()))
         .log_programs(args.verbose > 1);
@@ -156,12 +161,15 @@ struct Prepared {
     spec: Spec,
     budgets: Budgets,
     view: View,
+    checkpoints: Option<Checkpoints>,
 }
 
 /// Opens what the run will write to, and resolves the user, before anything starts.
 fn prepare(args: &RunArgs) -> Result<Prepared, SetupError> {
     let budgets = Budgets::prepare(&args.budgets, &args.command, PROGRAM)?;
     let view = View::prepare(&args.live)?;
+    let checkpoints = args.checkpoints.as_deref().map(Checkpoints::connect);
+    let checkpoints = checkpoints.transpose().map_err(SetupError::Checkpoints)?;
     let if_exists = if args.record.force {
         IfExists::Overwrite
     } else {
@@ -201,6 +209,7 @@ fn prepare(args: &RunArgs) -> Result<Prepared, SetupError> {
         spec,
         budgets,
         view,
+        checkpoints,
     })
 }
 

@@ -328,7 +328,7 @@ mod tests {
             &features,
             &options,
             *b"mt-misses-test\0\0",
-            &mut crate::phases::Phases::begin(),
+            &mut crate::phases::Phases::begin(None),
         ) {
             Ok(probe) => probe,
             Err(error) => {

@@ -20,6 +20,7 @@ pub use run::Traced;
 use crate::{
     Live, PeakLimit,
     launch::Spec,
+    phases::Checkpoints,
     probe::{Fentry, Handler, Resolution},
 };
 
@@ -76,6 +77,7 @@ pub struct Tracer {
     pub(crate) notice: Option<fn(&str)>,
     pub(crate) limit: Option<PeakLimit>,
     pub(crate) live: Option<Live>,
+    pub(crate) checkpoints: Option<Checkpoints>,
 }
 
 impl Tracer {
@@ -258,6 +260,13 @@ impl Tracer {
     #[must_use]
     pub fn live(mut self, live: Option<Live>) -> Self {
         self.live = live;
+        self
+    }
+
+    /// Holds the run at each of its points until somebody says that it may go on: for tests.
+    #[must_use]
+    pub fn checkpoints(mut self, checkpoints: Option<Checkpoints>) -> Self {
+        self.checkpoints = checkpoints;
         self
     }
 

@@ -130,7 +130,7 @@ pub(super) fn trace<'a>(
     spec: &Spec,
     sink: Option<&'a mut (dyn Sink + 'a)>,
 ) -> Result<Traced, TraceError> {
-    let mut phases = Phases::begin();
+    let mut phases = Phases::begin(tracer.checkpoints.clone());
     let mut feed = Feed::new(sink);
     // Forked before anything else: what is set up from here on must not be inherited.
     let mut signals = Signals::take_over().map_err(system("take over signals"))?;
@@ -244,6 +244,7 @@ pub(super) fn trace<'a>(
             });
         }
     };
+    phases.at("the command has ended");
     signals.restore();
 
     let lost = |source: ProbeError| TraceError::Lost {
@@ -260,6 +261,7 @@ pub(super) fn trace<'a>(
         model.apply(&event);
         feed.event(&event);
     });
+    phases.at("everything is read");
     let tree_started = i64::try_from(remains.tree.started_at).unwrap_or(0);
     let last = Final {
         ended_by_limit: attendant.finish(),
