@@ -1,16 +1,3 @@
-//! Records of the ring buffer or of a file: any bytes must give an event or an error.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use memtrace::event::Event;
-
-fuzz_target!(|data: &[u8]| {
-    if let Ok(event) = Event::decode(data) {
-        assert_eq!(
-            event.bytes(),
-            data,
-            "what was decoded is not what was given"
-        );
-        let _ = format!("{event:?}");
-    }
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| memtrace_fuzz::targets::event::run(data));

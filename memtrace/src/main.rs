@@ -2,6 +2,8 @@
 
 mod cli;
 mod commands;
+#[cfg(test)]
+mod seeds;
 
 use std::{ffi::OsString, path::Path, process::ExitCode};
 

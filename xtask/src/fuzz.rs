@@ -86,10 +86,17 @@ fn build(root: &Path) -> Result<()> {
 
 /// Runs one target to the end of its time.
 fn one(root: &Path, target: &str, seconds: u32) -> Result<()> {
+    let corpus = root.join("fuzz/corpus").join(target);
+    std::fs::create_dir_all(&corpus).with_context(|| format!("create {}", corpus.display()))?;
     let mut cargo = cargo_fuzz(root);
     cargo
-        .args(["run", target, "--"])
-        .arg(format!("-max_total_time={seconds}"));
+        .args(["run", target])
+        // What is found goes to the first directory; the second is in the repository.
+        .args([
+            format!("fuzz/corpus/{target}"),
+            format!("fuzz/seeds/{target}"),
+        ])
+        .args(["--", &format!("-max_total_time={seconds}")]);
     let Output { status, stderr, .. } = cargo
         .output()
         .with_context(|| format!("failed to run {cargo:?}"))?;

@@ -15,4 +15,4 @@ pub(crate) mod run;
 mod self_stats;
 pub(crate) mod self_test;
 pub(crate) mod time;
-mod time_options;
+pub(crate) mod time_options;

@@ -425,4 +425,5 @@ fn short_options(
 }
 
 #[cfg(test)]
+#[path = "time_options/tests.rs"]
 mod tests;
