@@ -73,21 +73,22 @@ impl Broken {
 
 #[derive(Args, Debug)]
 pub(crate) struct Options {
-    /// Do not build, but fail unless the committed objects belong to the sources
+    /// Write nothing, but fail unless the committed objects belong to the sources; with --out,
+    /// write there what was built for it
     #[arg(long)]
     check: bool,
     /// Write the objects to DIRECTORY instead of the committed ones' place
-    #[arg(long, value_name = "DIRECTORY", conflicts_with = "check")]
+    #[arg(long, value_name = "DIRECTORY")]
     out: Option<PathBuf>,
     /// Build programs that count wrongly, for tests of the tests
-    #[arg(long, value_name = "HOW", requires = "out")]
+    #[arg(long, value_name = "HOW", requires = "out", conflicts_with = "check")]
     broken: Option<Broken>,
 }
 
 pub(crate) fn run(root: &Path, options: Options) -> Result<()> {
     let Options { check, out, broken } = options;
     if check {
-        return self::check(root);
+        return self::check(root, out.as_deref());
     }
     let directory = out.clone().unwrap_or_else(|| root.join(DIRECTORY));
     write(root, &directory, broken, out.is_none())?;
@@ -128,15 +129,31 @@ pub(crate) fn write(
     Ok(())
 }
 
-fn check(root: &Path) -> Result<()> {
+fn check(root: &Path, out: Option<&Path>) -> Result<()> {
     for variant in VARIANTS {
-        check_one(root, variant)?;
+        let toolchain = match (check_stamp(root, variant)?, out) {
+            (Some(toolchain), _) => toolchain,
+            (None, Some(_)) => Toolchain::find()?,
+            (None, None) => continue,
+        };
+        let fresh = build(root, &toolchain, variant, None)?;
+        compare(root, &toolchain, variant, &fresh)?;
+        if let Some(directory) = out {
+            fs::create_dir_all(directory)
+                .with_context(|| format!("failed to create {}", directory.display()))?;
+            let path = directory.join(variant.object());
+            fs::write(&path, &fresh)
+                .with_context(|| format!("failed to write {}", path.display()))?;
+        }
     }
     Ok(())
 }
 
-fn check_one(root: &Path, variant: Variant) -> Result<()> {
-    const REBUILD: &str = "run `cargo xtask bpf` and commit memtrace-ebpf/object";
+const REBUILD: &str = "run `cargo xtask bpf` and commit memtrace-ebpf/object";
+
+/// Fails unless the committed object is the one that its stamp describes, and of these sources;
+/// gives the compiler that it can be built with again, if that is here.
+fn check_stamp(root: &Path, variant: Variant) -> Result<Option<Toolchain>> {
     let object = format!("{DIRECTORY}/{}", variant.object());
     let stamp = Stamp::read(&root.join(DIRECTORY).join(variant.stamp()))?;
     let committed =
@@ -148,26 +165,29 @@ fn check_one(root: &Path, variant: Variant) -> Result<()> {
         bail!("{object} was built from other sources; {REBUILD}");
     }
     println!("{object}: built from these sources");
-    let toolchain = match Toolchain::find() {
-        Ok(toolchain) if toolchain.identity()? == stamp.toolchain => toolchain,
-        Ok(toolchain) => {
-            println!(
-                "not compared byte by byte: it was built by {}, here is {}",
-                stamp.toolchain,
-                toolchain.identity()?
-            );
-            return Ok(());
-        }
-        Err(_) => {
-            println!(
-                "not compared byte by byte: {} is not installed",
-                stamp.toolchain
-            );
-            return Ok(());
-        }
-    };
-    let fresh = build(root, &toolchain, variant, None)?;
-    if fresh != committed {
+    match Toolchain::find() {
+        Ok(toolchain) if toolchain.identity()? == stamp.toolchain => return Ok(Some(toolchain)),
+        Ok(toolchain) => println!(
+            "not compared byte by byte: it was built by {}, here is {}",
+            stamp.toolchain,
+            toolchain.identity()?
+        ),
+        Err(_) => println!(
+            "not compared byte by byte: {} is not installed",
+            stamp.toolchain
+        ),
+    }
+    Ok(None)
+}
+
+/// Fails unless a fresh object is the committed one, if the same compiler made both.
+fn compare(root: &Path, toolchain: &Toolchain, variant: Variant, fresh: &[u8]) -> Result<()> {
+    let object = format!("{DIRECTORY}/{}", variant.object());
+    let stamp = Stamp::read(&root.join(DIRECTORY).join(variant.stamp()))?;
+    if toolchain.identity()? != stamp.toolchain {
+        return Ok(());
+    }
+    if stamp.object != stamp::hash(fresh) {
         bail!("{object} differs from what the same compiler makes of the sources; {REBUILD}");
     }
     println!("{object}: byte for byte what {toolchain} makes of them");

@@ -2,6 +2,8 @@
 
 mod bench;
 mod bpf;
+mod broken;
+mod full;
 mod fuzz;
 mod kernels;
 mod stamp;
@@ -25,6 +27,10 @@ enum Task {
     Bench(bench::Options),
     /// Build the BPF object from source, or check the committed one
     Bpf(bpf::Options),
+    /// Build memtrace so that it counts wrongly, and fail unless tests on this kernel notice
+    Broken(broken::Options),
+    /// Run every test at its full size, here and on every kernel, one after the other
+    Full(full::Options),
     /// Run the fuzz targets
     Fuzz(fuzz::Options),
     /// Run the end-to-end tests on other kernels, in QEMU
@@ -37,6 +43,8 @@ fn main() -> Result<()> {
     match task {
         Task::Bench(options) => bench::run(&root, &options),
         Task::Bpf(options) => bpf::run(&root, options),
+        Task::Broken(options) => broken::run(&root, &options),
+        Task::Full(options) => full::run(&root, &options),
         Task::Fuzz(options) => fuzz::run(&root, options),
         Task::Kernels(options) => kernels::run(&root, &options),
     }

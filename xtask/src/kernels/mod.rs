@@ -59,8 +59,8 @@ const HOST_ONLY: [&str; 6] = [
 pub(crate) struct Options {
     /// Kernels by name; all if none is named
     kernels: Vec<String>,
-    /// Run only these test programs
-    #[arg(long, value_name = "PROGRAM")]
+    /// Run only these test programs; `PROGRAM::NAME` runs those of its tests whose names contain NAME
+    #[arg(long, value_name = "PROGRAM[::NAME]")]
     program: Vec<String>,
     /// Run only tests whose names contain this
     #[arg(long, value_name = "NAME")]
@@ -272,8 +272,19 @@ fn needs_guest_tests(options: &Options) -> bool {
     if options.program.is_empty() {
         options.broken.is_none() || SENSITIVE.iter().any(|(name, _)| is(name))
     } else {
-        options.program.iter().any(|name| is(name))
+        wanted(options).any(|(name, _)| is(name))
     }
+}
+
+/// The test programs that were asked for, each with a part of its tests' names.
+fn wanted(options: &Options) -> impl Iterator<Item = (&str, Option<&str>)> {
+    let all = options.test.as_deref();
+    options.program.iter().map(move |words| {
+        let (name, test) = words
+            .split_once("::")
+            .map_or((words.as_str(), None), |(name, test)| (name, Some(test)));
+        (name, test.or(all))
+    })
 }
 
 /// Says what came of everything, and fails if that is not as it should be.
@@ -318,6 +329,14 @@ fn report(root: &Path, options: &Options, runs: &[Run], started: Instant) -> Res
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The names of the kernels that are meant, all if none is named.
+pub(crate) fn names(names: &[String]) -> Result<Vec<&'static str>> {
+    Ok(chosen(names)?
+        .into_iter()
+        .map(|kernel| kernel.name)
+        .collect())
 }
 
 fn chosen(names: &[String]) -> Result<Vec<&'static Kernel>> {
@@ -404,24 +423,22 @@ fn programs(built: &Built, options: &Options) -> Result<Vec<Program>> {
     if options.broken.is_some() && options.program.is_empty() {
         return some(built, SENSITIVE, limit);
     }
-    for name in &options.program {
+    for (name, _) in wanted(options) {
         if !built.tests.iter().any(|(other, _)| other == name) {
             bail!("there is no test program {name}");
         }
-        ensure!(
-            !HOST_ONLY.contains(&name.as_str()),
-            "guests have no use for {name}"
-        );
+        ensure!(!HOST_ONLY.contains(&name), "guests have no use for {name}");
     }
     let mut programs = Vec::new();
     for (name, path) in &built.tests {
-        if !HOST_ONLY.contains(&name.as_str())
-            && (options.program.is_empty() || options.program.contains(name))
-        {
-            let program = Program::test(name, path, options.test.as_deref(), limit)?;
-            if !program.tests.is_empty() {
-                programs.push(program);
-            }
+        let test = match wanted(options).find(|(other, _)| other == name) {
+            Some((_, test)) => test,
+            None if !options.program.is_empty() || HOST_ONLY.contains(&name.as_str()) => continue,
+            None => options.test.as_deref(),
+        };
+        let program = Program::test(name, path, test, limit)?;
+        if !program.tests.is_empty() {
+            programs.push(program);
         }
     }
     ensure!(
