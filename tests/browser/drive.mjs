@@ -9,11 +9,15 @@ import { chromium } from "playwright-core";
 const [, , executablePath, file, screenshots] = process.argv;
 const url = pathToFileURL(file).href;
 const seen = { errors: [], requests: [], dialogs: 0 };
+// How slow a machine is decides nothing: milliseconds until something that must happen is given up.
+const PATIENCE = 600_000;
 // A sandbox needs privileges that containers do not give. The pages are our own.
-const browser = await chromium.launch({ executablePath, args: ["--no-sandbox", "--force-color-profile=srgb"] });
+const browser = await chromium.launch({ executablePath, args: ["--no-sandbox", "--force-color-profile=srgb"], timeout: PATIENCE });
 
 async function open(options, hash = "") {
   const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, deviceScaleFactor: 1, ...options });
+  context.setDefaultTimeout(PATIENCE);
+  context.setDefaultNavigationTimeout(PATIENCE);
   const page = await context.newPage();
   page.on("console", (message) => ["error", "warning"].includes(message.type()) && seen.errors.push(message.text()));
   page.on("pageerror", (error) => seen.errors.push(String(error)));
@@ -202,7 +206,8 @@ async function policy() {
     holder.innerHTML = '<img src="x:" onerror="window.injected = true"><p style="color: red" onclick="window.injected = true">x</p>';
     document.body.append(holder);
     holder.querySelector("p").click();
-    await new Promise((resolve) => setTimeout(resolve, 200));
+    // The attribute's handler was there first, so it would have run by then.
+    await new Promise((resolve) => holder.querySelector("img").addEventListener("error", resolve));
     const reached = await fetch("https://example.invalid/").then(
       () => true,
       () => false,
