@@ -12,7 +12,8 @@ use clap::{Args, ValueEnum as _};
 
 use crate::bpf::{self, Broken};
 
-/// Test programs that have to notice; two of them, so that it does not hang on one.
+/// Test programs one of which has to notice. Values are absolute, so that the next event heals most
+/// of what a lost one leaves out: few tests can see that one in a thousand is missing.
 const PROGRAMS: [&str; 2] = ["counts", "spawns"];
 
 #[derive(Args, Debug)]
@@ -31,19 +32,22 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
     for &how in ways {
         let objects = target.join("broken-bpf");
         bpf::write(root, &objects, Some(how), false)?;
+        let mut noticed = 0;
         for program in PROGRAMS {
             let mut build = cargo(root, &objects, program);
             let status = build.arg("--no-run").status().context("run cargo")?;
             ensure!(status.success(), "{build:?} failed: {status}");
             let failed = failed(&mut cargo(root, &objects, program))?;
             println!("{how:?}: {program}: noticed by {}", failed.join(", "));
-            ensure!(
-                !failed.is_empty(),
-                "memtrace counts wrongly ({how:?}), and no test of {program} fails"
-            );
+            noticed += failed.len();
         }
+        ensure!(
+            noticed > 0,
+            "memtrace counts wrongly ({how:?}), and no test of {} fails",
+            PROGRAMS.join(" and ")
+        );
     }
-    println!("{} passed, 0 failed", ways.len() * PROGRAMS.len());
+    println!("{} passed, 0 failed", ways.len());
     Ok(())
 }
 
