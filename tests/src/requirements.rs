@@ -124,16 +124,23 @@ fn probe_status() -> Result<()> {
     Ok(())
 }
 
-/// How large to make something, or how often to repeat it: `full` with
-/// `MEMTRACE_TEST_SCALE=full`, as `cargo xtask full` has it, else `small`, which takes little of a
-/// machine that others use too.
+fn scale_is(scale: &str) -> bool {
+    std::env::var_os("MEMTRACE_TEST_SCALE").is_some_and(|value| value == scale)
+}
+
+/// How often to repeat something, or on how many values to try it: `full`, or `small` on machines
+/// that are known to be slow (`MEMTRACE_TEST_SCALE=small`), as emulated ones are.
 #[must_use]
 pub fn scaled<T>(full: T, small: T) -> T {
-    if std::env::var_os("MEMTRACE_TEST_SCALE").is_some_and(|scale| scale == "full") {
-        full
-    } else {
-        small
-    }
+    if scale_is("small") { small } else { full }
+}
+
+/// How much to load the machine with: `full` where a run has it for itself
+/// (`MEMTRACE_TEST_SCALE=full`, as `cargo xtask full` sets it), else `light`, which leaves others
+/// their share of processes, memory and time.
+#[must_use]
+pub fn load<T>(full: T, light: T) -> T {
+    if scale_is("full") { full } else { light }
 }
 
 /// Says on standard error, past the test runner's capture, how large a test of large numbers is;

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use memtrace_tests::{
     Checkpoints, Held, KernelObjects, Lab, Orphanage, Summary, announced, await_state,
-    can_list_objects, require, require_privileges, scaled,
+    can_list_objects, load, require, require_privileges,
 };
 use nix::{
     sys::{
@@ -204,12 +204,12 @@ fn the_command_and_the_kernel_survive_a_kill_at_any_moment() -> Result<()> {
     let points = killing.unharmed()?;
     ensure!(points.iter().any(|point| point == RELEASED), "{points:?}");
 
-    let rounds = scaled(1, ROUNDS / 3);
+    let rounds = load(1, ROUNDS / 3);
     let moments: Vec<Moment> = (0..points.len())
         .map(Moment::Point)
         .chain((1..=ROUNDS).step_by(rounds).map(Moment::Round))
         .collect();
-    let kills = announced("kills", moments.len() as u64 * 2 * scaled(2, 1));
+    let kills = announced("kills", moments.len() as u64 * 2 * load(2, 1));
     let mut objects = KernelObjects::default();
     let mut phases = Vec::new();
     for i in 0..usize::try_from(kills)? {

@@ -2,8 +2,8 @@
 
 use anyhow::{Result, ensure};
 use memtrace_tests::{
-    Lab, Partner, Summary, announced, exact_status, memtrace, page, require, require_privileges,
-    scaled,
+    Lab, Partner, Summary, announced, exact_status, load, memtrace, page, require,
+    require_privileges,
 };
 
 /// The words of a script that runs another memtrace on a script of its own.
@@ -87,7 +87,7 @@ fn several_at_once_are_as_exact_as_one_alone() -> Result<()> {
     require_privileges!();
     let lab = Lab::new()?;
     let empty = lab.trace("anon 0000")?.summary.tree.peak_rss_bytes;
-    let count = announced("memtrace at once", scaled(6, 3));
+    let count = announced("memtrace at once", load(6, 3));
     let json = |i: u64| lab.path(&format!("{i}.json"));
     let mut running = Vec::new();
     for i in 0..count {

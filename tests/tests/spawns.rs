@@ -2,8 +2,8 @@
 
 use anyhow::{Context, Result, ensure};
 use memtrace_tests::{
-    Lab, Summary, exact_status, exec_arguments, mib, page, require, require_privileges, scaled,
-    workloads,
+    Lab, Summary, exact_status, exec_arguments, load, mib, page, require, require_privileges,
+    scaled, workloads,
 };
 
 /// The peak of the one image of the program, after checking the certificate.
@@ -240,7 +240,7 @@ fn assert_storm(summary: &Summary, programs: usize, others: usize) {
 fn a_storm_of_processes_is_reported_to_the_last() -> Result<()> {
     require_privileges!();
     let lab = Lab::new()?;
-    let count = scaled(20_000, 600);
+    let count = load(20_000, 2_000);
     let words = format!("loop{{ {count} vfork{{ exec{{ NOTHING }} }} wait }}");
     let summary = lab.trace(&words)?.summary;
     assert_storm(&summary, count, 1);
@@ -252,7 +252,7 @@ fn a_storm_of_processes_is_reported_to_the_last() -> Result<()> {
 fn two_concurrent_storms_are_all_reported() -> Result<()> {
     require_privileges!();
     let lab = Lab::new()?;
-    let each = scaled(5_000, 200);
+    let each = load(5_000, 500);
     for way in ["vfork{", "fork{"] {
         let storm = format!("fork{{ loop{{ {each} {way} exec{{ NOTHING }} }} wait }} }}");
         let summary = lab.trace(&format!("{storm} {storm} wait wait"))?.summary;

@@ -9,8 +9,8 @@ use std::{
 
 use anyhow::{Result, ensure};
 use memtrace_tests::{
-    Checkpoints, Finished, Lab, Missing, Summary, announced, await_state, lacks, memtrace, require,
-    require_privileges, scaled, workloads,
+    Checkpoints, Finished, Lab, Missing, Summary, announced, await_state, lacks, load, memtrace,
+    require, require_privileges, workloads,
 };
 use nix::{
     sys::signal::{Signal, kill},
@@ -269,7 +269,7 @@ fn stops_in_every_phase_change_nothing() -> Result<()> {
     let lab = Lab::new()?;
     let checkpoints = Checkpoints::open(&lab)?;
     let options = checkpoints.options();
-    let rounds = announced("runs", scaled(20, 3));
+    let rounds = announced("runs", load(20, 3));
     for round in 0..rounds {
         let _ = fs::remove_file(lab.path("ran"));
         let mut line = lab.memtrace_run(&[&options[0], &options[1]])?;

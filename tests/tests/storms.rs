@@ -4,8 +4,8 @@ use std::fs;
 
 use anyhow::{Context, Result, ensure};
 use memtrace_tests::{
-    Finished, Lab, Status, Summary, announced, descendants, exact_status, is_lacking, memtrace,
-    require, require_privileges, run_to_end, scaled, workloads,
+    Finished, Lab, Status, Summary, announced, descendants, exact_status, is_lacking, load,
+    memtrace, require, require_privileges, run_to_end, workloads,
 };
 
 /// A number as reports for people have it.
@@ -36,7 +36,7 @@ fn report(lab: &Lab, words: &str) -> Result<Finished> {
 fn a_hundred_thousand_processes_are_all_accounted_for() -> Result<()> {
     require_privileges!();
     let lab = Lab::new()?;
-    let processes = announced("processes", scaled(100_000, 5_000));
+    let processes = announced("processes", load(100_000, 5_000));
     let four = "fork{ } fork{ } fork{ } fork{ } wait wait wait wait";
     let finished = report(&lab, &format!("loop{{ {} {four} }}", processes / 4))?;
     let count = grouped(processes + 1);
@@ -59,7 +59,7 @@ fn thousands_of_threads_have_the_peak_of_their_one_address_space() -> Result<()>
     require_privileges!();
     require!(exact_status());
     let lab = Lab::new()?;
-    let threads = announced("threads", scaled(5_000, 500)).to_string();
+    let threads = announced("threads", load(5_000, 500)).to_string();
     let status = lab.path("top").display().to_string();
     let line = [workloads::CHURN, &threads, "3", "2", "barrier", &status];
     let run = lab.run(&[], &line)?;
@@ -114,7 +114,7 @@ fn thousands_of_live_processes_add_up_to_the_page() -> Result<()> {
     require_privileges!();
     require!(exact_status());
     let lab = Lab::new()?;
-    let children = announced("live processes", scaled(10_000, 400));
+    let children = announced("live processes", load(10_000, 400));
     let (summary, truth, _) = crowd(&lab, &[], children)?;
     summary.assert_exact();
     assert_eq!(summary.processes.len() as u64, children + 1);
@@ -130,7 +130,7 @@ fn more_images_than_the_defaults_hold_need_a_larger_map() -> Result<()> {
     require!(exact_status());
     let lab = Lab::new()?;
     // The default, 16,384, or on a small machine one of a tenth of the crowd.
-    let children = announced("live processes", scaled(16_600, 400));
+    let children = announced("live processes", load(16_600, 400));
     let small: &[&str] = if children < 16_384 {
         &["--max-images", "40"]
     } else {

@@ -10,9 +10,6 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use serde_json::Value;
 
-/// How large workloads are that can be small.
-const SCALE: &str = "MEMTRACE_TEST_SCALE";
-
 #[derive(Args, Debug)]
 #[command(disable_help_flag = true)]
 pub(crate) struct Options {
@@ -39,8 +36,6 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
         .arg("--")
         .args(&options.arguments)
         .env("MEMTRACE_BIN", memtrace)
-        // Workloads of their full size, unless told otherwise.
-        .env(SCALE, env::var_os(SCALE).unwrap_or_else(|| "full".into()))
         .status()
         .context("run cargo")?;
     match status.code() {

@@ -29,7 +29,7 @@ enum Task {
     Bpf(bpf::Options),
     /// Build memtrace so that it counts wrongly, and fail unless tests on this kernel notice
     Broken(broken::Options),
-    /// Run every test at its full size, here and on every kernel, one after the other
+    /// Run everything, one after the other: every test at its full size here, and on every kernel
     Full(full::Options),
     /// Run the fuzz targets
     Fuzz(fuzz::Options),
