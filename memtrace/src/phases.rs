@@ -29,7 +29,7 @@ impl Checkpoints {
         let mut stream = &*self.0;
         if writeln!(stream, "{point}").is_ok() {
             // Whoever has gone holds up nothing.
-            let _ = stream.read(&mut [0]);
+            let _ = stream.read_exact(&mut [0]);
         }
     }
 }

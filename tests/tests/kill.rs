@@ -187,7 +187,7 @@ impl Killing<'_> {
 }
 
 /// The point from which on the command runs.
-const RELEASED: &str = "the rest";
+const RELEASED: &str = "the command is let go";
 
 /// At every checkpoint of its course, right after each, and in every round of the command.
 #[test]

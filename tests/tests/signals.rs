@@ -2,9 +2,9 @@
 
 use std::os::unix::process::CommandExt as _;
 
-use anyhow::{Context as _, Result};
-use memtrace_tests::{Lab, Partner, Summary, await_state, await_until, require_privileges};
-use nix::sys::signal::Signal;
+use anyhow::{Context as _, Result, ensure};
+use memtrace_tests::{Lab, Orphanage, Partner, Summary, await_state, require_privileges};
+use nix::sys::{signal::Signal, wait::WaitStatus};
 
 /// Signals that ask memtrace to end reach the command; its answer is memtrace's.
 #[test]
@@ -40,14 +40,19 @@ fn signals_are_forwarded_to_the_command() -> Result<()> {
 fn the_command_survives_the_death_of_memtrace() -> Result<()> {
     require_privileges!();
     let lab = Lab::new()?;
+    let orphanage = Orphanage::open()?;
     let mut line = lab.memtrace_run(&[])?;
-    line.extend(lab.script("status @start say ready hear anon 100 status @end say done"));
+    line.extend(lab.script("say ready hear anon 100 say done exit 42"));
     let mut running = Partner::start(&mut lab.fixed(&line))?;
     running.expect("ready")?;
     running.signal(Signal::SIGKILL)?;
-    running.finish()?;
-    // The end of standard input lets it go on.
-    await_until("the command goes on", || lab.has("end"))
+    // The end of standard input lets the command go on.
+    let (_, rest) = running.finish()?;
+    assert_eq!(rest, "done\n");
+    let ended = orphanage.await_all()?;
+    let own = matches!(ended.as_slice(), [WaitStatus::Exited(_, 42)]);
+    ensure!(own, "the command ended with {ended:?}");
+    Ok(())
 }
 
 /// SIGTSTP stops both, SIGCONT lets both go on.

@@ -9,12 +9,15 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use memtrace_tests::{
-    Finished, Lab, Missing, Partner, Run, Summary, await_state, await_until, is_in_state, memtrace,
+    Finished, Lab, Missing, Orphanage, Partner, Run, Summary, await_state, is_in_state, memtrace,
     require,
     tier_p::{AS_NOBODY, PTRACE, as_nobody, bounds, check, nobody, trace_as_nobody},
 };
 use nix::{
-    sys::signal::{Signal, kill},
+    sys::{
+        signal::{Signal, kill},
+        wait::WaitStatus,
+    },
     unistd::Pid,
 };
 
@@ -222,29 +225,40 @@ fn set_user_id_programs() -> Result<()> {
     Ok(())
 }
 
-/// Whenever memtrace is killed, the command goes on to its end.
+/// Whenever memtrace is killed, the command goes on to its end, and nobody is left behind: stopped
+/// or waiting.
 #[test]
 fn the_command_survives_the_death_of_memtrace() -> Result<()> {
     const ROUNDS: u32 = 50;
+    const OWN_STATUS: i32 = 42;
+    /// What the process that waits for memtrace ends with when that is gone.
+    const NEVER_STARTED: i32 = 125;
     let lab = Lab::new()?;
+    let orphanage = Orphanage::open()?;
     for rounds in [0, 1, 3, 10, 30, ROUNDS] {
         let mut line = lab.memtrace_run(&PTRACE)?;
         line.extend(lab.script(&format!(
-            "status @start loop{{ {ROUNDS} say round fork{{ exec{{ NOTHING }} }} wait }} hear \
-             loop{{ 50 fork{{ anon 5 }} wait }} status @end"
+            "loop{{ {ROUNDS} say round fork{{ exec{{ NOTHING }} }} wait }} hear \
+             loop{{ 50 fork{{ anon 5 }} wait }} exit {OWN_STATUS}"
         )));
         let mut running = Partner::start(&mut lab.fixed(&line))?;
         for _ in 0..rounds {
             running.expect("round")?;
         }
         running.signal(Signal::SIGKILL)?;
-        let began = rounds > 0;
-        running.finish()?;
-        // The end of standard input lets it go on; killed at its start, memtrace may have begun nothing.
-        if began {
-            await_until("the command goes on", || lab.has("end"))
-                .with_context(|| format!("killed after {rounds} rounds"))?;
-            fs::remove_file(lab.path("end"))?;
+        // The end of standard input lets the command go on.
+        let (_, rest) = running.finish()?;
+        let ended = orphanage.await_all()?;
+        let status = |wanted: i32| {
+            let is = |status: &WaitStatus| matches!(status, WaitStatus::Exited(_, code) if *code == wanted);
+            ended.iter().any(is)
+        };
+        if rounds > 0 {
+            ensure!(status(OWN_STATUS), "after {rounds} rounds: {ended:?}");
+        } else {
+            // Killed at its start, it may have begun nothing.
+            let none = rest.is_empty() && (ended.is_empty() || status(NEVER_STARTED));
+            ensure!(none || status(OWN_STATUS), "{rest:?}, {ended:?}");
         }
     }
     Ok(())

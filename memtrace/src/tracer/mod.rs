@@ -264,6 +264,7 @@ impl Tracer {
     }
 
     /// Holds the run at each of its points until somebody says that it may go on: for tests.
+    #[doc(hidden)]
     #[must_use]
     pub fn checkpoints(mut self, checkpoints: Option<Checkpoints>) -> Self {
         self.checkpoints = checkpoints;

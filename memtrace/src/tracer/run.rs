@@ -212,7 +212,7 @@ pub(super) fn trace<'a>(
         record_sizes: Head::own_record_sizes(),
     })?;
     let mut running = stopped.release()?;
-    phases.done("the rest");
+    phases.done("the command is let go");
     let mut attendant = attendant(tracer);
     attendant.begin(pid);
 
