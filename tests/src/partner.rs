@@ -1,13 +1,15 @@
 //! A running command that a test talks with over its standard input and output.
 
 use std::{
-    io::{BufRead as _, BufReader, Read as _, Write as _},
+    io::{BufRead as _, BufReader, Write as _},
+    os::fd::AsFd as _,
     process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio},
     time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
 use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
@@ -52,17 +54,40 @@ impl Partner {
     /// Waits until it says exactly this line.
     ///
     /// # Errors
-    /// It says something else or ends.
+    /// It says something else, nothing, or ends.
     pub fn expect(&mut self, line: &str) -> Result<()> {
-        let mut said = String::new();
-        self.output
-            .read_line(&mut said)
-            .context("read what the command says")?;
+        let mut said = Vec::new();
+        while said.last() != Some(&b'\n') {
+            let heard = self
+                .hear()
+                .with_context(|| format!("the command shall say {line:?}"))?;
+            let end = heard.iter().position(|byte| *byte == b'\n');
+            let length = end.map_or(heard.len(), |at| at + 1);
+            if length == 0 {
+                break;
+            }
+            said.extend(&heard[..length]);
+            self.output.consume(length);
+        }
+        let said = String::from_utf8_lossy(&said);
         ensure!(
             said.trim_end() == line,
             "the command says {said:?} instead of {line:?}"
         );
         Ok(())
+    }
+
+    /// What it said and nobody read yet, or says next; nothing if whoever could say something is
+    /// gone.
+    fn hear(&mut self) -> Result<&[u8]> {
+        if self.output.buffer().is_empty() {
+            let pipe = self.output.get_ref().as_fd();
+            let mut pipe = [PollFd::new(pipe, PollFlags::POLLIN)];
+            let limit = PollTimeout::try_from(PATIENCE).context("a limit for poll(2)")?;
+            let ready = poll(&mut pipe, limit).context("wait for what the command says")?;
+            ensure!(ready > 0, "after {PATIENCE:?} it says nothing and goes on");
+        }
+        self.output.fill_buf().context("read what the command says")
     }
 
     /// Lets it go on: one byte for the next `hear`.
@@ -100,11 +125,17 @@ impl Partner {
         self.input = None;
         let status = wait(&mut self.child, PATIENCE)?;
         self.ended = true;
-        let mut rest = String::new();
-        self.output
-            .read_to_string(&mut rest)
-            .context("read the rest of what the command says")?;
-        Ok((status, rest))
+        let mut rest = Vec::new();
+        loop {
+            let heard = self.hear().context("the command shall end")?;
+            let length = heard.len();
+            if length == 0 {
+                break;
+            }
+            rest.extend(heard);
+            self.output.consume(length);
+        }
+        Ok((status, String::from_utf8_lossy(&rest).into_owned()))
     }
 }
 
