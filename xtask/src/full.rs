@@ -142,7 +142,10 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
         return Ok(());
     }
     let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    let mut state = State::open(&target.join("full-state"), &state::fingerprint(root)?)?;
+    let mut state = State::open(
+        &target.join("full-state"),
+        &state::fingerprint(root, &target)?,
+    )?;
     let began = Instant::now();
     let mut lines = Vec::new();
     let mut failed = 0;

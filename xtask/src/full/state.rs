@@ -9,8 +9,6 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::stamp;
-
 /// Kept in a file: the sources' fingerprint, then the steps that passed.
 #[derive(Debug)]
 pub(super) struct State {
@@ -57,18 +55,15 @@ impl State {
     }
 }
 
-/// Of the commit and of what was changed since.
-pub(super) fn fingerprint(root: &Path) -> Result<String> {
-    let mut all = Vec::new();
-    for arguments in [
-        &["rev-parse", "HEAD"][..],
-        // The table is what a run writes.
-        &["diff", "HEAD", "--", ".", ":!docs/exactness.md"],
-        &["status", "--porcelain", "--", ".", ":!docs/exactness.md"],
-    ] {
+/// Of everything that is in the work tree and not ignored, committed or not: the id of the tree that
+/// git would make of it, without the table that a run writes.
+pub(super) fn fingerprint(root: &Path, target: &Path) -> Result<String> {
+    let index = target.join("full-index");
+    let git = |arguments: &[&str]| -> Result<String> {
         let output = Command::new("git")
             .current_dir(root)
             .args(arguments)
+            .env("GIT_INDEX_FILE", &index)
             .output()
             .context("run git")?;
         ensure!(
@@ -77,9 +72,18 @@ pub(super) fn fingerprint(root: &Path) -> Result<String> {
             arguments.join(" "),
             String::from_utf8_lossy(&output.stderr).trim()
         );
-        all.extend(output.stdout);
-    }
-    Ok(stamp::hash(&all))
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    fs::create_dir_all(target).with_context(|| format!("create {}", target.display()))?;
+    git(&["add", "--all", "."])?;
+    git(&[
+        "rm",
+        "--cached",
+        "--quiet",
+        "--ignore-unmatch",
+        "docs/exactness.md",
+    ])?;
+    git(&["write-tree"])
 }
 
 #[cfg(test)]

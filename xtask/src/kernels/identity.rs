@@ -2,17 +2,15 @@
 //! programs its cells are about.
 
 use std::{
-    env,
-    fs::{self, File},
-    io::Read as _,
+    env, fs,
     path::{Path, PathBuf},
     process::Command,
 };
 
 use anyhow::{Context as _, Result, ensure};
-use sha2::{Digest as _, Sha256};
 
 use super::debian::run;
+use crate::stamp;
 
 /// Where the committed objects are, below the repository's root.
 const COMMITTED: &str = "memtrace-ebpf/object";
@@ -53,21 +51,6 @@ pub(crate) fn today() -> Result<String> {
 
 /// The SHA-256 of a file, in hexadecimal.
 pub(crate) fn sha256_of(path: &Path) -> Result<String> {
-    let mut file = File::open(path).with_context(|| format!("open {}", path.display()))?;
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        let read = file
-            .read(&mut buffer)
-            .with_context(|| format!("read {}", path.display()))?;
-        let Some(part) = buffer.get(..read).filter(|part| !part.is_empty()) else {
-            break;
-        };
-        hasher.update(part);
-    }
-    Ok(hasher
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect())
+    let bytes = fs::read(path).with_context(|| format!("read {}", path.display()))?;
+    Ok(stamp::hash(&bytes))
 }
