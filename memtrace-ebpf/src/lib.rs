@@ -31,6 +31,9 @@ pub const PREEMPT_DISABLE: u32 = 0x7d00_0001;
 pub const PREEMPT_ENABLE: u32 = 0x7d00_0002;
 /// The same for `bpf_rdonly_cast()`.
 pub const RDONLY_CAST: u32 = 0x7d00_0003;
+/// Stands in the object for the flags of maps whose entries the kernel can allocate one by one
+/// where that is allowed to programs like these.
+pub const ALLOCATION: usize = 0x7d00_0004;
 
 pub use call::{Call, CallKind};
 pub use config::{

@@ -59,4 +59,6 @@ stats! {
     NotContinued = "programs that could not go on",
     /// Images for whose segments there was no room.
     SegmentsFull = "images without segments, segment map full",
+    /// Images and processes for which the kernel found no memory.
+    NoMemory = "images or processes lost, the kernel had no memory for them",
 }

@@ -8,7 +8,7 @@ use aya_ebpf::{
     },
     macros::btf_map,
 };
-use memtrace_ebpf::{Control, Image, MEMBERS, PID_LIMIT, Process, Stat, Tree};
+use memtrace_ebpf::{ALLOCATION, Control, Image, MEMBERS, PID_LIMIT, Process, Stat, Tree};
 
 #[cfg(not(feature = "plain"))]
 use crate::kernel::lower_half;
@@ -16,7 +16,7 @@ use crate::{atomic, kernel::config, lock, words};
 
 /// Images by the address of their `mm_struct`. Userspace sets the size.
 #[btf_map]
-static IMAGES: HashMap<u64, Image, 16384> = HashMap::new();
+static IMAGES: HashMap<u64, Image, 16384, ALLOCATION> = HashMap::new();
 
 /// How many images' addresses have each hash: that of nearly every address space that is not
 /// followed is nobody's, and one load tells.
@@ -27,7 +27,7 @@ const HASH_BITS: u32 = 14;
 
 /// Live processes by tgid.
 #[btf_map]
-static PROCESSES: HashMap<u32, Process, 32768> = HashMap::new();
+static PROCESSES: HashMap<u32, Process, 32768, ALLOCATION> = HashMap::new();
 
 /// One bit per tgid: is it in [`PROCESSES`]? The one test that everything
 /// untracked has to pay.
@@ -153,7 +153,6 @@ fn count_hash(mm: u64, by: u64) {
 #[inline(always)]
 pub(crate) fn insert_image(mm: u64) -> Option<*mut Image> {
     const BPF_NOEXIST: u64 = 1;
-    const E2BIG: i32 = -7;
     const EEXIST: i32 = -17;
     let blank = BLANK.get(0)?;
     // First: what is told must not lack an image that is there.
@@ -164,20 +163,28 @@ pub(crate) fn insert_image(mm: u64) -> Option<*mut Image> {
     }
     match inserted {
         Ok(()) | Err(EEXIST) => image(mm),
-        Err(E2BIG) => {
-            refuse_image(mm);
-            None
-        }
-        Err(_) => {
-            count(Stat::MapBusy);
+        Err(error) => {
+            refuse_image(mm, refusal(error, Stat::ImagesFull));
             None
         }
     }
 }
 
+/// What a map's refusal of a new entry is counted as.
+#[inline(always)]
+fn refusal(error: i32, full: Stat) -> Stat {
+    const E2BIG: i32 = -7;
+    const ENOMEM: i32 = -12;
+    match error {
+        E2BIG => full,
+        ENOMEM => Stat::NoMemory,
+        _ => Stat::MapBusy,
+    }
+}
+
 /// Counts an image for which there is no room: once, though each of its updates asks anew.
 #[inline(always)]
-fn refuse_image(mm: u64) {
+fn refuse_image(mm: u64, why: Stat) {
     if let Some(process) = process(current_tgid()) {
         // SAFETY: a map value.
         unsafe {
@@ -187,12 +194,12 @@ fn refuse_image(mm: u64) {
             (*process).refused_mm = mm;
         }
     }
-    count(Stat::ImagesFull);
+    count(why);
 }
 
 /// Counts a process for which there is no room: once, though two hooks tell of it.
 #[inline(always)]
-fn refuse_process(tgid: u32) {
+fn refuse_process(tgid: u32, why: Stat) {
     if let Some(creator) = process(current_tgid()) {
         // SAFETY: a map value.
         unsafe {
@@ -202,7 +209,7 @@ fn refuse_process(tgid: u32) {
             (*creator).refused_child = tgid;
         }
     }
-    count(Stat::ProcessesFull);
+    count(why);
 }
 
 /// Of two programs that find the end at the same time, one comes second.
@@ -225,15 +232,10 @@ pub(crate) fn process(tgid: u32) -> Option<*mut Process> {
 #[inline(always)]
 pub(crate) fn insert_process(tgid: u32, process: &Process) -> bool {
     const BPF_ANY: u64 = 0;
-    const E2BIG: i32 = -7;
     match PROCESSES.insert(tgid, process, BPF_ANY) {
         Ok(()) => true,
-        Err(E2BIG) => {
-            refuse_process(tgid);
-            false
-        }
-        Err(_) => {
-            count(Stat::MapBusy);
+        Err(error) => {
+            refuse_process(tgid, refusal(error, Stat::ProcessesFull));
             false
         }
     }
@@ -261,7 +263,7 @@ pub(crate) struct Cache {
 
 /// Thread caches by tid. Userspace sets the size where threads have caches.
 #[btf_map]
-static CACHES: HashMap<u32, Cache, 1> = HashMap::new();
+static CACHES: HashMap<u32, Cache, 1, ALLOCATION> = HashMap::new();
 
 /// The cache of a thread as last seen, made empty if it is not known; `None` if there
 /// is no room.

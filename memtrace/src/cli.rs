@@ -168,7 +168,7 @@ pub(crate) struct TracingArgs {
     /// Processes followed at once [default: 32768]
     #[arg(long, value_name = "N")]
     pub(crate) max_processes: Option<u32>,
-    /// Buffer for records, in KiB [default: 8192]
+    /// Buffer for records, in KiB [default: 1024 for each CPU, at least 2048, at most 8192]
     #[arg(long, value_name = "KIB")]
     pub(crate) ring_size: Option<u32>,
     /// Take values from the classic tracepoint, as on kernels with unknown counters;

@@ -88,7 +88,7 @@ fn exited(ctx: &BtfTracePointContext) {
             family::family_user_leaves((*process).mm, state::now());
             state::unlock(tree, held);
         }
-        let mm: u64 = task.load(offset!(task_mm));
+        let mm: u64 = task.follow(offset!(task_mm)).address();
         if mm != 0
             && let Some(image) = state::image(mm)
         {

@@ -16,8 +16,8 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use memtrace_ebpf::{
-    Image, ImageState, MEMBERS, Member, Pages, SEGMENTS, Segment, SegmentHooks, SegmentsChange,
-    SegmentsRecord, Stat, Timeline, event,
+    ALLOCATION, Image, ImageState, MEMBERS, Member, Pages, SEGMENTS, Segment, SegmentHooks,
+    SegmentsChange, SegmentsRecord, Stat, Timeline, event,
 };
 
 use crate::{
@@ -27,7 +27,7 @@ use crate::{
 
 /// Segments by the address of the image's `mm_struct`. Userspace sets the size.
 #[btf_map]
-static SEGMENTS_OF: HashMap<u64, SegmentsRecord, 1> = HashMap::new();
+static SEGMENTS_OF: HashMap<u64, SegmentsRecord, 1, ALLOCATION> = HashMap::new();
 
 /// One with nothing in it, as `state::BLANK`.
 #[btf_map]

@@ -10,7 +10,7 @@ use memtrace::{
     abi::CounterLayout,
     kernel::{Access, Btf, Features, MarkVictim, cpus, tracefs},
     phases::Phases,
-    probe::{Fentry, FentryState, Options, Probe},
+    probe::{Ahead, Fentry, FentryState, Options, Probe},
     ptrace::{Permission, permission},
 };
 use serde::Serialize;
@@ -176,6 +176,7 @@ fn load(btf: &Btf, features: &Features, access: &Access) -> Programs {
         features,
         &options,
         *b"mt-check-check\0\0",
+        &mut Ahead::begin(),
         &mut Phases::begin(None),
     ) {
         Ok(mut probe) => Programs {

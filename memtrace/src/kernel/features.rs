@@ -58,6 +58,10 @@ pub struct Features {
     /// SRCU whose kind belongs to the domain; a kernel that has those for others only is
     /// taken for one, too, which costs a few nanoseconds and nothing else.
     pub preemptible_tracepoints: bool,
+    /// Whether hash maps that these programs fill may allocate their entries one by one: by the
+    /// allocator for BPF programs (6.1, commit fba1a1c6c912), whose entries a program can
+    /// go on using for a moment after another has removed them, as those of maps that allocate all at once.
+    pub entries_on_demand: bool,
     /// What is less exact or missing on this kernel.
     pub limits: Vec<Limit>,
 }
@@ -116,8 +120,10 @@ impl Features {
         };
 
         let preemptible_tracepoints = btf.field("srcu_struct.srcu_reader_flavor")?.is_some();
+        let entries_on_demand = btf.field("bpf_htab.ma")?.is_some();
         Ok(Self {
             preemptible_tracepoints,
+            entries_on_demand,
             offsets,
             layout,
             task_caches,

@@ -214,6 +214,7 @@ const fn meaning(stat: Stat) -> Meaning {
         | Stat::ImagesFull
         | Stat::ProcessesFull
         | Stat::MapBusy
+        | Stat::NoMemory
         | Stat::ReadFailed
         // Two updates at once can overwrite a peak with a lower one.
         | Stat::Unlocked

@@ -16,6 +16,7 @@ use memtrace_ebpf::{COMM_LEN, Control, CounterLayout, SegmentHooks};
 use super::{
     Fentry, FentryState, Options, ProbeError, attach,
     functions::Functions,
+    loader::Ahead,
     object,
     rings::{Timeline, ring},
     segments, verify,
@@ -87,6 +88,7 @@ impl Probe {
         features: &Features,
         options: &Options,
         root_name: [u8; COMM_LEN],
+        ahead: &mut Ahead,
         phases: &mut Phases,
     ) -> Result<Self, ProbeError> {
         let mut choice = Choice {
@@ -94,7 +96,7 @@ impl Probe {
             segments: segment_hooks(options)?,
         };
         loop {
-            match Self::load_with(kernel, features, options, root_name, choice, phases) {
+            match Self::load_with(kernel, features, options, root_name, choice, ahead, phases) {
                 Err(ProbeError::SegmentFunctions { source })
                     if options.segments.is_some_and(|sources| sources.hints)
                         && options.fentry != Fentry::On =>
@@ -120,6 +122,7 @@ impl Probe {
         options: &Options,
         root_name: [u8; COMM_LEN],
         choice: Choice,
+        ahead: &mut Ahead,
         phases: &mut Phases,
     ) -> Result<Self, ProbeError> {
         let mut names: Vec<&str> = hooks(features, options, choice.segments)?
@@ -134,7 +137,7 @@ impl Probe {
         } else {
             features.layout
         };
-        let mut ebpf = object::open(features, options, layout, root_name, choice)?;
+        let mut ebpf = object::open(features, options, layout, root_name, choice, ahead)?;
         phases.done("the BPF object is parsed, its maps are made");
         let ring = ring(&mut ebpf, "EVENTS")?;
         let timeline = Timeline::open(&mut ebpf, options)?;

@@ -4,7 +4,10 @@
 //! object is relocated by type: more than a third of a start. It goes without where it cannot
 //! open the file, so it is made by a thread that has another root directory.
 
-use std::{path::Path, thread};
+use std::{
+    path::Path,
+    thread::{self, JoinHandle},
+};
 
 use aya::EbpfLoader;
 use nix::{
@@ -15,15 +18,37 @@ use nix::{
 /// Where the kernel's BTF is not below.
 const ELSEWHERE: &str = "/proc/self/fdinfo";
 
-/// The loader; without `CAP_SYS_CHROOT` it takes its time.
-pub(super) fn without_btf() -> EbpfLoader<'static> {
-    thread::scope(|scope| {
-        thread::Builder::new()
-            .spawn_scoped(scope, elsewhere)
-            .ok()
-            .and_then(|made| made.join().ok().flatten())
-    })
-    .unwrap_or_default()
+/// What of loading needs nothing to be known of the kernel's types, done by another thread while
+/// they are read: the loader, and aya's trials of what the kernel can, some twenty system calls.
+#[derive(Debug, Default)]
+pub struct Ahead {
+    making: Option<JoinHandle<Option<EbpfLoader<'static>>>>,
+}
+
+impl Ahead {
+    /// Begins. Not before limits are raised: the trials need locked memory up to 5.10.
+    #[must_use]
+    pub fn begin() -> Self {
+        let making = thread::Builder::new().spawn(|| {
+            let loader = elsewhere();
+            // Kept by aya.
+            let _ = aya::features();
+            loader
+        });
+        Self {
+            making: making.ok(),
+        }
+    }
+
+    /// A loader; without `CAP_SYS_CHROOT` it takes its time.
+    pub(super) fn loader(&mut self) -> EbpfLoader<'static> {
+        self.making
+            .take()
+            // A second object is tried where the kernel refuses the first.
+            .or_else(|| Self::begin().making)
+            .and_then(|making| making.join().ok().flatten())
+            .unwrap_or_default()
+    }
 }
 
 /// Makes the loader in a thread that ends then. The root directory of a thread is its own once
@@ -39,13 +64,13 @@ fn elsewhere() -> Option<EbpfLoader<'static>> {
 
 #[cfg(test)]
 mod tests {
-    use super::without_btf;
+    use super::Ahead;
 
     /// The process has its root directory afterwards.
     #[test]
     fn the_root_directory_stays() {
         let before = std::fs::read_link("/proc/self/root").ok();
-        let _ = without_btf();
+        let _ = Ahead::begin().loader();
         assert!(std::path::Path::new("/proc/self/exe").exists());
         assert_eq!(std::fs::read_link("/proc/self/root").ok(), before);
     }

@@ -1,9 +1,11 @@
 //! Loads and attaches the BPF object and reads its ring and maps. The only module
 //! that calls aya.
 
+mod allocation;
 mod attach;
 mod error;
 mod functions;
+mod lines;
 mod load;
 mod loader;
 mod object;
@@ -16,6 +18,7 @@ mod verify;
 
 pub use error::ProbeError;
 pub use load::Probe;
+pub use loader::Ahead;
 pub use options::{Fentry, FentryState, Handler, Options};
 pub use read::Remains;
 pub use resolution::{Resolution, ResolutionError};

@@ -5,17 +5,18 @@ use aya::Ebpf;
 use memtrace_ebpf::{COMM_LEN, Config, CounterLayout, MAX_CPUS, PID_LIMIT, SegmentHooks, Timeline};
 
 use super::{
-    Handler, Options, ProbeError, Resolution, functions,
+    Handler, Options, ProbeError, Resolution, allocation, functions, lines,
     load::{self, Choice},
-    loader,
+    loader::Ahead,
 };
 use crate::kernel::Features;
 
 /// The programs.
-const OBJECT: &[u8] = aya::include_bytes_aligned!(env!("MEMTRACE_BPF_OBJECT_PATH"));
+pub(super) const OBJECT: &[u8] = aya::include_bytes_aligned!(env!("MEMTRACE_BPF_OBJECT_PATH"));
 
 /// The same for kernels whose BPF has no atomics that return something (before 5.12).
-const PLAIN_OBJECT: &[u8] = aya::include_bytes_aligned!(env!("MEMTRACE_BPF_PLAIN_OBJECT_PATH"));
+pub(super) const PLAIN_OBJECT: &[u8] =
+    aya::include_bytes_aligned!(env!("MEMTRACE_BPF_PLAIN_OBJECT_PATH"));
 
 /// Userspace looks at the timeline's ring now and then; it is woken early when this part
 /// of the ring is full.
@@ -31,6 +32,7 @@ pub(super) fn open(
     layout: CounterLayout,
     root_name: [u8; COMM_LEN],
     choice: Choice,
+    ahead: &mut Ahead,
 ) -> Result<Ebpf, ProbeError> {
     let settings = Settings {
         choice,
@@ -63,9 +65,9 @@ pub(super) fn open(
         },
     };
     if options.handler == Handler::Plain {
-        return settings.open(PLAIN_OBJECT);
+        return settings.open(PLAIN_OBJECT, ahead);
     }
-    let mut ebpf = settings.open(OBJECT)?;
+    let mut ebpf = settings.open(OBJECT, ahead)?;
     // Every kernel with counters per CPU (6.2) is younger than the atomics.
     if features.layout != CounterLayout::Atomic || load::run_once(&mut ebpf, CHECK_ATOMICS).is_ok()
     {
@@ -73,7 +75,7 @@ pub(super) fn open(
     }
     log::debug!("this kernel refuses atomics that return something");
     drop(ebpf);
-    settings.open(PLAIN_OBJECT)
+    settings.open(PLAIN_OBJECT, ahead)
 }
 
 struct Settings<'a> {
@@ -84,7 +86,7 @@ struct Settings<'a> {
 }
 
 impl Settings<'_> {
-    fn open(&self, object: &[u8]) -> Result<Ebpf, ProbeError> {
+    fn open(&self, object: &[u8], ahead: &mut Ahead) -> Result<Ebpf, ProbeError> {
         let Self {
             features,
             options,
@@ -101,12 +103,18 @@ impl Settings<'_> {
         } else {
             options.max_threads
         };
+        let mut object = functions::bind(object, choice.functions);
+        allocation::bind(&mut object, features.entries_on_demand);
+        if !options.log {
+            lines::forget(&mut object);
+        }
         let log_level: u8 = if options.log {
             aya_log::Level::Debug as u8
         } else {
             0
         };
-        loader::without_btf()
+        ahead
+            .loader()
             // Nothing in the object is to be relocated by type.
             .btf(None)
             .override_global("OFFSETS", &features.offsets, true)
@@ -143,7 +151,7 @@ impl Settings<'_> {
                     1
                 },
             )
-            .load(&functions::bind(object, choice.functions))
+            .load(&object)
             .map_err(|source| ProbeError::Object {
                 source: Box::new(source),
             })
@@ -153,7 +161,7 @@ impl Settings<'_> {
 #[cfg(test)]
 mod tests {
     use super::{OBJECT, PLAIN_OBJECT};
-    use crate::probe::functions;
+    use crate::probe::{allocation, functions};
 
     /// Every program that turns preemption off turns it on again.
     #[test]
@@ -162,6 +170,14 @@ mod tests {
             let [off, on, cast] = functions::places(object);
             assert!(off > 0 && cast > 0);
             assert_eq!(off, on);
+        }
+    }
+
+    /// As many as there are maps whose entries can be allocated one by one.
+    #[test]
+    fn both_objects_have_places_for_the_flags() {
+        for object in [OBJECT, PLAIN_OBJECT] {
+            assert!(allocation::places(object) > 0);
         }
     }
 }

@@ -309,7 +309,7 @@ mod tests {
     use crate::{
         kernel::{Btf, Features, cpus},
         model::Missed,
-        probe::{Options, Probe},
+        probe::{Ahead, Options, Probe},
     };
 
     /// A count that is not read is no proof that nothing was skipped.
@@ -328,6 +328,7 @@ mod tests {
             &features,
             &options,
             *b"mt-misses-test\0\0",
+            &mut Ahead::begin(),
             &mut crate::phases::Phases::begin(None),
         ) {
             Ok(probe) => probe,

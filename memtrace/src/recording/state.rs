@@ -203,5 +203,6 @@ pub(super) const fn stat_number(stat: Stat) -> u64 {
         Stat::TimelineFull => 16,
         Stat::NotContinued => 17,
         Stat::SegmentsFull => 18,
+        Stat::NoMemory => 19,
     }
 }

@@ -26,7 +26,7 @@ use crate::{
     launch::{Finished, Running, Signals, Spec, Stopped, exit_like, spawn_stopped},
     model::{self, CrossChecks, Final, Model, Summary},
     phases::Phases,
-    probe::{FentryState, Options, Probe, ProbeError, Resolution},
+    probe::{Ahead, FentryState, Options, Probe, ProbeError, Resolution},
     ptrace,
     recording::Head,
 };
@@ -82,11 +82,12 @@ fn prepare(
     recorded: bool,
     phases: &mut Phases,
 ) -> Result<Ready, TraceError> {
+    let mut ahead = Ahead::begin();
     let btf = Btf::from_sys_fs().map_err(kernel::KernelError::from)?;
     let mut features = Features::from_btf(&btf)?;
     phases.done("the kernel's types are read");
     let options = options(tracer, &btf, &mut features, recorded)?;
-    let mut probe = load(&btf, &features, &options, phases)?;
+    let mut probe = load(&btf, &features, &options, &mut ahead, phases)?;
     stopped.rename(probe.root_name())?;
     let root_tgid = probe.registered().map_err(TraceError::refused)?;
     Ok(Ready {
@@ -401,13 +402,14 @@ fn load(
     btf: &Btf,
     features: &Features,
     options: &Options,
+    ahead: &mut Ahead,
     phases: &mut Phases,
 ) -> Result<Probe, TraceError> {
     const TRIES: u32 = 20;
     let mut tries = 0;
     loop {
         tries += 1;
-        match Probe::load(btf, features, options, root_name()?, phases) {
+        match Probe::load(btf, features, options, root_name()?, ahead, phases) {
             Err(error) if error.errno() == Some(libc::EAGAIN) && tries < TRIES => {
                 log::debug!("loading was interrupted, and is tried again: {error}");
             }

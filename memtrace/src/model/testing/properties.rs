@@ -333,6 +333,7 @@ const WRONG: [Mistake; 17] = [
             Stat::ImagesFull,
             Stat::ProcessesFull,
             Stat::MapBusy,
+            Stat::NoMemory,
             Stat::ReadFailed,
             Stat::Healed,
             Stat::Unlocked,
