@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::Result;
 use memtrace_tests::{
-    Lab, Missing, Summary, exact_status, memtrace, mib, require, require_privileges, skip,
+    Lab, Missing, Summary, exact_status, memtrace, mib, require, require_privileges, scaled, skip,
 };
 use nix::{
     sys::signal::{Signal, kill},
@@ -50,6 +50,26 @@ fn survivors_are_named() -> Result<()> {
         (None, None, None)
     );
     assert_eq!(process.last_image()?.peak_rss_bytes, survivor.rss()?);
+    Ok(())
+}
+
+/// A background job that is about to run its program when the command ends, wherever in that it
+/// is: nothing is missing.
+#[test]
+fn a_job_that_just_executes_is_a_survivor() -> Result<()> {
+    require_privileges!();
+    let lab = Lab::new()?;
+    for _ in 0..scaled(40, 5) {
+        let run = lab.trace("fork{ exec{ SELF nap-us 60000000 } }")?;
+        let alive = run.summary.processes.iter().filter(|p| p.end_ns.is_none());
+        let alive: Vec<u32> = alive.map(|process| process.pid).collect();
+        for pid in &alive {
+            // It must not outlive the test.
+            let _ = kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL);
+        }
+        run.summary.assert_exact();
+        assert_eq!((run.summary.processes.len(), alive.len()), (2, 1));
+    }
     Ok(())
 }
 

@@ -177,20 +177,20 @@ fn zero(tree: &Tree, lives: &Lives, ended_at: u64) -> u64 {
 }
 
 /// Joins the processes of the map with those of the records. Gives the identities
-/// of those that live.
+/// of those that live, with their images.
 fn check_processes(
     lives: &mut Lives,
     last: &Final,
     findings: &mut Findings,
-) -> std::collections::BTreeSet<(u32, u64)> {
+) -> BTreeMap<(u32, u64), u64> {
     let born = lives.0.values().filter(|life| life.birth.is_some()).count();
-    let mut alive = std::collections::BTreeSet::new();
+    let mut alive = BTreeMap::new();
     for process in &last.processes {
         if process.flags & ProcessFlags::EXITED != 0 {
             continue;
         }
         let identity = (process.tgid, process.started_at);
-        alive.insert(identity);
+        alive.insert(identity, process.image);
         let life = lives.0.entry(identity).or_insert_with(|| {
             findings.gap("processes alive without a record of their creation", || {
                 format!("pid {}", process.tgid)
@@ -220,7 +220,7 @@ fn check_processes(
             });
         }
         match &life.exit {
-            None if !alive.contains(identity) => {
+            None if !alive.contains_key(identity) => {
                 findings.gap("processes without a record of their end", || {
                     format!("pid {pid}")
                 });

@@ -1,10 +1,7 @@
 //! Which process an image belongs to, which images a process used, and under
 //! which name.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use memtrace_ebpf::{ImageKind, ImageState};
 
@@ -30,7 +27,8 @@ pub(super) struct Place {
 pub(super) struct People<'a> {
     lives: Vec<&'a Life>,
     parents: Vec<Option<usize>>,
-    alive: BTreeSet<Identity>,
+    /// Processes that live, each with the image that its last record names.
+    alive: BTreeMap<Identity, u64>,
     images: &'a BTreeMap<u64, Measured>,
     places: BTreeMap<u64, Place>,
     /// Images without a record that names their process, by the process that tried.
@@ -42,7 +40,7 @@ impl<'a> People<'a> {
     pub(super) fn new(
         known: &'a Lives,
         images: &'a BTreeMap<u64, Measured>,
-        alive: BTreeSet<Identity>,
+        alive: BTreeMap<Identity, u64>,
         findings: &mut Findings,
     ) -> Self {
         let mut lives: Vec<&Life> = known.0.values().collect();
@@ -155,15 +153,24 @@ impl<'a> People<'a> {
             Some(ImageKind::Fork) => Fate::FailedFork,
             _ => Fate::FailedExec,
         };
+        // The process that has switched to this image and has not executed another one since.
+        let switched = owner
+            .and_then(|i| self.lives.get(i))
+            .filter(|_| failed == Fate::FailedExec)
+            .filter(|life| life.execs.last().is_none_or(|exec| exec.at < image.born_at));
+        // begin_new_exec() makes the new image the process's own; the record is sent, and the process
+        // known to have it, when the program is loaded into it. Tracing can end between.
+        let is_loading = switched.is_some_and(|life| {
+            let known = self.alive.get(&(life.pid, life.started_at));
+            known.is_some_and(|&known| known != id)
+        });
+        if active && image.is_alive() && is_loading {
+            return Fate::Alive;
+        }
         // execve can fail when the old image is gone already; then it kills the process.
-        let killed_by_exec = failed == Fate::FailedExec
-            && owner.and_then(|i| self.lives.get(i)).is_some_and(|life| {
-                let last = life.execs.last().is_none_or(|exec| exec.at < image.born_at);
-                let signal = life
-                    .exit
-                    .and_then(|exit| Outcome::from_wait_status(exit.wait_status).signal);
-                last && signal.is_some()
-            });
+        let killed_by_exec = switched
+            .and_then(|life| life.exit)
+            .is_some_and(|exit| Outcome::from_wait_status(exit.wait_status).signal.is_some());
         if active && (image.is_alive() || !killed_by_exec) {
             findings.gap("images in use without a record of the process", || {
                 format!("image {id}")
@@ -228,7 +235,8 @@ impl<'a> People<'a> {
         lives
             .map(|((life, &parent), i)| {
                 let exit = life.exit.as_ref();
-                let survivor = exit.is_none() && self.alive.contains(&(life.pid, life.started_at));
+                let survivor =
+                    exit.is_none() && self.alive.contains_key(&(life.pid, life.started_at));
                 let birth = life.birth.as_ref();
                 let comm = life.execs.last().map(|exec| exec.program.comm.clone());
                 let until = exit.map_or(clock.ended_at, |exit| exit.header.at);
@@ -317,9 +325,13 @@ impl<'a> People<'a> {
             uses.extend(of(exec.image, UseKind::Exec, maxrss(next)));
         }
         for &id in self.unclaimed.get(&own).into_iter().flatten() {
-            let failed = self.places.get(&id).map(|place| place.fate);
-            let kind = match failed {
-                Some(Fate::FailedFork | Fate::FailedExec | Fate::Unfinished) => UseKind::Failed,
+            let fate = self.places.get(&id).map(|place| place.fate);
+            let image = self.images.get(&id).and_then(|image| image.kind);
+            let kind = match (fate, image) {
+                (Some(Fate::FailedFork | Fate::FailedExec | Fate::Unfinished), _) => {
+                    UseKind::Failed
+                }
+                (Some(Fate::Alive), Some(ImageKind::Exec)) => UseKind::Exec,
                 _ => UseKind::Found,
             };
             uses.extend(of(id, kind, None));

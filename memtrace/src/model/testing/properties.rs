@@ -141,7 +141,11 @@ proptest! {
             while let Some(parent) = origin.parent {
                 origin = &result.images[usize::try_from(parent).unwrap_or(0) - 1];
             }
-            if image.ran() {
+            // What a program is called is known when it is loaded.
+            let is_loaded = truth.events.iter().any(|event| {
+                matches!(event, Event::Exec(exec) if exec.image == origin.id)
+            });
+            if image.ran() && is_loaded {
                 let name = format!("prog{}", origin.id);
                 prop_assert_eq!(image.program.name(), name.as_bytes());
             }

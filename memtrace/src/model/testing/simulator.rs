@@ -7,7 +7,9 @@
 
 use std::collections::BTreeMap;
 
-use memtrace_ebpf::{Image, ImageKind, ImageState, MEMBERS, Pages, ProcessFlags, Tree, event, rss};
+use memtrace_ebpf::{
+    Image, ImageKind, ImageState, MEMBERS, Pages, Process, ProcessFlags, Tree, event, rss,
+};
 use proptest::prelude::*;
 
 use super::{last, process, recorder::Recorder};
@@ -72,6 +74,8 @@ pub(super) struct Truth {
     pub(super) started_at: u64,
     /// Index among the images.
     image: Option<usize>,
+    /// The id that its last record names, 0 if none.
+    known: u64,
     pub(super) status: Option<u32>,
     pub(super) uses: Vec<(u64, UseKind)>,
 }
@@ -133,13 +137,20 @@ impl Simulator {
             this.step(op);
         }
         // Tracing may end in the middle of a fork or an execve.
-        if let (Some(p), unfinished @ 1..=2) = (this.living(ops.len()), ops.len() % 3) {
-            let image = match this.processes[p].image {
-                Some(parent) if unfinished == 1 => this.copy(parent, p),
-                _ => this.nascent(p),
-            };
-            let id = this.images[image].id;
-            this.processes[p].uses.push((id, UseKind::Failed));
+        match (this.living(ops.len()), ops.len() % 4) {
+            (Some(p), unfinished @ 1..=2) => {
+                let image = match this.processes[p].image {
+                    Some(parent) if unfinished == 1 => this.copy(parent, p),
+                    _ => this.nascent(p),
+                };
+                let id = this.images[image].id;
+                this.processes[p].uses.push((id, UseKind::Failed));
+            }
+            // Or when execve has switched and not told yet.
+            (Some(p), 3) => {
+                this.switch(p);
+            }
+            _ => {}
         }
         this.now += 1000;
         let end = this.end();
@@ -272,12 +283,14 @@ impl Simulator {
             tgid,
             started_at,
             image,
+            known: fork.image,
             status: None,
             uses,
         });
     }
 
-    fn exec(&mut self, p: usize) {
+    /// The part of an execve after which the new image is the process's own: its id and the old one's.
+    fn switch(&mut self, p: usize) -> (u64, u64) {
         let nascent = self.nascent(p);
         self.activate(nascent);
         let old = self.processes[p].image.replace(nascent);
@@ -288,6 +301,12 @@ impl Simulator {
             self.release(old);
         }
         self.set(nascent, 0, 3);
+        (id, old_image)
+    }
+
+    fn exec(&mut self, p: usize) {
+        let (id, old_image) = self.switch(p);
+        self.processes[p].known = id;
         let Event::Exec(mut exec) = super::zeroed(event::EXEC) else {
             return;
         };
@@ -432,7 +451,10 @@ impl Simulator {
             .processes
             .iter()
             .filter(|p| p.status.is_none())
-            .map(|p| process(p.tgid, p.started_at, 1))
+            .map(|p| Process {
+                image: p.known,
+                ..process(p.tgid, p.started_at, 1)
+            })
             .collect();
         end
     }
