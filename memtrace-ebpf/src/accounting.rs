@@ -7,7 +7,8 @@
 use core::cmp::min;
 
 use memtrace_ebpf::{
-    EPOCHS, Image, ImageState, Integral, MEMBERS, Member, Pages, Tree, VM_MEANS, VmMean, rss,
+    ABSENT, EPOCHS, Image, ImageState, Integral, MEMBERS, Member, Pages, Tree, VM_MEANS, VmMean,
+    rss,
 };
 
 use crate::{
@@ -101,6 +102,7 @@ pub(crate) unsafe fn book(image: *mut Image, tree: *mut Tree, update: &Update) {
             {
                 family::family_swapped_in((*image).mm, -delta);
             }
+            note_files(image, tree, update.at);
             note_peaks(tree, update.at);
         }
         note_swap_peaks(image, tree, member, delta);
@@ -110,6 +112,34 @@ pub(crate) unsafe fn book(image: *mut Image, tree: *mut Tree, update: &Update) {
             segments::changed((*image).mm, member, at_peak, update.at);
         }
     }
+}
+
+/// Keeps what the image has of files and shared memory, if no other of the tree has more: the largest
+/// of such sums is a lower bound of how many different pages there are, also when it is that of an
+/// image that has less than another by now.
+#[inline(always)]
+unsafe fn note_files(image: *mut Image, tree: *mut Tree, at: u64) {
+    // SAFETY: map values, see `book`.
+    unsafe {
+        let held = files(&raw const (*image).cur);
+        let known = (*tree).files;
+        if held > known || (held != known && (*tree).files_of == (*image).id) {
+            let until = (*tree).files_integral_at;
+            if at > until {
+                (*tree).files_integral.add(known, at - until);
+                (*tree).files_integral_at = at;
+            }
+            (*tree).files = held;
+            (*tree).files_of = (*image).id;
+        }
+    }
+}
+
+/// Pages of files and shared memory.
+#[inline(always)]
+unsafe fn files(pages: *const Pages) -> i64 {
+    // SAFETY: a field of a map value, see the callers.
+    unsafe { (*pages)[Member::File as usize] + (*pages)[Member::Shmem as usize] }
 }
 
 /// Most images have no relatives, and never come here.
@@ -165,6 +195,7 @@ pub(crate) unsafe fn settle(image: *mut Image, tree: *mut Tree, values: &Pages, 
             if now != before {
                 tell_family(image, now - before, now, true);
             }
+            note_files(image, tree, at);
             note_peaks(tree, at);
             WithSwap::NONE.raise_tree(tree);
         }
@@ -197,6 +228,7 @@ pub(crate) extern "C" fn enter_tree(mm: u64, at: u64) -> u64 {
             let value = *slot(&raw mut (*image).cur, member);
             add_to_tree(tree, member, value, at);
         }
+        note_files(image, tree, at);
         note_peaks(tree, at);
         WithSwap::NONE.raise_tree(tree);
         envelope::changed(image, at);
@@ -466,8 +498,16 @@ pub(crate) unsafe fn note_footprint(tree: *mut Tree, at: u64) {
             note_shared_footprint(0, at);
             return;
         }
-        raise_footprint(tree, (*tree).rss, (*tree).rss, at);
+        let resident = (*tree).rss;
+        raise_footprint(tree, resident - twice(tree), resident, at);
     }
+}
+
+/// Pages of files and shared memory that may be the same in several images.
+#[inline(always)]
+unsafe fn twice(tree: *mut Tree) -> i64 {
+    // SAFETY: a map value, see the callers.
+    unsafe { files(&raw const (*tree).cur) - (*tree).files }
 }
 
 /// The same while pages are shared after fork. A function of its own for the
@@ -481,9 +521,10 @@ pub(crate) extern "C" fn note_shared_footprint(index: u64, at: u64) -> u64 {
     // SAFETY: a map value.
     unsafe {
         let shared = (*tree).shared;
-        let low = (*tree).rss - shared;
-        let high = low + min((*tree).uncertain, shared);
-        raise_footprint(tree, low, high, at);
+        let once = (*tree).rss - shared;
+        let high = once + min((*tree).uncertain, shared);
+        // Fork copies pages of files too: those are taken off twice, which keeps it a lower bound.
+        raise_footprint(tree, once - twice(tree), high, at);
         remember(tree, high, at);
     }
     0
@@ -554,11 +595,43 @@ pub(crate) unsafe fn note_sizes(image: *mut Image, mm: impl Struct, at: u64) {
         if high > (*image).hiwater_vm {
             (*image).hiwater_vm = high;
         }
+        if offset!(mm_hugetlb_usage) != ABSENT {
+            let huge: i64 = mm.load(offset!(mm_hugetlb_usage));
+            if huge != (*image).huge {
+                huge_changed((*image).mm, huge);
+            }
+        }
         // What is as it was cannot exceed its peak.
         if sizes_differ(image, mm) {
             sizes_change((*image).mm, at);
         }
     }
+}
+
+/// The image of `mm` has `huge` pages of hugetlbfs now. Seldom enough for a function of its own, see
+/// `state::wait_for_lock`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn huge_changed(mm: u64, huge: i64) -> u64 {
+    let Some(image) = state::image(mm) else {
+        return 0;
+    };
+    // SAFETY: map values.
+    unsafe {
+        let Some(tree) = state::tree((*image).tree) else {
+            return 0;
+        };
+        let sum = (*tree).huge + huge - (*image).huge;
+        (*image).huge = huge;
+        if huge > (*image).peak_huge {
+            (*image).peak_huge = huge;
+        }
+        (*tree).huge = sum;
+        if sum > (*tree).peak_huge {
+            (*tree).peak_huge = sum;
+        }
+    }
+    0
 }
 
 /// [`note_sizes`] of the image of `mm`, as a function of its own for the verifier, like

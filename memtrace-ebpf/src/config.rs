@@ -64,6 +64,8 @@ offsets! {
     mm_pinned_vm,
     /// `mm_struct.pgtables_bytes` in bytes.
     mm_pgtables_bytes,
+    /// `mm_struct.hugetlb_usage` in pages (`CONFIG_HUGETLB_PAGE`).
+    mm_hugetlb_usage,
     /// `mm_struct.start_brk`.
     mm_start_brk,
     /// `mm_struct.brk`.

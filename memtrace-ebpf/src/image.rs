@@ -180,6 +180,11 @@ pub struct Image {
     pub text_bytes: u64,
     /// RSS when the fork that made it had completed, or 0.
     pub inherited: i64,
+    /// Pages of hugetlbfs when last seen, in small pages: `mm->hugetlb_usage`, `HugetlbPages`. Not in
+    /// RSS, and no event of their own.
+    pub huge: i64,
+    /// Peak of [`Image::huge`].
+    pub peak_huge: i64,
     /// [`Image::inherited`] as far as it can still be shared with relatives: an upper bound.
     pub shared: i64,
     /// By how much [`Image::shared`] may be too high: pages freed or copied on write since the fork.

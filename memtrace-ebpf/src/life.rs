@@ -415,6 +415,9 @@ pub(crate) extern "C" fn finish_image(mm: u64, at: u64, reason: u64) -> u64 {
         if (*image).held_rss_swap > (*image).peak_rss_swap {
             (*image).peak_rss_swap = (*image).held_rss_swap;
         }
+        if (*image).huge != 0 {
+            accounting::huge_changed(mm, 0);
+        }
         if family::has_relatives(image) {
             family::family_leave(mm);
             if let Some(tree) = state::tree((*image).tree) {

@@ -40,7 +40,8 @@ pub struct Tree {
     pub shared: i64,
     /// By how much [`Tree::shared`] may be too high.
     pub uncertain: i64,
-    /// Peak of the footprint's low bound, `rss - shared`.
+    /// Peak of the footprint's low bound, `rss - shared`, with [`Tree::files`] for all pages of files
+    /// and shared memory.
     pub peak_footprint_low: i64,
     /// When that was.
     pub peak_footprint_low_at: u64,
@@ -48,6 +49,15 @@ pub struct Tree {
     pub peak_footprint_high: i64,
     /// When that was.
     pub peak_footprint_high_at: u64,
+    /// Pages of files and shared memory in the image that has most of them: as many, at least, are
+    /// not the same ones.
+    pub files: i64,
+    /// That image's id.
+    pub files_of: u64,
+    /// Time integral of [`Tree::files`].
+    pub files_integral: Integral,
+    /// Until when it is integrated.
+    pub files_integral_at: u64,
     /// Time integral of [`Tree::shared`].
     pub shared_integral: Integral,
     /// Until when it is integrated.
@@ -61,6 +71,10 @@ pub struct Tree {
     pub epoch_high: [i64; EPOCHS],
     /// The largest RSS in each.
     pub epoch_rss: [i64; EPOCHS],
+    /// Sum of its images' huge pages; see [`Image::huge`](crate::Image::huge).
+    pub huge: i64,
+    /// Peak of [`Tree::huge`].
+    pub peak_huge: i64,
     /// When its first image became active.
     pub started_at: u64,
     /// Counter updates of its images.

@@ -195,10 +195,11 @@ pub(crate) struct TracingArgs {
     /// Do not compare numbers with /proc while the command runs
     #[arg(long)]
     pub(crate) no_cross_checks: bool,
-    /// Take no snapshots of PSS and USS at settled peaks, which -v and recordings show. They take at most
-    /// 1 % of the time, beside the command; memory of a process that ends during one is
-    /// given back only when it is done, milliseconds per GiB
-    #[arg(long)]
+    /// Take no snapshots of PSS and USS at settled peaks, which narrow down what is needed where
+    /// processes share memory, and which -v and recordings show. They take at most 5 % of the time, beside
+    /// the command; memory of a process that ends during one is given back only when it is done,
+    /// milliseconds per GiB
+    #[arg(long, alias = "no-pss")]
     pub(crate) no_snapshots: bool,
 }
 

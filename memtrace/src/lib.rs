@@ -50,4 +50,4 @@ pub use attend::{Live, Moment, PeakLimit, RootSizes};
 extern crate self as memtrace;
 
 pub use memtrace_ebpf as abi;
-pub use tracer::{Backend, FileSink, Sink, TraceError, Traced, Tracer};
+pub use tracer::{Backend, FileSink, Sink, SnapshotUse, TraceError, Traced, Tracer};

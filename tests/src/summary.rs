@@ -133,6 +133,8 @@ pub struct Tree {
     pub peak_swap_bytes: u64,
     /// Not in the contract's first form.
     pub peak_rss_swap_bytes: Option<u64>,
+    #[serde(default)]
+    pub peak_hugetlb_bytes: u64,
     /// Only where the peak is not known exactly.
     pub peak_rss_low_bytes: Option<u64>,
     /// The same; null where there is no bound.
@@ -219,6 +221,8 @@ pub struct Image {
     pub peak_swap_bytes: u64,
     /// Not in the contract's first form.
     pub peak_rss_swap_bytes: Option<u64>,
+    #[serde(default)]
+    pub peak_hugetlb_bytes: u64,
     /// Only where the peak is not known exactly.
     pub peak_rss_low_bytes: Option<u64>,
     /// The same; null where there is no bound.

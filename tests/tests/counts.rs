@@ -166,6 +166,10 @@ fn hugetlb_pages_are_not_rss() -> Result<()> {
         the_image(&run)?.peak_rss_bytes,
         the_image(&empty)?.peak_rss_bytes
     );
+    // But they are told.
+    assert_eq!(the_image(&empty)?.peak_hugetlb_bytes, 0);
+    assert_eq!(the_image(&run)?.peak_hugetlb_bytes, 64 << 20);
+    assert_eq!(run.summary.tree.peak_hugetlb_bytes, 64 << 20);
     Ok(())
 }
 

@@ -8,7 +8,8 @@ use std::{
 
 use anyhow::Result;
 use memtrace_tests::{
-    Cgroup, Lab, exact_status, mib, page, require, require_privileges, scaled, skip,
+    Cgroup, Lab, Summary, exact_status, memtrace, mib, page, require, require_privileges, scaled,
+    skip,
 };
 
 /// Killed at its top: the peak is complete, and memtrace ends by the same signal.
@@ -98,6 +99,40 @@ fn an_oom_killed_process_is_marked_and_complete() -> Result<()> {
         // What it had before it joined is charged elsewhere; page tables and the like need room.
         assert!(peak > limit / 2 && peak < limit + (1 << 20), "{peak}");
     }
+    Ok(())
+}
+
+/// In a small container memtrace itself must not be what makes the difference: what it needs while the
+/// command runs, memory of the kernel for it included, fits beside 80 of 100 MiB.
+#[test]
+fn a_command_that_fits_alone_fits_with_memtrace() -> Result<()> {
+    require_privileges!();
+    let lab = Lab::new()?;
+    let group = match Cgroup::with_memory_limit(100 << 20) {
+        Ok(group) => group,
+        Err(missing) => {
+            skip(&missing);
+            return Ok(());
+        }
+    };
+    let join = format!(
+        "echo $$ > {}/cgroup.procs && exec \"$@\"",
+        group.path().display()
+    );
+    let json = lab.path("summary.json");
+    let mut line = vec!["sh".to_owned(), "-c".to_owned(), join, "sh".to_owned()];
+    line.push(memtrace()?.display().to_string());
+    line.extend(["run", "--json"].map(str::to_owned));
+    line.push(json.display().to_string());
+    line.push("--".to_owned());
+    line.extend(lab.script(&format!("anon {} status @top", mib(80))));
+    lab.to_end(&mut lab.fixed(&line))?.success()?;
+    let summary = Summary::read(&json)?;
+    summary.assert_exact();
+    assert_eq!(
+        summary.root()?.last_image()?.peak_rss_bytes,
+        lab.status("top")?.rss()?
+    );
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 //! Truth is arithmetic: each scenario says how many MiB its processes need at most.
 
 use anyhow::Result;
-use memtrace_tests::{Lab, mib, require_privileges, scaled};
+use memtrace_tests::{Lab, memtrace, mib, require_privileges, scaled};
 
 const MIB: u64 = 1 << 20;
 
@@ -167,6 +167,62 @@ fn history(seed: u64) -> History {
         summed,
         processes,
     }
+}
+
+/// Shared memory counts once, though five processes have it in their page tables; that it may be five
+/// different ones, for all that counters tell, is said, and a snapshot of everybody's shares settles it.
+#[test]
+fn shared_memory_counts_once_in_the_low_bound() -> Result<()> {
+    require_privileges!();
+    let lab = Lab::new()?;
+    let child = format!("fork{{ look {} post 0 await 1 }}", mib(20));
+    let words = format!(
+        "pipe 0 pipe 1 anon {} shmem {} {child} {child} {child} {child} \
+         await 0 await 0 await 0 await 0 nap-us 1500000 post 1 post 1 post 1 post 1 wait wait wait wait",
+        mib(10),
+        mib(20)
+    );
+    lab.alone(&words)?;
+    let run = lab.trace(&words)?;
+    run.summary.assert_exact();
+    let tree = &run.summary.tree;
+    let (low, high) = (
+        tree.peak_footprint_low_bytes,
+        tree.peak_footprint_high_bytes,
+    );
+    assert!((30 * MIB..=31 * MIB).contains(&low), "{low}");
+    assert!((110 * MIB..=112 * MIB).contains(&high), "{high}");
+    let mut line = vec![memtrace()?.display().to_string(), "run".to_owned()];
+    line.push("--".to_owned());
+    line.extend(lab.script(&words));
+    let said = lab.to_end(&mut lab.fixed(&line))?.success()?.stderr;
+    let headline = said.lines().next().unwrap_or_default();
+    assert!(
+        headline.starts_with("memtrace: needs about 30.")
+            && headline.contains("of files and shared memory, mapped 5 times"),
+        "{said}"
+    );
+    Ok(())
+}
+
+/// A page that the parent frees while its child's memory is torn down, when the address space has no
+/// owner any more, says nothing about the others.
+#[test]
+fn a_child_that_is_torn_down_casts_no_doubt() -> Result<()> {
+    require_privileges!();
+    let lab = Lab::new()?;
+    let words = format!(
+        "anon {} fork{{ nap-us 20000 }} loop{{ 150 cut 1 nap-us 300 }} wait",
+        mib(200)
+    );
+    lab.alone(&words)?;
+    for _ in 0..scaled(5, 1) {
+        let summary = lab.trace(&words)?.summary;
+        summary.assert_exact();
+        let high = summary.tree.peak_footprint_high_bytes;
+        assert!((200 * MIB..=203 * MIB).contains(&high), "{high}");
+    }
+    Ok(())
 }
 
 /// Whatever a family does in whatever order: the sum of RSS is right, and the truth lies

@@ -31,12 +31,19 @@ pub(super) fn faults_of(task: Typed) -> Option<u64> {
     }
 }
 
-/// The same for the owner of an mm that is known by address only.
+/// The process that an mm, known by address only, belongs to, if it can be found.
 #[inline(always)]
-fn faults_of_owner(mm: u64) -> Option<u64> {
+fn owner_of(mm: u64) -> Option<u64> {
+    // SAFETY: a field of the read-only data.
+    unsafe { probe(mm, offset!(mm_owner)) }
+}
+
+/// Its page faults, as [`faults_of`].
+#[inline(always)]
+fn faults_of_owner(owner: Option<u64>) -> Option<u64> {
     // SAFETY: fields of the read-only data.
     unsafe {
-        let owner: u64 = probe(mm, offset!(mm_owner))?;
+        let owner = owner?;
         let signal: u64 = probe(owner, offset!(task_signal))?;
         let threads: i32 = probe(signal, offset!(signal_nr_threads))?;
         if threads > 1 {
@@ -174,11 +181,23 @@ unsafe fn note_relatives(image: *mut Image) {
     // SAFETY: map values, see the callers.
     unsafe {
         if let Some(sharer) = find((*image).sharer) {
-            note_faults(sharer, faults_of_owner((*image).sharer));
+            note_faults_of_relative(sharer, (*image).sharer);
         }
         if let Some(heir) = find((*image).heir) {
-            note_faults(heir, faults_of_owner((*image).heir));
+            note_faults_of_relative(heir, (*image).heir);
         }
+    }
+}
+
+/// What a relative wrote to. Once its last process has left, which `mm_update_next_owner()`
+/// (kernel/exit.c) marks by an owner of none, nobody can write any more; that process's own last
+/// look is due with its end (`family_user_leaves`, `life::begin_end`).
+#[inline(always)]
+unsafe fn note_faults_of_relative(relative: *mut Image, mm: u64) {
+    let owner = owner_of(mm);
+    if owner != Some(0) {
+        // SAFETY: a map value, see the callers.
+        unsafe { note_faults(relative, faults_of_owner(owner)) };
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use memtrace::{
-    Traced, Tracer,
+    SnapshotUse, Traced, Tracer,
     comparison::{self, Command, Comparison, Run},
     launch::{self, IfExists, OWN_FAILURE, OutputError, Spec, open_output},
     report::escape::{clip, one_line},
@@ -155,7 +155,8 @@ fn trace(
         spec = spec.null_output();
     }
     // Nothing of theirs is compared.
-    let mut tracer: Tracer = tracer(&TracingArgs::default(), args.backend).snapshots(false);
+    let mut tracer: Tracer =
+        tracer(&TracingArgs::default(), args.backend).snapshots(SnapshotUse::Never);
     if !first {
         // Said once is enough.
         tracer = tracer.notice(|_| {});

@@ -9,7 +9,7 @@ use std::{
 };
 
 use memtrace::{
-    Backend, FileSink, Tracer,
+    Backend, FileSink, SnapshotUse, Tracer,
     abi::{Stat, SumScheme},
     launch::{self, IfExists, OWN_FAILURE, OutputError, Spec, open_output},
     model::{Summary, Verdict},
@@ -73,8 +73,14 @@ pub(crate) fn main(args: &RunArgs) -> ExitCode {
         .limit(budgets.limit())
         .live(view.live())
         .checkpoints(checkpoints)
-        // Where they are shown: a walk keeps the memory of a process that ends during it.
-        .snapshots(!args.tracing.no_snapshots && (args.verbose > 0 || recording.is_some()))
+        // Only for something: a walk keeps the memory of a process that ends during it.
+        .snapshots(if args.tracing.no_snapshots {
+            SnapshotUse::Never
+        } else if args.verbose > 0 || recording.is_some() {
+            SnapshotUse::Always
+        } else {
+            SnapshotUse::WhereTheyTell
+        })
         .log_programs(args.verbose > 1);
     let mut recording = recording.map(FileSink::new);
     let traced = match &mut recording {
@@ -256,7 +262,11 @@ pub(super) fn tracer(args: &TracingArgs, backend: BackendArg) -> Tracer {
         .segments(*segments)
         .simulate_cpus(*simulate_cpus)
         .cross_checks(!no_cross_checks)
-        .snapshots(!no_snapshots)
+        .snapshots(if *no_snapshots {
+            SnapshotUse::Never
+        } else {
+            SnapshotUse::Always
+        })
         .backend(match backend {
             BackendArg::Auto => Backend::Auto,
             BackendArg::Bpf => Backend::Bpf,

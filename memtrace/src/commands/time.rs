@@ -9,7 +9,7 @@ use std::{
 };
 
 use memtrace::{
-    TraceError, Traced,
+    SnapshotUse, TraceError, Traced,
     launch::{self, IfExists, LaunchError, OWN_FAILURE, Spec, open_output},
     model::{ImageSummary, Origin},
     report::{gnu_time::TimeValues, text::ended_by_limit},
@@ -94,7 +94,7 @@ fn run(program: &str, options: TimeOptions) -> ExitCode {
     };
     let traced = tracer(&TracingArgs::default(), options.backend)
         // GNU time's report has no place for them.
-        .snapshots(false)
+        .snapshots(SnapshotUse::Never)
         .limit(budgets.limit())
         .trace(&spec);
     file_size::survive_limit();

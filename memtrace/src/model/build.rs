@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use memtrace_ebpf::{MEMBERS, Pages, Process, ProcessFlags, SegmentsRecord, Tree, VmField, VmMean};
+use memtrace_ebpf::{
+    MEMBERS, Member, Pages, Process, ProcessFlags, SegmentsRecord, Tree, VmField, VmMean,
+};
 
 use super::{
     certificate::{Findings, judge},
@@ -327,6 +329,11 @@ fn check_tree(
     let left = left.saturating_mul(page_size);
     findings.residual_bytes = findings.residual_bytes.saturating_add(left);
 
+    let most_files = images
+        .values()
+        .find(|image| image.id == tree.files_of && image.is_alive() && image.counted());
+    let files =
+        |pages: &Pages| pages[Member::File as usize].saturating_add(pages[Member::Shmem as usize]);
     let wrong = if tree.cur.iter().chain(&tree.peak).any(|&n| n < 0) || tree.peak_footprint_low < 0
     {
         Some("a number is negative")
@@ -341,6 +348,8 @@ fn check_tree(
         || tree.peak_footprint_high > tree.peak_rss
     {
         Some("the bounds of the footprint are out of order")
+    } else if most_files.is_some_and(|image| files(&image.cur) != tree.files) {
+        Some("the largest share of files is not that of its image")
     } else {
         None
     };
@@ -404,7 +413,26 @@ fn tree_summary(
         tree.shared_integral_at,
         until,
     );
-    let footprint_integral = rss_integral(&integral).saturating_sub(shared_integral);
+    let files_integral = completed(
+        tree.files_integral,
+        tree.files,
+        tree.files_integral_at,
+        until,
+    );
+    let files = [Member::File, Member::Shmem]
+        .iter()
+        .fold(0_u128, |sum, &member| {
+            sum.saturating_add(integral.get(member as usize).copied().unwrap_or(0))
+        });
+    // Recordings of schemas up to 2 do not have it.
+    let twice = if tree.files_of == 0 {
+        0
+    } else {
+        files.saturating_sub(files_integral)
+    };
+    let footprint_integral = rss_integral(&integral)
+        .saturating_sub(shared_integral)
+        .saturating_sub(twice);
     let ran = images.iter().enumerate().filter(|(_, image)| image.ran());
     let biggest = ran.max_by_key(|(i, image)| (image.peak_rss, std::cmp::Reverse(*i)));
     TreeSummary {
@@ -415,6 +443,7 @@ fn tree_summary(
         peak_range: None,
         peak: amounts(&tree.peak, page),
         peak_rss_swap: bytes(tree.peak_rss_swap, page),
+        peak_huge: bytes(tree.peak_huge, page),
         average: averages(&integral, duration, page),
         average_rss: average(rss_integral(&integral), duration, page),
         footprint: Footprint {
@@ -503,6 +532,7 @@ fn image_summary(
             pinned: mean(VmMean::Pinned),
         },
         segments: None,
+        peak_huge: bytes(image.peak_huge, page),
         kernel_hiwater_rss: image.hiwater_rss.saturating_mul(page),
         residual: signed_bytes(image.residual, page),
     }

@@ -244,6 +244,8 @@ pub struct ImageSummary {
     pub own_peak: Amounts,
     /// Peak of RSS + swap.
     pub peak_rss_swap: u64,
+    /// Peak of hugetlbfs pages (`HugetlbPages`), which are not in RSS: as seen when RSS changed.
+    pub peak_huge: u64,
     /// Time-weighted mean of each kind over the lifetime.
     pub average: Amounts,
     /// Time-weighted mean of RSS.
@@ -353,14 +355,16 @@ pub struct ProcessSummary {
     pub images: Vec<ImageUse>,
 }
 
-/// Bounds of what the tree needed when pages shared after a fork count once.
+/// Bounds of what the tree needed when a page counts once, however many images map it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Footprint {
-    /// Peak of the low bound: every inherited page still present is still shared.
+    /// Peak of the low bound: every inherited page still present is still shared, and there are no
+    /// more pages of files and shared memory than the image with most of them has.
     pub low: u64,
     /// When that was.
     pub low_at_ns: u64,
-    /// Peak of the high bound: every page that may have been copied on write was.
+    /// Peak of the high bound: every page that may have been copied on write was, and all pages of
+    /// files and shared memory are different ones but those shared after a fork.
     pub high: u64,
     /// When that was.
     pub high_at_ns: u64,
@@ -417,11 +421,13 @@ pub struct TreeSummary {
     pub peak: Amounts,
     /// Peak of the sum of RSS + swap.
     pub peak_rss_swap: u64,
+    /// Peak of the sum of hugetlbfs pages, which are not in RSS: as seen when RSS changed.
+    pub peak_huge: u64,
     /// Time-weighted mean of each kind's sum.
     pub average: Amounts,
     /// Time-weighted mean of the sum of RSS.
     pub average_rss: u64,
-    /// The same with pages shared after fork counted once.
+    /// The same with each page counted once.
     pub footprint: Footprint,
     /// Who held what at the peak of RSS, largest first; images that held nothing
     /// are left out. Sums to [`TreeSummary::peak_rss`], or the certificate says

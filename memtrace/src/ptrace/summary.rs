@@ -210,6 +210,7 @@ fn image_summary(tree: &Tree, image: &Image, range: &Range, clock: Clock) -> Ima
             ..VmMeans::default()
         },
         segments: None,
+        peak_huge: 0,
         kernel_hiwater_rss: image.hwm,
         residual: 0,
     }
@@ -297,6 +298,7 @@ fn tree_summary(
         peak_range: Some(peak.range),
         peak: kinds,
         peak_rss_swap: tree.peak_rss_swap.max(peak.rss),
+        peak_huge: 0,
         average,
         average_rss: average.rss().min(peak.rss),
         footprint: Footprint {
@@ -385,7 +387,7 @@ fn certificate(tree: &Tree, ranges: &[Range], peak: &Peak, facts: &Facts) -> Cer
         ));
     }
     let remarks = [
-        "heap sizes, means of data and stack, and OOM kills are not known in this tier and given as 0 or false",
+        "heap sizes, means of data and stack, pages of hugetlbfs and OOM kills are not known in this tier and given as 0 or false",
         "what is shared after fork is not known: the footprint is given as between the largest process and the sum of RSS",
         "a process created with CLONE_UNTRACED is not followed",
     ];

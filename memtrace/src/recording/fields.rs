@@ -171,6 +171,8 @@ pub(super) fn image(v: &mut impl Visit, image: &mut Image, base: u64) {
         inherited,
         shared,
         uncertain,
+        huge,
+        peak_huge,
         // The kernel side's notes for itself.
         looked_at: _,
         faults_seen: _,
@@ -237,6 +239,10 @@ pub(super) fn image(v: &mut impl Visit, image: &mut Image, base: u64) {
         numbers(v, more_peaks);
         numbers(v, more_sizes);
         integrals(v, more_sums);
+    }
+    if v.has_more() {
+        v.signed(huge);
+        v.signed(peak_huge);
     }
 }
 
@@ -340,8 +346,14 @@ pub(super) fn tree(v: &mut impl Visit, tree: &mut Tree, base: u64) {
         peak_footprint_low_at,
         peak_footprint_high,
         peak_footprint_high_at,
+        files,
+        files_of,
+        files_integral,
+        files_integral_at,
         shared_integral,
         shared_integral_at,
+        huge,
+        peak_huge,
         started_at,
         events,
         images,
@@ -380,6 +392,15 @@ pub(super) fn tree(v: &mut impl Visit, tree: &mut Tree, base: u64) {
     v.signed(peak_threads);
     v.number(family_lost);
     tree_window(v, window, base);
+    // Those of the first files end here.
+    if v.has_more() {
+        v.signed(files);
+        v.number(files_of);
+        integrals(v, std::slice::from_mut(files_integral));
+        v.time(files_integral_at, base);
+        v.signed(huge);
+        v.signed(peak_huge);
+    }
 }
 
 /// What an image's segments hold.

@@ -25,6 +25,7 @@ pub mod junit;
 pub mod live;
 pub mod maps;
 pub mod moment;
+mod needs;
 pub mod range;
 pub mod runit;
 pub mod select;

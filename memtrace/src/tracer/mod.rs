@@ -41,6 +41,19 @@ pub enum Backend {
     Poll,
 }
 
+/// When PSS and USS are asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SnapshotUse {
+    /// At settled peaks.
+    #[default]
+    Always,
+    /// At settled peaks where 1 % of the sum of RSS or more may count more than once: they narrow down what
+    /// was needed.
+    WhereTheyTell,
+    /// Not at all.
+    Never,
+}
+
 /// Runs commands and measures the memory of their whole process trees.
 ///
 /// ```no_run
@@ -64,7 +77,7 @@ pub struct Tracer {
     pub(crate) timeline: Option<Resolution>,
     pub(crate) timeline_ring_bytes: Option<u32>,
     pub(crate) no_cross_checks: bool,
-    pub(crate) no_snapshots: bool,
+    pub(crate) snapshots: SnapshotUse,
     pub(crate) classic: bool,
     pub(crate) fentry: Fentry,
     pub(crate) handler: Handler,
@@ -197,13 +210,13 @@ impl Tracer {
         self
     }
 
-    /// Whether snapshots of the tree's PSS and USS are taken when a peak has settled; through
-    /// BPF only. They take about 1 % of the time of one more processor at most. While one is
+    /// When snapshots of the tree's PSS and USS are taken, after a peak has settled; through
+    /// BPF only. They take about 5 % of the time of one more processor at most. While one is
     /// taken, the kernel keeps the address space that it walks (`show_smaps_rollup()`): one
     /// that ends just then ends some milliseconds later.
     #[must_use]
-    pub const fn snapshots(mut self, take: bool) -> Self {
-        self.no_snapshots = !take;
+    pub const fn snapshots(mut self, take: SnapshotUse) -> Self {
+        self.snapshots = take;
         self
     }
 

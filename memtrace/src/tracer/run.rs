@@ -219,7 +219,7 @@ pub(super) fn trace<'a>(
 
     let mut model = Model::new();
     let mut checker = CrossChecker::new(options.page_size, options.cpus);
-    let mut snapshots = Snapshots::new(!tracer.no_snapshots, options.page_size);
+    let mut snapshots = Snapshots::new(tracer.snapshots, options.page_size);
     let followed = runtime.block_on(async {
         let checks = (!tracer.no_cross_checks).then_some(&mut checker);
         follow(

@@ -56,11 +56,6 @@ pub(super) fn tree(data: &Data<'_>, trace: &mut Trace<'_>) -> Result<(), ExportE
         }
         Ok(())
     })?;
-    if footprint {
-        // Between the ends of spans, but known.
-        let peak = data.summary.tree.footprint;
-        count(Counter::Footprint, peak.low_at_ns, value(peak.low), trace)?;
-    }
     Ok(())
 }
 

@@ -61,7 +61,7 @@ impl Counter {
     const fn name(self) -> &'static str {
         match self {
             Self::Rss => "tree RSS",
-            Self::Footprint => "tree footprint (low bound)",
+            Self::Footprint => "tree RSS, fork-shared once",
             Self::Anon => "tree anonymous",
             Self::File => "tree file",
             Self::Shmem => "tree shared memory",
@@ -83,9 +83,9 @@ impl Counter {
     }
 }
 
-/// Whether the footprint is anything but the RSS.
+/// Whether anything was shared after a fork.
 pub(super) fn has_footprint(summary: &Summary) -> bool {
-    summary.tree.footprint.low < summary.tree.peak_rss
+    summary.images.iter().any(|image| image.inherited > 0)
 }
 
 /// The tree's tracks, its peak and its losses.

@@ -74,8 +74,7 @@ const FIELDS: &[Field] = &[
     }),
     bytes(
         "shared_last_bytes",
-        "Most of it that counts more than once because of fork; `rss_last_bytes` less this is \
-         the low bound of the footprint.",
+        "Most of it that counts more than once because of fork.",
         |s| s.span.shared.into(),
     ),
 ];

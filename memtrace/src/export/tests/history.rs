@@ -103,6 +103,7 @@ impl History {
             vm: VmPeaks::default(),
             vm_average: VmMeans::default(),
             segments: None,
+            peak_huge: 0,
             kernel_hiwater_rss: 0,
             residual: 0,
         });
@@ -281,6 +282,7 @@ impl History {
                 peak_range: None,
                 peak: kinds,
                 peak_rss_swap: 0,
+                peak_huge: 0,
                 average: Amounts::default(),
                 average_rss: 0,
                 footprint: Footprint {

@@ -60,6 +60,7 @@ const WANTED: &[Wanted] = wanted! {
     mm_locked_vm: Need::Optional, 8, ["mm_struct.locked_vm"], "locked memory";
     mm_pinned_vm: Need::Optional, 8, ["mm_struct.pinned_vm"], "pinned memory";
     mm_pgtables_bytes: Need::Optional, 8, ["mm_struct.pgtables_bytes"], "size of page tables";
+    mm_hugetlb_usage: Need::Optional, 8, ["mm_struct.hugetlb_usage"], "pages of hugetlbfs";
     mm_start_brk: Need::Optional, 8, ["mm_struct.start_brk"], "size of the heap";
     mm_brk: Need::Optional, 8, ["mm_struct.brk"], "size of the heap";
     mm_start_code: Need::Optional, 8, ["mm_struct.start_code"], "size of the program's text";

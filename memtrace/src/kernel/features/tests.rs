@@ -61,7 +61,7 @@ fn a_recent_kernel_lacks_nothing() {
     let o = features.offsets;
     assert_eq!(
         [o.mm_owner, o.mm_total_vm, o.mm_arg_end, o.mm_users],
-        [64 + 16, 64 + 24, 64 + 16 + 8 * 14, 64 + 16 + 8 * 16]
+        [64 + 16, 64 + 24, 64 + 16 + 8 * 14, 64 + 16 + 8 * 17]
     );
     assert_eq!(
         [

@@ -2,7 +2,10 @@
 
 use crate::{
     model::{Outcome, Summary, Verdict},
-    report::units::{differ, grouped, human, seconds},
+    report::{
+        needs::Needs,
+        units::{grouped, human, seconds},
+    },
 };
 
 /// The words.
@@ -36,34 +39,13 @@ impl Headline {
                 )),
             };
         }
-        if !differ(footprint.low, tree.peak_rss) {
+        let Some(needs) = Needs::of(summary) else {
             return Self {
                 figure: human(tree.peak_rss),
                 label: "peak of memory",
                 exactly: rss,
                 relation: None,
             };
-        }
-        let most = tree.peak_rss.saturating_sub(footprint.low);
-        let least = tree.peak_rss.saturating_sub(footprint.high);
-        let apart = differ(footprint.low, footprint.high);
-        let range = |low: u64, high: u64| {
-            if apart {
-                format!("{} to {}", human(low), human(high))
-            } else {
-                human(low)
-            }
-        };
-        // At another time than the footprint's peak, more can have been shared.
-        let at_least = if footprint.low_at_ns == tree.peak_at_ns {
-            ""
-        } else {
-            "at least "
-        };
-        let shared = if apart {
-            range(least, most)
-        } else {
-            human(most)
         };
         let low = format!("{} bytes", grouped(footprint.low));
         let exactly = if footprint.low == footprint.high {
@@ -76,13 +58,19 @@ impl Headline {
                 when(footprint.high_at_ns)
             )
         };
+        let about = needs.about().map_or_else(String::new, |about| {
+            format!(
+                " A snapshot of PSS near the peak says about {}.",
+                human(about)
+            )
+        });
+        let parts = needs.parts.join("; ");
         Self {
-            figure: range(footprint.low, footprint.high),
+            figure: needs.figure(),
             label: "of memory needed",
             exactly,
             relation: Some(format!(
-                "The sum of RSS peaked at {} ({rss}); {at_least}{shared} of it was shared after fork \
-                 and counts once here.",
+                "The sum of RSS peaked at {} ({rss}): {parts}. What is shared counts once here.{about}",
                 human(tree.peak_rss)
             )),
         }

@@ -269,6 +269,7 @@ impl Scene {
             peak_range: None,
             peak: Amounts::default(),
             peak_rss_swap: 0,
+            peak_huge: 0,
             average: Amounts::default(),
             average_rss: 0,
             footprint: Footprint::default(),
@@ -403,6 +404,7 @@ impl Scene {
             vm: VmPeaks::default(),
             vm_average: VmMeans::default(),
             segments: None,
+            peak_huge: 0,
             kernel_hiwater_rss: 0,
             residual: 0,
         }

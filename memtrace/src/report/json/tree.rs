@@ -20,6 +20,8 @@ pub(super) struct TreeDoc {
     peak_shmem_bytes: u64,
     peak_swap_bytes: u64,
     peak_rss_swap_bytes: u64,
+    /// Pages of hugetlbfs, which are not in RSS.
+    peak_hugetlb_bytes: u64,
     average_rss_bytes: u64,
     average: AmountsDoc,
     peak_footprint_low_bytes: u64,
@@ -52,6 +54,7 @@ impl TreeDoc {
             peak_shmem_bytes: tree.peak.shmem,
             peak_swap_bytes: tree.peak.swap,
             peak_rss_swap_bytes: tree.peak_rss_swap,
+            peak_hugetlb_bytes: tree.peak_huge,
             average_rss_bytes: tree.average_rss,
             average: tree.average.into(),
             peak_footprint_low_bytes: tree.footprint.low,

@@ -68,6 +68,7 @@ fn tree(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()> {
     range(out, tree.peak_range)?;
     members(out, &[&tree.peak, &tree.average, &at])?;
     row(out, "RSS + swap", &[Some(tree.peak_rss_swap)])?;
+    huge(out, tree.peak_huge)?;
     let footprint = &tree.footprint;
     row(
         out,
@@ -86,6 +87,14 @@ fn tree(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()> {
         seconds(summary.user_ns),
         seconds(summary.system_ns)
     )
+}
+
+/// Seldom used, and not in RSS.
+fn huge(out: &mut dyn io::Write, peak: u64) -> io::Result<()> {
+    if peak == 0 {
+        return Ok(());
+    }
+    row(out, "pages of hugetlbfs", &[Some(peak)])
 }
 
 /// What the kernel said about the tree's share of memory, as close to the peak as there is.
@@ -197,6 +206,7 @@ fn one(
         ],
     )?;
     row(out, "RSS + swap", &[Some(image.peak_rss_swap)])?;
+    huge(out, image.peak_huge)?;
     if image.inherited > 0 {
         row(out, "inherited by fork", &[Some(image.inherited)])?;
     }

@@ -15,10 +15,13 @@ use std::io;
 
 use super::{
     escape::{clip, command_line, escape},
+    needs::Needs,
     select::Selection,
-    units::{differ, duration, grouped, human, seconds},
+    units::{duration, grouped, human, seconds},
 };
-use crate::model::{EndedByLimit, ImageSummary, SizesSeen, Summary, Verdict};
+use crate::model::{
+    EndedByLimit, ImageSummary, PssSnapshot, SizesSeen, Summary, TreeSummary, Verdict,
+};
 
 /// What to show and how wide.
 #[derive(Clone, Copy, Debug)]
@@ -69,6 +72,14 @@ pub fn write_selected(
         ..options
     };
     headline(summary, out)?;
+    if summary.tree.peak_huge > 0 {
+        let most = human(summary.tree.peak_huge);
+        line(
+            out,
+            "huge",
+            &format!("{most} of hugetlbfs pages at most, which no RSS has"),
+        )?;
+    }
     holders::write(summary, options.width, out)?;
     biggest(summary, options.width, out)?;
     segments::of_biggest(summary, out)?;
@@ -126,34 +137,25 @@ fn headline(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()> {
         )?;
         return line(out, "", &of_what);
     }
-    if !differ(footprint.low, tree.peak_rss) {
+    let Some(needs) = Needs::of(summary) else {
         line(out, "memtrace:", &format!("peak {rss} {when}"))?;
         return line(out, "", &of_what);
+    };
+    let mut figure = needs.figure();
+    if let Some(about) = needs.about() {
+        figure = format!("about {}, for sure {figure}", human(about));
     }
-    let shared_most = tree.peak_rss.saturating_sub(footprint.low);
-    let shared_least = tree.peak_rss.saturating_sub(footprint.high);
-    let (needs, shared) = if differ(footprint.low, footprint.high) {
-        (
-            format!("{} to {}", human(footprint.low), human(footprint.high)),
-            format!("{} to {}", human(shared_least), human(shared_most)),
-        )
-    } else {
-        (human(footprint.low), human(shared_most))
-    };
-    // At another time than the footprint's peak, more can have been shared.
-    let at_least = if footprint.low_at_ns == tree.peak_at_ns {
-        ""
-    } else {
-        "at least "
-    };
+    let parts: Vec<String> = std::iter::once(format!("sum of RSS {}", human(tree.peak_rss)))
+        .chain(needs.parts.iter().cloned())
+        .collect();
     line(
         out,
         "memtrace:",
-        &format!(
-            "needs {needs} (sum of RSS {}; {at_least}{shared} of it shared after fork)",
-            human(tree.peak_rss)
-        ),
+        &format!("needs {figure} ({})", parts.join("; ")),
     )?;
+    if let Some(snapshot) = &needs.snapshot {
+        line(out, "", &told_by(snapshot, tree))?;
+    }
     let low = format!(
         "{} bytes at +{}",
         grouped(footprint.low),
@@ -184,6 +186,23 @@ fn counted(count: usize, one: &str, many: &str) -> String {
         "{} {}",
         grouped(count as u64),
         if count == 1 { one } else { many }
+    )
+}
+
+/// Where a figure comes from that is no bound.
+fn told_by(snapshot: &PssSnapshot, tree: &TreeSummary) -> String {
+    let side = if snapshot.at_ns < tree.peak_at_ns {
+        "before"
+    } else {
+        "after"
+    };
+    let rss = match tree.peak_rss.saturating_sub(snapshot.rss) {
+        0 => "the same RSS".to_owned(),
+        less => format!("{} less RSS", human(less)),
+    };
+    format!(
+        "about: by a snapshot of PSS {} {side} the peak, at {rss}",
+        lasted(snapshot.at_ns.abs_diff(tree.peak_at_ns))
     )
 }
 

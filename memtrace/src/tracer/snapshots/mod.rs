@@ -18,12 +18,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use memtrace_ebpf::{ProcessFlags, Tree};
+use memtrace_ebpf::{Member, ProcessFlags, Tree};
 
 use self::{
     policy::{Now, Policy},
     walk::Walked,
 };
+use super::SnapshotUse;
 use crate::{attend::View, kernel::clock, model::PssSnapshot, probe::Probe};
 
 /// How often the peak is looked at.
@@ -36,6 +37,15 @@ const CHANGE_PART: u64 = 20;
 const MOST: usize = 1024;
 /// Enough for reading files; threads have little else to do here.
 const STACK_BYTES: usize = 256 << 10;
+
+/// Pages that count more than once in the sum of RSS, or may.
+fn ambiguous(tree: &Tree) -> i64 {
+    let files = [Member::File, Member::Shmem]
+        .iter()
+        .filter_map(|&member| tree.cur.get(member as usize))
+        .fold(0_i64, |sum, &pages| sum.saturating_add(pages));
+    files.saturating_sub(tree.files).saturating_add(tree.shared)
+}
 
 /// Processes as they must be again afterwards: id, start and address space.
 type Cast = BTreeSet<(u32, u64, u64)>;
@@ -66,13 +76,17 @@ struct Running {
 }
 
 impl Snapshots {
-    pub(super) fn new(wanted: bool, page_size: u64) -> Self {
+    pub(super) fn new(wanted: SnapshotUse, page_size: u64) -> Self {
         let now = Instant::now();
         Self {
-            policy: Policy::default(),
+            policy: if wanted == SnapshotUse::WhereTheyTell {
+                Policy::to_narrow()
+            } else {
+                Policy::default()
+            },
             page_size,
             began: now,
-            next: wanted.then_some(now + INTERVAL),
+            next: (wanted != SnapshotUse::Never).then_some(now + INTERVAL),
             running: None,
             taken: Vec::new(),
         }
@@ -118,6 +132,7 @@ impl Snapshots {
             peak_age: Duration::from_nanos(at.saturating_sub(tree.peak_rss_at)),
             rss: self.bytes(tree.rss),
             processes: u64::try_from(tree.live).unwrap_or(0),
+            ambiguous: self.bytes(ambiguous(tree)),
         }
     }
 

@@ -65,6 +65,7 @@ const MM: &[&str] = &[
     "arg_start",
     "arg_end",
     "pinned_vm",
+    "hugetlb_usage",
 ];
 const TASK: &[&str] = &[
     "mm",
