@@ -239,7 +239,17 @@ pub struct Image {
     #[serde(default)]
     pub segments_left_bytes: u64,
     pub average_rss_bytes: u64,
+    pub at_tree_peak: Amounts,
     pub kernel: Kernel,
+}
+
+/// Amounts of one moment.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[expect(missing_docs, reason = "the names are the contract's")]
+pub struct Amounts {
+    pub anon_bytes: u64,
+    pub file_bytes: u64,
+    pub shmem_bytes: u64,
 }
 
 /// The kernel's own, approximate idea.
@@ -412,8 +422,21 @@ impl Summary {
             self.processes.len() as u64,
             "tree.processes and the table differ"
         );
+        let images = self.processes.iter().flat_map(|process| &process.images);
+        let held = images.map(|image| image.at_tree_peak);
+        let sum: u64 = held
+            .map(|held| held.anon_bytes + held.file_bytes + held.shmem_bytes)
+            .sum();
+        assert_eq!(
+            sum, tree.peak_rss_bytes,
+            "what all images held at the tree's peak: {:#?}",
+            self.processes
+        );
         for process in &self.processes {
             for image in &process.images {
+                if let Some(end) = image.end_ns {
+                    assert_eq!(image.lifetime_ns, end - image.start_ns, "{image:?}");
+                }
                 assert!(
                     image.peak_rss_bytes <= tree.peak_rss_bytes,
                     "{image:?} above the tree's {}",

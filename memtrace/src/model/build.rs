@@ -496,7 +496,9 @@ fn image_summary(
         program: place.program,
         start_ns: clock.ns(image.born_at),
         end_ns: image.ended_at.map(|at| clock.ns(at)),
-        lifetime_ns: lifetime,
+        lifetime_ns: clock
+            .ns(image.until)
+            .saturating_sub(clock.ns(image.born_at)),
         events: image.events,
         peak_rss: bytes(image.peak_rss, page),
         peak_at_ns: clock.ns(image.peak_rss_at),

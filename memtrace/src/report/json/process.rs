@@ -9,7 +9,8 @@ use super::{
     tree::{AmountsDoc, RangeDoc},
 };
 use crate::model::{
-    ImageSummary, ImageUse, Origin, ProcessSummary, Program, Summary, UseKind, VmMeans, VmPeaks,
+    Amounts, ImageSummary, ImageUse, Origin, ProcessSummary, Program, Summary, UseKind, VmMeans,
+    VmPeaks,
 };
 
 #[derive(Serialize)]
@@ -145,7 +146,9 @@ impl ImageDoc {
             comm: lossy(&program.comm),
             start_ns: shared.map_or(image.start_ns, |used| used.start_ns),
             end_ns: shared.map_or(image.end_ns, |used| used.end_ns),
-            lifetime_ns: image.lifetime_ns,
+            lifetime_ns: shared
+                .and_then(|used| Some(used.end_ns?.saturating_sub(used.start_ns)))
+                .unwrap_or(image.lifetime_ns),
             events: image.events,
             peak_rss_bytes: image.peak_rss,
             peak_range: image.peak_range.map(RangeDoc::from),
@@ -160,7 +163,11 @@ impl ImageDoc {
             average_rss_bytes: image.average_rss,
             average: image.average.into(),
             at_own_peak: image.own_peak.into(),
-            at_tree_peak: image.at_tree_peak.into(),
+            // What several processes share is its owner's, so that all images sum to the peak.
+            at_tree_peak: match shared {
+                None => image.at_tree_peak.into(),
+                Some(_) => Amounts::default().into(),
+            },
             inherited_bytes: image.inherited,
             vm: VirtualDoc::new(image),
             vm_peaks: image.vm.into(),
