@@ -499,13 +499,13 @@ const TRIES: u32 = 4;
 const SHORT_PAUSE: u32 = 4;
 
 /// Copies of [`IDLE`] onto itself in a long wait, less than a millisecond together.
-const LONG_PAUSE: u32 = 4;
+const LONG_PAUSE: u32 = 32;
 
 /// Something to copy where time has to pass: the slowest thing that is allowed. Always
 /// zeros, so it does not matter how many CPUs copy it onto itself at once.
 #[btf_map]
 static IDLE: Array<[u8; IDLE_LEN], 1> = Array::new();
-const IDLE_LEN: usize = 1024 * 1024;
+const IDLE_LEN: usize = 128 * 1024;
 
 /// Takes the tree's lock, so that no other program changes the same tree; give the
 /// result to [`unlock`].
@@ -580,18 +580,29 @@ pub(crate) extern "C" fn wait_short(index: u64) -> u64 {
     0
 }
 
+/// Lets time pass between two tries. A function of its own, so that the verifier follows its loop once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn pause_long() -> u64 {
+    let Some(idle) = IDLE.get_ptr_mut(0) else {
+        return 0;
+    };
+    for _ in 0..LONG_PAUSE {
+        // SAFETY: source and destination are a map value of this length.
+        unsafe { bpf_probe_read_kernel(idle.cast(), IDLE_LEN as u32, idle.cast()) };
+    }
+    0
+}
+
 /// One round of [`wait_for_lock`] with much time between tries.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn wait_long(index: u64) -> u64 {
-    let (Some(tree), Some(idle)) = (tree(index as u32), IDLE.get_ptr_mut(0)) else {
+    let Some(tree) = tree(index as u32) else {
         return 0;
     };
     for _ in 0..TRIES {
-        for _ in 0..LONG_PAUSE {
-            // SAFETY: source and destination are a map value of this length.
-            unsafe { bpf_probe_read_kernel(idle.cast(), IDLE_LEN as u32, idle.cast()) };
-        }
+        pause_long();
         // SAFETY: `tree` points at a map value.
         if unsafe { lock::take(&raw mut (*tree).lock) } {
             return 1;

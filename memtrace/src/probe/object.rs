@@ -22,6 +22,9 @@ pub(super) const PLAIN_OBJECT: &[u8] =
 /// of the ring is full.
 const WAKE_AT: u32 = 4;
 
+/// The ring for the programs' own log lines, where they write any.
+const LOG_BYTES: u32 = 128 << 10;
+
 /// Tries the atomics. Loads only where the kernel has them all.
 pub(super) const CHECK_ATOMICS: &str = "check_atomics";
 
@@ -134,6 +137,14 @@ impl Settings<'_> {
                 },
             )
             .map_max_entries("EVENTS", options.ring_bytes)
+            .map_max_entries(
+                "AYA_LOGS",
+                if options.log {
+                    LOG_BYTES
+                } else {
+                    u32::try_from(options.page_size).unwrap_or(4096)
+                },
+            )
             .map_max_entries("TIMELINE", options.timeline_bytes())
             .map_max_entries(
                 "CACHES",
