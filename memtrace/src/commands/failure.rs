@@ -10,7 +10,7 @@ use memtrace::{
 
 /// Says `message` on standard error, on one line; if that is closed, nobody hears it.
 /// Names in it may be anything: a loop over files of others can give us any.
-pub(super) fn say(program: &str, message: impl std::fmt::Display) {
+pub(crate) fn say(program: &str, message: impl std::fmt::Display) {
     let line = one_line(&format!("{program}: {message}"));
     let _ = writeln!(std::io::stderr(), "{line}");
 }

@@ -62,6 +62,8 @@ pub(crate) fn trace(
     let pid = stopped.pid();
     let kept = privileges::kept();
     let before = before_exec(pid, spec);
+    // The kernel's types take memory, which may be scarce: not when the command has run.
+    let error = CounterError::new(layout(), online_cpus(), cpus::page_size());
     let mut failures = Vec::new();
     let mut method = None;
     if wanted.ptrace {
@@ -126,7 +128,6 @@ pub(crate) fn trace(
         source,
     })?;
     signals.restore();
-    let error = CounterError::new(layout(), online_cpus(), cpus::page_size());
     let facts = Facts {
         command: spec
             .argv()

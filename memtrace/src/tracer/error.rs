@@ -4,7 +4,7 @@ use std::io;
 
 use crate::{
     kernel::{Access, BtfError, KernelError},
-    launch::{Finished, LaunchError, OWN_FAILURE},
+    launch::{Finished, LaunchError, NoRoom, OWN_FAILURE},
     probe::ProbeError,
 };
 
@@ -18,6 +18,9 @@ pub enum TraceError {
     /// The command could not be started.
     #[error(transparent)]
     Launch(#[from] LaunchError),
+    /// This process may not have the memory that tracing takes.
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
     /// This kernel lacks something.
     #[error(transparent)]
     Kernel(#[from] KernelError),
@@ -88,6 +91,7 @@ impl TraceError {
     pub fn remedy(&self) -> Option<String> {
         match self {
             Self::Refused { remedy, .. } => Some((*remedy).to_owned()),
+            Self::NoRoom(error) => Some(error.remedy().to_owned()),
             Self::NoTimeline { cause: None } => {
                 Some("record with --backend bpf, or run without -o".to_owned())
             }
@@ -131,6 +135,13 @@ impl TraceError {
     }
 
     pub(super) fn refused(source: ProbeError) -> Self {
+        // Buffers are mapped into this process: its own limits are the likelier cause.
+        if source.errno() == Some(libc::ENOMEM)
+            && let Some(error) = NoRoom::by_limits()
+        {
+            log::info!("{source}");
+            return error.into();
+        }
         let (cause, remedy) = match source.errno() {
             Some(libc::EMFILE) => (
                 "this process may not open as many files as tracing needs",

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     attend::{Attendant, View},
     kernel::{self, Btf, Features},
-    launch::{Finished, Running, Signals, Spec, Stopped, exit_like, spawn_stopped},
+    launch::{Finished, Running, Signals, Spec, Stopped, exit_like, require_room, spawn_stopped},
     model::{self, CrossChecks, Final, Model, Summary},
     phases::Phases,
     probe::{Ahead, FentryState, Options, Probe, ProbeError, Resolution},
@@ -33,6 +33,13 @@ use crate::{
 
 /// How often a tree without news is looked at again under `--wait-tree`.
 const TREE_POLL: Duration = Duration::from_millis(20);
+
+/// What the kernel's types, the programs and the buffers take until the command is let go:
+/// 17 MiB with two CPUs.
+const ROOM: usize = 24 << 20;
+
+/// What has to be left then.
+const ROOM_TO_GROW: usize = 4 << 20;
 
 /// A command that was run and measured.
 #[derive(Debug)]
@@ -138,6 +145,8 @@ pub(super) fn trace<'a>(
     let mut stopped = spawn_stopped(spec, signals.inherited())?;
     let _room = Room::make();
     let _priority = Priority::raise();
+    // Rust ends a program without memory: before that, and before the command runs, this does.
+    require_room(ROOM)?;
     phases.done("the command's process is made, and waits");
 
     if matches!(tracer.backend, Backend::Ptrace | Backend::Poll) {
@@ -212,6 +221,7 @@ pub(super) fn trace<'a>(
         limits: known_limits.clone(),
         record_sizes: Head::own_record_sizes(),
     })?;
+    require_room(ROOM_TO_GROW)?;
     let mut running = stopped.release()?;
     phases.done("the command is let go");
     let mut attendant = attendant(tracer);
