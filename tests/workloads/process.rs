@@ -255,6 +255,11 @@ impl Script {
                 refused::fork(self.word(at + 1));
                 at + 2
             }
+            // refuse CALL ERRNO: the system call with this number fails so from here on
+            b"refuse" => {
+                refused::call(self.n(at + 1), self.n(at + 2));
+                at + 3
+            }
             // fail-exec PROGRAM ERRNO: an exec that the kernel refuses with this number
             b"fail-exec" => {
                 let argv = [self.path(at + 1), core::ptr::null()];

@@ -21,6 +21,9 @@ pub enum TraceError {
     /// This process may not have the memory that tracing takes.
     #[error(transparent)]
     NoRoom(#[from] NoRoom),
+    /// /proc is missing, or is not the one that is needed.
+    #[error("{0}: the command was not run")]
+    Proc(crate::kernel::Obstacle),
     /// This kernel lacks something.
     #[error(transparent)]
     Kernel(#[from] KernelError),
@@ -91,6 +94,7 @@ impl TraceError {
     pub fn remedy(&self) -> Option<String> {
         match self {
             Self::Refused { remedy, .. } => Some((*remedy).to_owned()),
+            Self::Proc(obstacle) => Some(obstacle.remedy().to_owned()),
             Self::NoRoom(error) => Some(error.remedy().to_owned()),
             Self::NoTimeline { cause: None } => {
                 Some("record with --backend bpf, or run without -o".to_owned())
@@ -166,7 +170,7 @@ impl TraceError {
     }
 
     fn explained(source: ProbeError) -> Self {
-        let obstacle = Access::of_this_process().explain(source.errno());
+        let obstacle = source.obstacle(&Access::of_this_process());
         Self::Refused {
             cause: obstacle.to_string(),
             remedy: obstacle.remedy(),

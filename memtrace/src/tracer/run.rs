@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     attend::{Attendant, View},
-    kernel::{self, Btf, Features},
+    kernel::{self, Btf, Features, Obstacle, Proc},
     launch::{Finished, Running, Signals, Spec, Stopped, exit_like, require_room, spawn_stopped},
     model::{self, CrossChecks, Final, Model, Summary},
     phases::Phases,
@@ -114,6 +114,10 @@ fn without_bpf(
     why: Option<&str>,
     phases: Phases,
 ) -> Result<Traced, TraceError> {
+    // BPF has ids as this process sees them; here they are looked up in /proc.
+    if Proc::mounted() != Proc::Own {
+        return Err(TraceError::Proc(Obstacle::ProcOfOthers));
+    }
     let wanted = ptrace::Wanted {
         ptrace: tracer.backend != Backend::Poll,
         wait_tree: tracer.wait_tree,
@@ -147,6 +151,9 @@ pub(super) fn trace<'a>(
     let _priority = Priority::raise();
     // Rust ends a program without memory: before that, and before the command runs, this does.
     require_room(ROOM)?;
+    if Proc::mounted() == Proc::Missing {
+        return Err(TraceError::Proc(Obstacle::NoProc));
+    }
     phases.done("the command's process is made, and waits");
 
     if matches!(tracer.backend, Backend::Ptrace | Backend::Poll) {
@@ -164,6 +171,11 @@ pub(super) fn trace<'a>(
         Ok(ready) => ready,
         Err(error) if tracer.backend == Backend::Auto && error.is_of_bpf() => {
             log::info!("BPF cannot be used: {error}");
+            if let TraceError::Refused { source, .. } = &error
+                && let Some(lines) = source.verifier_lines(20)
+            {
+                log::info!("the verifier's last lines:\n{lines}");
+            }
             let why = error.cause();
             if feed.is_wanted() {
                 return Err(TraceError::NoTimeline { cause: Some(why) });
