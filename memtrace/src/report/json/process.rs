@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::{
     segments::SegmentDoc,
     status,
-    strings::{Strings, lossy, raw},
+    strings::{Strings, exact, lossy, raw},
     tree::{AmountsDoc, RangeDoc},
 };
 use crate::model::{
@@ -20,6 +20,8 @@ pub(super) struct ProcessDoc {
     ppid: u32,
     root: bool,
     comm: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    comm_bytes: Option<String>,
     start_ns: u64,
     end_ns: Option<u64>,
     lifetime_ns: u64,
@@ -43,6 +45,7 @@ impl ProcessDoc {
             ppid: process.ppid,
             root: process.root,
             comm: lossy(&process.comm),
+            comm_bytes: exact(&process.comm),
             start_ns: process.start_ns,
             end_ns: process.end_ns,
             lifetime_ns: process.lifetime_ns,
@@ -89,7 +92,11 @@ pub(super) struct ImageDoc {
     exe: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     exe_raw: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exe_bytes: Option<String>,
     comm: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    comm_bytes: Option<String>,
     start_ns: u64,
     end_ns: Option<u64>,
     lifetime_ns: u64,
@@ -141,7 +148,9 @@ impl ImageDoc {
             command_truncated: program.truncated,
             exe: lossy(&program.path),
             exe_raw: raw(&program.path),
+            exe_bytes: exact(&program.path),
             comm: lossy(&program.comm),
+            comm_bytes: exact(&program.comm),
             start_ns: shared.map_or(image.start_ns, |used| used.start_ns),
             end_ns: shared.map_or(image.end_ns, |used| used.end_ns),
             lifetime_ns: image.lifetime_ns,
