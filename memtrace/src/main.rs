@@ -15,6 +15,17 @@ use cli::{Cli, Command};
 use memtrace::report;
 
 fn main() -> ExitCode {
+    if let Err(error) = memtrace::launch::raise_limits() {
+        commands::failure::say("memtrace", &error);
+        commands::failure::say("memtrace", error.remedy());
+        return ExitCode::from(OWN_FAILURE as u8);
+    }
+    run()
+}
+
+/// Apart from `main`, which has to be small: the stack may be limited until then.
+#[inline(never)]
+fn run() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     // Called through a link named `time`, be GNU time.
     if let Some(name) = arguments.first()

@@ -21,6 +21,7 @@ pub struct Summary {
     pub wall_ns: u64,
     pub user_ns: u64,
     pub system_ns: u64,
+    pub kernel_maxrss_bytes: Option<u64>,
     pub certificate: Certificate,
     pub tree: Tree,
     pub processes: Vec<Process>,

@@ -101,7 +101,21 @@ pub fn check(summary: &Summary) {
     assert!(tree.average_rss_bytes <= tree.peak_rss_bytes, "{tree:?}");
     let parts: u64 = tree.at_peak.iter().map(|part| part.rss_bytes).sum();
     assert!(parts <= tree.peak_rss_bytes, "{tree:?}");
+    assert!(
+        tree.peak_rss_low_bytes <= Some(tree.peak_rss_bytes),
+        "{tree:?}"
+    );
+    if let Some(high) = tree.peak_rss_high_bytes {
+        assert!(summary.kernel_maxrss_bytes <= Some(high), "{summary:?}");
+    }
     if certificate.verdict == "within" {
+        assert!(
+            certificate
+                .reasons
+                .iter()
+                .any(|reason| reason.contains("the bounds assume")),
+            "{certificate:?}"
+        );
         let high = tree.peak_rss_high_bytes.unwrap_or(0);
         assert!(high >= tree.peak_rss_bytes, "{tree:?}");
         assert!(

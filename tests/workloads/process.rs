@@ -16,6 +16,7 @@ const CLONE_FILES: usize = 0x400;
 const CLONE_SIGHAND: usize = 0x800;
 const CLONE_VFORK: usize = 0x4000;
 const CLONE_THREAD: usize = 0x1_0000;
+const CLONE_UNTRACED: usize = 0x80_0000;
 const CLONE_SYSVSEM: usize = 0x4_0000;
 const RLIMIT_CORE: usize = 4;
 const PR_SET_DUMPABLE: usize = 4;
@@ -102,6 +103,16 @@ impl Script {
                 let pid = self.n(at + 1) as i32;
                 if check(b"clone3", clone_as(pid)) == 0 {
                     self.run(at + 2, to);
+                    sys::exit_group(0);
+                }
+                to + 1
+            }
+            // untraced{ ... }: the same, and no tracer of this process follows it
+            b"untraced{" => {
+                let to = self.close(at);
+                CREATOR.store(sys::getpid(), Ordering::SeqCst);
+                if check(b"clone", sys!(CLONE, CLONE_UNTRACED | SIGCHLD)) == 0 {
+                    self.run(at + 1, to);
                     sys::exit_group(0);
                 }
                 to + 1
@@ -243,6 +254,11 @@ impl Script {
             b"fail-fork" => {
                 refused::fork(self.word(at + 1));
                 at + 2
+            }
+            // refuse CALL ERRNO: the system call with this number fails so from here on
+            b"refuse" => {
+                refused::call(self.n(at + 1), self.n(at + 2));
+                at + 3
             }
             // fail-exec PROGRAM ERRNO: an exec that the kernel refuses with this number
             b"fail-exec" => {

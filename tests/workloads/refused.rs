@@ -1,4 +1,4 @@
-//! Forks and execs that the kernel must refuse.
+//! Forks, execs and other calls that the kernel must refuse.
 
 use crate::{
     process::clone_as,
@@ -59,4 +59,28 @@ pub fn fork(kind: &[u8]) {
         Ok(0) => sys::exit_group(0),
         Ok(_) => die(b"fail-fork: no error", kind, 0),
     }
+}
+
+/// Makes a system call fail with this number from here on, with a seccomp filter (seccomp(2)).
+pub fn call(number: usize, errno: usize) {
+    const PR_SET_SECCOMP: usize = 22;
+    const SECCOMP_MODE_FILTER: usize = 2;
+    const RET_ERRNO: u32 = 0x0005_0000;
+    const RET_ALLOW: u32 = 0x7fff_0000;
+    // struct sock_filter: code, jt, jf and k; loads the number, compares it, returns.
+    let step = |code: u16, jt: u8, jf: u8, k: u32| {
+        u64::from(code) | u64::from(jt) << 16 | u64::from(jf) << 24 | u64::from(k) << 32
+    };
+    let filter = [
+        step(0x20, 0, 0, 0),
+        step(0x15, 0, 1, number as u32),
+        step(0x06, 0, 0, RET_ERRNO | errno as u32),
+        step(0x06, 0, 0, RET_ALLOW),
+    ];
+    // struct sock_fprog: the length, and where it is.
+    let program = [filter.len(), filter.as_ptr() as usize];
+    check(
+        b"prctl",
+        sys!(PRCTL, PR_SET_SECCOMP, SECCOMP_MODE_FILTER, program.as_ptr()),
+    );
 }

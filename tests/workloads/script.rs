@@ -117,6 +117,13 @@ impl Script {
                 sys::smaps(self.path(at + 1));
                 at + 2
             }
+            // reset-hwm: makes the kernel forget VmHWM (`proc_pid_clear_refs(5)`)
+            b"reset-hwm" => {
+                let fd = sys::open(c"/proc/thread-self/clear_refs".as_ptr().cast(), sys::O_WRONLY);
+                sys::write_all(fd, c"5".as_ptr() as usize, 1);
+                sys::close(fd);
+                at + 1
+            }
             // publish: what is held back up to 6.1 goes where others see it
             b"publish" => {
                 sys::publish();

@@ -184,11 +184,13 @@ unsafe fn make_resident(phdr: usize, phnum: usize) {
     // vaddr, paddr, filesz, memsz. Loaded segments are mapped where they say
     // (position-dependent executable).
     unsafe {
-        for i in 0..phnum {
+        // What is written first: until then such a page is one of the file, and if it came last,
+        // more pages of the file would have been there at once than ever are again.
+        for (i, written) in (0..2 * phnum).map(|i| (i % phnum, i < phnum)) {
             let p = phdr + i * 56;
             let kind = *(p as *const u32);
             let flags = *((p + 4) as *const u32);
-            if kind != PT_LOAD {
+            if kind != PT_LOAD || (flags & PF_W != 0) != written {
                 continue;
             }
             let from = *((p + 16) as *const usize);

@@ -8,7 +8,7 @@ use std::{
 
 use memtrace::{
     abi::CounterLayout,
-    kernel::{Access, Btf, Features, MarkVictim, cpus, tracefs},
+    kernel::{Access, Btf, Features, MarkVictim, Obstacle, Proc, cpus, tracefs},
     phases::Phases,
     probe::{Ahead, Fentry, FentryState, Options, Probe},
     ptrace::{Permission, permission},
@@ -96,6 +96,12 @@ fn examine() -> Report {
             Err(error) => Err(error.to_string()),
         });
     let programs = match &features {
+        _ if access.proc == Proc::Missing => Programs {
+            loaded: false,
+            fentry: None,
+            error: Some(Obstacle::NoProc.to_string()),
+            remedy: Some(Obstacle::NoProc.remedy().to_owned()),
+        },
         Ok((btf, features)) => load(btf, features, &access),
         Err(error) => Programs {
             loaded: false,
@@ -113,6 +119,10 @@ fn examine() -> Report {
     let exact =
         programs.loaded && programs.error.is_none() && self_test.iter().all(|round| round.passed);
     let why_no_ptrace = match permission() {
+        Permission::Granted if access.proc == Proc::Missing => Some(Obstacle::NoProc.to_string()),
+        Permission::Granted if access.proc == Proc::OfOthers => {
+            Some(Obstacle::ProcOfOthers.to_string())
+        }
         Permission::Granted => None,
         Permission::Refused(why) => Some(why),
     };
@@ -194,7 +204,7 @@ fn load(btf: &Btf, features: &Features, access: &Access) -> Programs {
             remedy: None,
         },
         Err(error) => {
-            let obstacle = access.explain(error.errno());
+            let obstacle = error.obstacle(access);
             Programs {
                 loaded: false,
                 fentry: None,

@@ -8,9 +8,12 @@ use memtrace::{
     report::escape::one_line,
 };
 
+/// Of the verifier's log, which can have thousands; why it refuses comes last.
+const VERIFIER_LINES: usize = 20;
+
 /// Says `message` on standard error, on one line; if that is closed, nobody hears it.
 /// Names in it may be anything: a loop over files of others can give us any.
-pub(super) fn say(program: &str, message: impl std::fmt::Display) {
+pub(crate) fn say(program: &str, message: impl std::fmt::Display) {
     let line = one_line(&format!("{program}: {message}"));
     let _ = writeln!(std::io::stderr(), "{line}");
 }
@@ -29,9 +32,9 @@ pub(super) fn report(program: &str, error: &TraceError, verbose: bool) -> ExitCo
     }
     if verbose
         && let TraceError::Refused { source, .. } = error
-        && let Some(log) = source.verifier_log()
+        && let Some(log) = source.verifier_lines(VERIFIER_LINES)
     {
-        say(program, "the verifier's log:");
+        say(program, "the verifier's last lines:");
         // From the kernel, about our own programs.
         let _ = writeln!(std::io::stderr(), "{log}");
     }

@@ -26,12 +26,12 @@ impl Log for Stderr {
     fn flush(&self) {}
 }
 
-/// Switches logging on: warnings always, everything from two `-v` on.
+/// Switches logging on: warnings always, why something was not done with `-v`, everything from two on.
 pub(super) fn init(verbose: u8) {
-    let level = if verbose >= 2 {
-        LevelFilter::Debug
-    } else {
-        LevelFilter::Warn
+    let level = match verbose {
+        0 => LevelFilter::Warn,
+        1 => LevelFilter::Info,
+        _ => LevelFilter::Debug,
     };
     if log::set_logger(&Stderr).is_ok() {
         log::set_max_level(level);

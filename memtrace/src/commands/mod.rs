@@ -5,7 +5,7 @@ pub(crate) mod check;
 pub(crate) mod compare;
 pub(crate) mod diff;
 pub(crate) mod export;
-mod failure;
+pub(super) mod failure;
 mod file_size;
 mod live;
 mod log;

@@ -37,9 +37,41 @@ pub enum Lockdown {
     Unknown,
 }
 
+/// What is mounted at /proc.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proc {
+    /// This process finds itself there.
+    Own,
+    /// That of another PID namespace, where process ids mean others.
+    OfOthers,
+    /// Nothing.
+    Missing,
+}
+
+impl Proc {
+    /// Looks at it.
+    #[must_use]
+    pub fn mounted() -> Self {
+        Self::at(Path::new("/proc"), std::process::id())
+    }
+
+    fn at(proc: &Path, pid: u32) -> Self {
+        let own = fs::read_link(proc.join("self"));
+        match own {
+            Ok(link) if link.as_os_str() == pid.to_string().as_str() => Self::Own,
+            // It does not even resolve where this process is not below that namespace.
+            Ok(_) => Self::OfOthers,
+            Err(_) if proc.join("version").exists() => Self::OfOthers,
+            Err(_) => Self::Missing,
+        }
+    }
+}
+
 /// What this user may do, as far as it can be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Access {
+    /// Whether /proc is there, and of which PID namespace. Without, most of this is unknown.
+    pub proc: Proc,
     /// Effective capabilities, one bit each.
     pub capabilities: u64,
     /// Effective user id.
@@ -49,6 +81,8 @@ pub struct Access {
     pub initial_user_namespace: Option<bool>,
     /// Whether a seccomp filter is in force, which may refuse bpf(2) (containers).
     pub seccomp: bool,
+    /// Whether memory for maps counts as locked memory: before commit 97306be45fbe (5.11).
+    pub maps_are_locked: bool,
     /// The sysctl `kernel.unprivileged_bpf_disabled`; `None` without `CONFIG_BPF_SYSCALL`.
     pub unprivileged_bpf_disabled: Option<u32>,
     /// Kernel lockdown.
@@ -82,6 +116,10 @@ impl Access {
                 .ok()
                 .map(|link| link.as_os_str() == "user:[4026531837]"),
             seccomp: field(&status, "Seccomp").is_some_and(|mode| mode != "0"),
+            maps_are_locked: read("proc/sys/kernel/osrelease")
+                .and_then(|text| release(&text))
+                .is_some_and(|release| release < (5, 11)),
+            proc: Proc::at(&root.join("proc"), std::process::id()),
             unprivileged_bpf_disabled: read("proc/sys/kernel/unprivileged_bpf_disabled")
                 .and_then(|text| text.trim_ascii().parse().ok()),
             lockdown: read("sys/kernel/security/lockdown")
@@ -108,7 +146,15 @@ impl Access {
     /// errno (`None` if the failure had none).
     #[must_use]
     pub fn explain(&self, errno: Option<i32>) -> Obstacle {
+        // What follows is read there.
+        if self.proc == Proc::Missing {
+            return Obstacle::NoProc;
+        }
         let refused = matches!(errno, Some(libc::EPERM | libc::EACCES));
+        // The sysctl shows that the kernel has the system call.
+        if errno == Some(libc::ENOSYS) && self.seccomp && self.unprivileged_bpf_disabled.is_some() {
+            return Obstacle::Seccomp;
+        }
         if errno == Some(libc::ENOSYS)
             || (refused && self.unprivileged_bpf_disabled.is_none() && self.may_trace())
         {
@@ -132,8 +178,9 @@ impl Access {
             return Obstacle::Lockdown;
         }
         match errno {
-            // Memory for maps counts as locked memory before commit 97306be45fbe (5.11).
-            Some(libc::EPERM) if self.capabilities & capability::SYS_RESOURCE == 0 => {
+            Some(libc::EPERM)
+                if self.maps_are_locked && self.capabilities & capability::SYS_RESOURCE == 0 =>
+            {
                 Obstacle::LockedMemory
             }
             Some(libc::EPERM) if self.seccomp => Obstacle::Seccomp,
@@ -163,6 +210,13 @@ fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
         .find_map(|line| Some(line.strip_prefix(name)?.strip_prefix(':')?.trim_ascii()))
 }
 
+/// The first two numbers of a kernel's release, as in `6.1.0-18-amd64`.
+fn release(text: &str) -> Option<(u32, u32)> {
+    let mut parts = text.trim_ascii().split(['.', '-']);
+    let mut number = || parts.next()?.parse().ok();
+    Some((number()?, number()?))
+}
+
 /// The mode in brackets, as in `none [integrity] confidentiality`.
 fn lockdown(text: &str) -> Lockdown {
     let mode = text
@@ -183,6 +237,10 @@ fn lockdown(text: &str) -> Lockdown {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Obstacle {
+    /// Nothing is mounted at /proc.
+    NoProc,
+    /// What is mounted at /proc is of another PID namespace.
+    ProcOfOthers,
     /// The kernel has no bpf(2).
     NoBpf,
     /// Not in the initial user namespace.
@@ -202,6 +260,8 @@ pub enum Obstacle {
     Seccomp,
     /// `SELinux`, `AppArmor` or another security module.
     SecurityModule,
+    /// The verifier does not accept a program.
+    Verifier,
     /// Not enough memory for the maps.
     NoMemory,
     /// None of these.
@@ -213,6 +273,12 @@ impl Obstacle {
     #[must_use]
     pub const fn remedy(&self) -> &'static str {
         match self {
+            Self::NoProc => {
+                "mount it with `mount -t proc proc /proc` (in a chroot, on its /proc; in a container, do not leave it out)"
+            }
+            Self::ProcOfOthers => {
+                "mount a new one with `mount -t proc proc /proc` (`unshare --fork --pid --mount-proc` does)"
+            }
             Self::NoBpf => {
                 "use a kernel built with CONFIG_BPF_SYSCALL=y, and allow bpf(2) in the sandbox if there is one"
             }
@@ -237,6 +303,9 @@ impl Obstacle {
             Self::SecurityModule => {
                 "look for a denial in the audit log (`sudo dmesg | grep -i denied`) and allow bpf for memtrace"
             }
+            Self::Verifier => {
+                "please report it with the output of `memtrace check` and of the same command with -v, which shows the verifier's last lines"
+            }
             Self::NoMemory => "free some memory, or choose smaller maps",
             Self::Unknown => "please report it with the output of `memtrace check`",
         }
@@ -246,6 +315,8 @@ impl Obstacle {
 impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::NoProc => f.write_str("/proc is not mounted, which memtrace needs"),
+            Self::ProcOfOthers => f.write_str("/proc is that of another PID namespace, where processes cannot be looked up"),
             Self::NoBpf => f.write_str("this kernel or sandbox has no bpf(2) system call"),
             Self::UserNamespace => {
                 f.write_str("this is not the initial user namespace, whose privileges alone extend to tracing")
@@ -256,10 +327,11 @@ impl fmt::Display for Obstacle {
             Self::NoBtf => write!(f, "the kernel does not describe its types: there is no {}", btf::VMLINUX),
             Self::Lockdown => f.write_str("kernel lockdown is in mode \"confidentiality\": no program may read kernel memory"),
             Self::LockedMemory => f.write_str("the limit of locked memory may be too low for the maps"),
-            Self::Seccomp => f.write_str("a seccomp filter is in force and may refuse bpf(2)"),
+            Self::Seccomp => f.write_str("a seccomp filter is in force, which most likely refuses bpf(2)"),
             Self::SecurityModule => {
                 f.write_str("the kernel refused although privileges suffice; a security module (SELinux, AppArmor) may forbid it")
             }
+            Self::Verifier => f.write_str("the kernel's verifier does not accept a program of memtrace, which is to be reported (-v shows its last lines)"),
             Self::NoMemory => f.write_str("the kernel has not enough memory for the maps"),
             Self::Unknown => f.write_str("the kernel refused for a reason unknown to memtrace"),
         }

@@ -13,7 +13,7 @@ mod error;
 pub mod features;
 pub mod tracefs;
 
-pub use access::{Access, Lockdown, Obstacle, capability};
+pub use access::{Access, Lockdown, Obstacle, Proc, capability};
 pub use btf::{Btf, BtfError};
 pub use error::KernelError;
 pub use features::{Features, Limit, MarkVictim, SegmentSources};

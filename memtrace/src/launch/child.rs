@@ -10,6 +10,7 @@ use std::ptr;
 use super::error::{LaunchError, exec_exit_code};
 use super::exit::OWN_FAILURE;
 use super::inherited::{Inherited, LAST_SIGNAL, bit};
+use super::limits;
 use super::spec::{Spec, c_string, candidates};
 
 /// What the parent tells the child: one of these bytes, [`Order::Rename`]
@@ -57,6 +58,8 @@ pub(super) struct Plan {
     /// Standard streams that become /dev/null, one bit each.
     null_streams: u8,
     inherited: Inherited,
+    /// Limits that were raised for this program alone.
+    limits: Vec<(libc::__rlimit_resource_t, libc::rlimit)>,
     /// The inherited mask and the stop signals of the terminal.
     waiting_mask: libc::sigset_t,
 }
@@ -115,6 +118,16 @@ impl Plan {
                 .map_or_else(Vec::new, |user| user.groups.clone()),
             null_streams: spec.null_streams,
             inherited: *inherited,
+            limits: limits::raised()
+                .into_iter()
+                .map(|raised| {
+                    let limit = libc::rlimit {
+                        rlim_cur: raised.soft,
+                        rlim_max: raised.hard,
+                    };
+                    (raised.resource as libc::__rlimit_resource_t, limit)
+                })
+                .collect(),
             waiting_mask,
         })
     }
@@ -195,6 +208,10 @@ impl Plan {
                 &raw const self.inherited.mask,
                 ptr::null_mut(),
             );
+            for (resource, limit) in &self.limits {
+                // Lowering a limit is always allowed. Last, as this stack may be above it.
+                libc::setrlimit(*resource, &raw const *limit);
+            }
             [Stage::Exec as i32, self.exec()]
         }
     }

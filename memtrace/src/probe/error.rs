@@ -4,6 +4,8 @@ use std::io;
 
 use aya::{BtfError, EbpfError, maps::MapError, programs::ProgramError};
 
+use crate::kernel::{Access, Obstacle};
+
 /// Loading, attaching or reading failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {
@@ -147,15 +149,29 @@ impl ProbeError {
             && !matches!(self.errno(), Some(libc::EAGAIN | libc::EPERM))
     }
 
-    /// The verifier's log, if a program was refused with one.
+    /// The last lines of the verifier's log, at most so many, if it refused a program with one.
     #[must_use]
-    pub fn verifier_log(&self) -> Option<String> {
-        let Self::Load { source, .. } = self else {
-            return None;
+    pub fn verifier_lines(&self, most: usize) -> Option<String> {
+        let log = match self {
+            Self::Load { source, .. } => match source.as_ref() {
+                ProgramError::LoadError { verifier_log, .. } => verifier_log.to_string(),
+                _ => return None,
+            },
+            Self::SegmentFunctions { source } => return source.verifier_lines(most),
+            _ => return None,
         };
-        match source.as_ref() {
-            ProgramError::LoadError { verifier_log, .. } => Some(verifier_log.to_string()),
-            _ => None,
+        let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
+        let last = lines.get(lines.len().saturating_sub(most)..)?;
+        (!last.is_empty()).then(|| last.join("\n"))
+    }
+
+    /// What this failure is due to, most likely.
+    #[must_use]
+    pub fn obstacle(&self, access: &Access) -> Obstacle {
+        match access.explain(self.errno()) {
+            // It explains itself only where it has looked at the program.
+            Obstacle::Unknown if self.verifier_lines(1).is_some() => Obstacle::Verifier,
+            obstacle => obstacle,
         }
     }
 }
@@ -199,5 +215,79 @@ fn innermost(error: &dyn std::error::Error) -> String {
         outer
     } else {
         format!("{outer}: {inner}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use aya::programs::ProgramError;
+    use aya_obj::VerifierLog;
+
+    use super::ProbeError;
+    use crate::kernel::{Access, Lockdown, Obstacle, Proc};
+
+    fn refused(errno: i32, log: &str) -> ProbeError {
+        ProbeError::Load {
+            program: "exec",
+            source: Box::new(ProgramError::LoadError {
+                io_error: io::Error::from_raw_os_error(errno),
+                verifier_log: VerifierLog::new(log.to_owned()),
+            }),
+        }
+    }
+
+    fn root() -> Access {
+        Access {
+            proc: Proc::Own,
+            capabilities: u64::MAX,
+            uid: 0,
+            initial_user_namespace: Some(true),
+            seccomp: false,
+            maps_are_locked: false,
+            unprivileged_bpf_disabled: Some(2),
+            lockdown: Lockdown::None,
+            btf: true,
+            tracefs: None,
+        }
+    }
+
+    /// With a log it is the verifier that refuses, without one it is not.
+    #[test]
+    fn who_refuses() {
+        for (errno, log, expected) in [
+            (
+                libc::EACCES,
+                "R1 invalid mem access 'scalar'\n",
+                Obstacle::Verifier,
+            ),
+            (libc::EINVAL, "unknown func bpf_x#7\n", Obstacle::Verifier),
+            (
+                libc::E2BIG,
+                "BPF program is too large\n",
+                Obstacle::Verifier,
+            ),
+            (libc::EINVAL, "\n", Obstacle::Unknown),
+            (libc::EPERM, "", Obstacle::SecurityModule),
+        ] {
+            let obstacle = refused(errno, log).obstacle(&root());
+            assert_eq!(obstacle, expected, "{errno} {log:?}");
+        }
+    }
+
+    #[test]
+    fn the_last_lines_are_kept() {
+        let error = refused(libc::EACCES, "0: first\n\n1: second\n2: third\n");
+        assert_eq!(
+            error.verifier_lines(2).as_deref(),
+            Some("1: second\n2: third")
+        );
+        assert_eq!(
+            error.verifier_lines(9).map(|text| text.lines().count()),
+            Some(3)
+        );
+        assert_eq!(refused(libc::EPERM, "").verifier_lines(9), None);
+        assert_eq!(ProbeError::NoSegments.verifier_lines(9), None);
     }
 }

@@ -85,7 +85,14 @@ pub(super) fn of_images(tree: &Tree, followed: bool, error: &CounterError) -> Ve
     }
     let of = |(image, cap): (&Image, Option<u64>)| {
         let error = error.of(image.threads);
-        let known = if followed && (image.read_at_end || image.end.is_none()) {
+        // Between two readings the counters' error is all that a mark can lose by itself
+        // (update_hiwater_rss() is called before pages go).
+        let reset = image.fallen > error;
+        let known = if reset {
+            // The kernel forgot, but no more can have been resident than was mapped, and it
+            // keeps that without fail.
+            Some(image.hwm.max(image.vm.size))
+        } else if followed && (image.read_at_end || image.end.is_none()) {
             Some(image.hwm)
         } else {
             cap.map(|cap| cap.max(image.hwm))

@@ -262,6 +262,7 @@ impl Tracer {
             tree.thread_ended(tid);
             return false;
         }
+        tree.faults.ended(tid == self.root, totals.as_ref());
         let Some(process) = tree.ended(tid, now()) else {
             return false;
         };

@@ -25,6 +25,8 @@ pub(super) struct Image {
     pub(super) hwm: u64,
     /// It was read when its last user was about to end, so that `hwm` is final.
     pub(super) read_at_end: bool,
+    /// How far the last `VmHWM` was below what had been read before.
+    pub(super) fallen: u64,
     /// The image of the same process that took its place.
     pub(super) replaced_by: Option<usize>,
     /// Held at the first look, by an image that fork made.
@@ -58,6 +60,7 @@ impl Image {
             users: BTreeSet::new(),
             hwm: 0,
             read_at_end: false,
+            fallen: 0,
             replaced_by: None,
             inherited: 0,
             first_read: now,
@@ -124,6 +127,14 @@ impl Image {
         ] {
             *peak = (*peak).max(now);
         }
+    }
+
+    /// It was read when its last user was about to end, after it was [observed](Self::observe)
+    /// then. Only this reading is certain to be of this image and not of the one that the
+    /// process is about to become, so that a mark that has fallen tells of a reset.
+    pub(super) fn read_at_end(&mut self, hwm: u64) {
+        self.read_at_end = true;
+        self.fallen = self.hwm.saturating_sub(hwm);
     }
 
     /// Means over the time between the first and the last reading: of each kind, and of

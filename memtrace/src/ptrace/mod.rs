@@ -18,6 +18,8 @@ mod follow;
 mod image;
 mod poll;
 mod privileges;
+#[cfg(test)]
+mod properties;
 mod run;
 mod sample;
 mod status;
@@ -25,6 +27,7 @@ mod subject;
 mod summary;
 mod sys;
 mod tree;
+mod unseen;
 
 pub use run::{Permission, permission};
 pub(crate) use run::{Wanted, trace};

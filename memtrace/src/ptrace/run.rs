@@ -14,7 +14,7 @@ use super::{
     bounds::CounterError,
     follow::{self, Follower, lock, now},
     poll::Poller,
-    privileges, sample,
+    privileges, sample, status,
     subject::{Proof, Sampled},
     summary::{Facts, summarize},
     sys,
@@ -61,6 +61,9 @@ pub(crate) fn trace(
     let tree = Arc::new(Mutex::new(Tree::default()));
     let pid = stopped.pid();
     let kept = privileges::kept();
+    let before = before_exec(pid, spec);
+    // The kernel's types take memory, which may be scarce: not when the command has run.
+    let error = CounterError::new(layout(), online_cpus(), cpus::page_size());
     let mut failures = Vec::new();
     let mut method = None;
     if wanted.ptrace {
@@ -137,11 +140,27 @@ pub(crate) fn trace(
         ended_at: now(),
         followed: traced,
         failures,
-        error: CounterError::new(layout(), online_cpus(), cpus::page_size()),
+        before: error.of(1).saturating_add(before),
+        error,
     };
     let mut summary = summarize(&lock(&tree), facts);
     summary.ended_by_limit = attendant.finish();
     Ok((summary, finished))
+}
+
+/// How large the command's process can be until its exec, as its `VmHWM` tells: a copy of this
+/// program, which looks at no page that this one does not have, and the arguments and the
+/// environment of the command, which the kernel charges to it (`acct_arg_size()`, fs/exec.c).
+fn before_exec(pid: i32, spec: &Spec) -> u64 {
+    let hwm = |pid| {
+        let memory = status::look(pid).ok().and_then(|look| look.memory);
+        memory.map_or(0, |memory| memory.hwm)
+    };
+    let own = std::process::id().cast_signed();
+    let arguments = spec.argv().iter().map(|word| word.len() + 9);
+    let variables = std::env::vars_os().map(|(name, value)| name.len() + value.len() + 10);
+    let strings: usize = arguments.chain(variables).sum();
+    hwm(pid).max(hwm(own)).saturating_add(strings as u64)
 }
 
 /// Why the tree is not traced.

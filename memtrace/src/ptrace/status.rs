@@ -119,6 +119,8 @@ pub(crate) struct Stat {
     /// Faults of the process itself.
     pub(crate) minor_faults: u64,
     pub(crate) major_faults: u64,
+    /// Of both kinds, of children that were waited for.
+    pub(crate) children_faults: u64,
     /// CPU time of children that were waited for, in clock ticks.
     pub(crate) children_user: u64,
     pub(crate) children_system: u64,
@@ -149,6 +151,7 @@ fn parse_stat(text: &[u8]) -> Stat {
         ppid: i32::try_from(number(field(4))).unwrap_or(0),
         minor_faults: number(field(10)),
         major_faults: number(field(12)),
+        children_faults: number(field(11)).saturating_add(number(field(13))),
         children_user: number(field(16)),
         children_system: number(field(17)),
         started: number(field(22)),
@@ -224,6 +227,7 @@ mod tests {
             parse_stat(b"42 (a) R 1 2) S 7 0 0 0 0 0 11 12 13 14 15 16 17 18 0 0 1 0 555 0 0\n");
         assert_eq!((stat.state, stat.ppid), (b'S', 7));
         assert_eq!((stat.minor_faults, stat.major_faults), (11, 13));
+        assert_eq!(stat.children_faults, 12 + 14);
         assert_eq!((stat.children_user, stat.children_system), (17, 18));
         assert_eq!(stat.started, 555);
         assert_eq!(parse_stat(b""), parse_stat(b")"));

@@ -10,6 +10,7 @@ use super::{
     bounds::{self, CounterError, Range},
     image::Image,
     tree::{Process, Tree},
+    unseen::{self, Unseen},
 };
 use crate::{
     launch::Finished,
@@ -37,6 +38,8 @@ pub(super) struct Facts {
     /// Why not, or what went wrong.
     pub(super) failures: Vec<String>,
     pub(super) error: CounterError,
+    /// No larger was the command's process before its first exec.
+    pub(super) before: u64,
 }
 
 /// Boot time to time since the tree's start.
@@ -72,7 +75,8 @@ pub(super) fn summarize(tree: &Tree, facts: Facts) -> Summary {
         ended_at: facts.ended_at,
     };
     let ranges = bounds::of_images(tree, facts.followed, &facts.error);
-    let peak = peak(tree, &ranges, &facts);
+    let unseen = unseen::find(tree, &ranges, facts.before, &facts.error);
+    let peak = peak(tree, &ranges, &unseen, &facts);
     // Images are numbered without those that turned out to be others.
     let mut numbers = vec![None; tree.images.len()];
     let kept = tree.images.iter().enumerate().filter(|(_, i)| !i.void);
@@ -118,7 +122,7 @@ pub(super) fn summarize(tree: &Tree, facts: Facts) -> Summary {
         })
         .collect();
     at_peak.sort_by_key(|holder| (std::cmp::Reverse(holder.held.rss()), holder.image));
-    let certificate = certificate(tree, &ranges, &peak, &facts);
+    let certificate = certificate(tree, &ranges, &peak, unseen, &facts);
     let started = i64::try_from(clock.zero).unwrap_or(0);
     let finished = facts.finished;
     Summary {
@@ -127,9 +131,7 @@ pub(super) fn summarize(tree: &Tree, facts: Facts) -> Summary {
         wall_ns: u64::try_from(finished.elapsed().as_nanos()).unwrap_or(u64::MAX),
         user_ns: nanoseconds(finished.rusage.ru_utime),
         system_ns: nanoseconds(finished.rusage.ru_stime),
-        kernel_maxrss: u64::try_from(finished.rusage.ru_maxrss)
-            .ok()
-            .map(|kib| kib.saturating_mul(1024)),
+        kernel_maxrss: kernel_maxrss(&finished),
         started_unix_ns: u64::try_from(started.saturating_add(facts.realtime_offset)).ok(),
         page_size: facts.page_size,
         ended_by_limit: None,
@@ -144,7 +146,12 @@ const fn outcome(status: i32) -> Outcome {
     Outcome::from_wait_status(status.cast_unsigned())
 }
 
-fn peak(tree: &Tree, ranges: &[Range], facts: &Facts) -> Peak {
+fn kernel_maxrss(finished: &Finished) -> Option<u64> {
+    let kib = u64::try_from(finished.rusage.ru_maxrss).ok()?;
+    Some(kib.saturating_mul(1024))
+}
+
+fn peak(tree: &Tree, ranges: &[Range], unseen: &Unseen, facts: &Facts) -> Peak {
     let images = || tree.images.iter().zip(ranges).filter(|(i, _)| !i.void);
     let single = images().max_by_key(|(image, _)| image.hwm);
     let (mut rss, mut at) = (tree.best.rss, tree.best.at);
@@ -152,12 +159,25 @@ fn peak(tree: &Tree, ranges: &[Range], facts: &Facts) -> Peak {
         (rss, at) = (image.hwm, image.largest.0);
     }
     // A sum of values that were read one after another proves no lower bound.
-    let low = images().map(|(_, range)| range.low).max().unwrap_or(0);
-    let high = facts
-        .followed
+    let mut low = images().map(|(_, range)| range.low).max().unwrap_or(0);
+    if let Some((maxrss, end)) = unseen.largest {
+        // Some process of the tree was that large, whether it was looked at then or not.
+        let threads = images().map(|(image, _)| image.threads).max();
+        let least = maxrss.saturating_sub(facts.error.of(threads.unwrap_or(1)));
+        low = low.max(least);
+        if least > rss {
+            (rss, at) = (maxrss, end);
+        }
+    }
+    let high = (facts.followed && unseen.proofs.is_empty())
         .then(|| bounds::of_tree(tree, ranges))
         .flatten()
-        .map(|high| high.max(rss));
+        // Whatever else is printed beside it: what ru_maxrss is of may have been the
+        // command's process before its exec, but need not.
+        .map(|high| {
+            high.max(rss)
+                .max(kernel_maxrss(&facts.finished).unwrap_or(0))
+        });
     let own = images()
         .filter(|(image, _)| image.read_at_end || image.end.is_none())
         .filter_map(|(image, range)| Some(range.high?.saturating_sub(image.hwm)))
@@ -315,8 +335,15 @@ fn tree_summary(
     }
 }
 
-fn certificate(tree: &Tree, ranges: &[Range], peak: &Peak, facts: &Facts) -> Certificate {
+fn certificate(
+    tree: &Tree,
+    ranges: &[Range],
+    peak: &Peak,
+    unseen: Unseen,
+    facts: &Facts,
+) -> Certificate {
     let mut reasons = facts.failures.clone();
+    reasons.extend(unseen.proofs);
     let images: Vec<(&Image, &Range)> = tree
         .images
         .iter()
@@ -347,6 +374,26 @@ fn certificate(tree: &Tree, ranges: &[Range], peak: &Peak, facts: &Facts) -> Cer
             tree.samples,
             tree.longest_sample.div_ceil(1000)
         ));
+    }
+    let reset = images
+        .iter()
+        .filter(|(image, _)| image.fallen > facts.error.of(image.threads))
+        .count();
+    if reset > 0 {
+        reasons.push(format!(
+            "{reset} {} (/proc/PID/clear_refs): the bound is what was mapped",
+            if reset == 1 {
+                "program reset its VmHWM"
+            } else {
+                "programs reset their VmHWM"
+            }
+        ));
+    }
+    if peak.within.is_some() {
+        reasons.push(
+            "the bounds assume that no program resets its VmHWM (a 5 written to /proc/PID/clear_refs) unnoticed, and that none creates a process with CLONE_UNTRACED, which is not followed"
+                .to_owned(),
+        );
     }
     let before_exec = images
         .iter()
@@ -389,7 +436,6 @@ fn certificate(tree: &Tree, ranges: &[Range], peak: &Peak, facts: &Facts) -> Cer
     let remarks = [
         "heap sizes, means of data and stack, pages of hugetlbfs and OOM kills are not known in this tier and given as 0 or false",
         "what is shared after fork is not known: the footprint is given as between the largest process and the sum of RSS",
-        "a process created with CLONE_UNTRACED is not followed",
     ];
     Certificate {
         verdict: match peak.within {

@@ -12,6 +12,7 @@ use std::{
 use super::{
     image::{Image, largest},
     status::Look,
+    unseen::Faults,
 };
 use crate::model::{Amounts, Origin, Program, Usage, UseKind};
 
@@ -104,6 +105,8 @@ pub(super) struct Tree {
     pub(super) unprivileged: Vec<Vec<u8>>,
     /// Processes that ended without a last reading.
     pub(super) unread: u64,
+    /// What tells of processes that are not followed.
+    pub(super) faults: Faults,
 }
 
 impl Tree {
@@ -404,19 +407,22 @@ impl Tree {
         process.live.remove(&tid);
         let last = process.live.is_empty();
         if last
-            && look.is_some_and(|look| look.memory.is_some())
+            && let Some(memory) = look.and_then(|look| look.memory.as_ref())
             && let Some(image) = image.and_then(|image| self.images.get_mut(image))
         {
-            image.read_at_end = true;
+            image.read_at_end(memory.hwm);
         }
         last
     }
 
     /// A thread other than the leader is gone.
     pub(super) fn thread_ended(&mut self, tid: i32) {
-        if let Some((process, _)) = self.threads.remove(&tid)
-            && let Some(process) = self.processes.get_mut(process)
-        {
+        let Some((process, _)) = self.threads.remove(&tid) else {
+            self.announced.remove(&tid);
+            self.faults.ended_unseen();
+            return;
+        };
+        if let Some(process) = self.processes.get_mut(process) {
             process.live.remove(&tid);
         }
     }

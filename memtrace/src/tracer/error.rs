@@ -4,7 +4,7 @@ use std::io;
 
 use crate::{
     kernel::{Access, BtfError, KernelError},
-    launch::{Finished, LaunchError, OWN_FAILURE},
+    launch::{Finished, LaunchError, NoRoom, OWN_FAILURE},
     probe::ProbeError,
 };
 
@@ -18,6 +18,12 @@ pub enum TraceError {
     /// The command could not be started.
     #[error(transparent)]
     Launch(#[from] LaunchError),
+    /// This process may not have the memory that tracing takes.
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
+    /// /proc is missing, or is not the one that is needed.
+    #[error("{0}: the command was not run")]
+    Proc(crate::kernel::Obstacle),
     /// This kernel lacks something.
     #[error(transparent)]
     Kernel(#[from] KernelError),
@@ -88,6 +94,8 @@ impl TraceError {
     pub fn remedy(&self) -> Option<String> {
         match self {
             Self::Refused { remedy, .. } => Some((*remedy).to_owned()),
+            Self::Proc(obstacle) => Some(obstacle.remedy().to_owned()),
+            Self::NoRoom(error) => Some(error.remedy().to_owned()),
             Self::NoTimeline { cause: None } => {
                 Some("record with --backend bpf, or run without -o".to_owned())
             }
@@ -131,6 +139,13 @@ impl TraceError {
     }
 
     pub(super) fn refused(source: ProbeError) -> Self {
+        // Buffers are mapped into this process: its own limits are the likelier cause.
+        if source.errno() == Some(libc::ENOMEM)
+            && let Some(error) = NoRoom::by_limits()
+        {
+            log::info!("{source}");
+            return error.into();
+        }
         let (cause, remedy) = match source.errno() {
             Some(libc::EMFILE) => (
                 "this process may not open as many files as tracing needs",
@@ -155,7 +170,7 @@ impl TraceError {
     }
 
     fn explained(source: ProbeError) -> Self {
-        let obstacle = Access::of_this_process().explain(source.errno());
+        let obstacle = source.obstacle(&Access::of_this_process());
         Self::Refused {
             cause: obstacle.to_string(),
             remedy: obstacle.remedy(),

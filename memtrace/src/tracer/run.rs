@@ -22,8 +22,8 @@ use super::{
 };
 use crate::{
     attend::{Attendant, View},
-    kernel::{self, Btf, Features},
-    launch::{Finished, Running, Signals, Spec, Stopped, exit_like, spawn_stopped},
+    kernel::{self, Btf, Features, Obstacle, Proc},
+    launch::{Finished, Running, Signals, Spec, Stopped, exit_like, require_room, spawn_stopped},
     model::{self, CrossChecks, Final, Model, Summary},
     phases::Phases,
     probe::{Ahead, FentryState, Options, Probe, ProbeError, Resolution},
@@ -33,6 +33,13 @@ use crate::{
 
 /// How often a tree without news is looked at again under `--wait-tree`.
 const TREE_POLL: Duration = Duration::from_millis(20);
+
+/// What the kernel's types, the programs and the buffers take until the command is let go:
+/// 17 MiB with two CPUs.
+const ROOM: usize = 24 << 20;
+
+/// What has to be left then.
+const ROOM_TO_GROW: usize = 4 << 20;
 
 /// A command that was run and measured.
 #[derive(Debug)]
@@ -107,6 +114,10 @@ fn without_bpf(
     why: Option<&str>,
     phases: Phases,
 ) -> Result<Traced, TraceError> {
+    // BPF has ids as this process sees them; here they are looked up in /proc.
+    if Proc::mounted() != Proc::Own {
+        return Err(TraceError::Proc(Obstacle::ProcOfOthers));
+    }
     let wanted = ptrace::Wanted {
         ptrace: tracer.backend != Backend::Poll,
         wait_tree: tracer.wait_tree,
@@ -138,6 +149,11 @@ pub(super) fn trace<'a>(
     let mut stopped = spawn_stopped(spec, signals.inherited())?;
     let _room = Room::make();
     let _priority = Priority::raise();
+    // Rust ends a program without memory: before that, and before the command runs, this does.
+    require_room(ROOM)?;
+    if Proc::mounted() == Proc::Missing {
+        return Err(TraceError::Proc(Obstacle::NoProc));
+    }
     phases.done("the command's process is made, and waits");
 
     if matches!(tracer.backend, Backend::Ptrace | Backend::Poll) {
@@ -155,6 +171,11 @@ pub(super) fn trace<'a>(
         Ok(ready) => ready,
         Err(error) if tracer.backend == Backend::Auto && error.is_of_bpf() => {
             log::info!("BPF cannot be used: {error}");
+            if let TraceError::Refused { source, .. } = &error
+                && let Some(lines) = source.verifier_lines(20)
+            {
+                log::info!("the verifier's last lines:\n{lines}");
+            }
             let why = error.cause();
             if feed.is_wanted() {
                 return Err(TraceError::NoTimeline { cause: Some(why) });
@@ -212,6 +233,7 @@ pub(super) fn trace<'a>(
         limits: known_limits.clone(),
         record_sizes: Head::own_record_sizes(),
     })?;
+    require_room(ROOM_TO_GROW)?;
     let mut running = stopped.release()?;
     phases.done("the command is let go");
     let mut attendant = attendant(tracer);

@@ -10,6 +10,8 @@ fn root() -> Access {
         uid: 0,
         initial_user_namespace: Some(true),
         seccomp: false,
+        maps_are_locked: false,
+        proc: Proc::Own,
         unprivileged_bpf_disabled: Some(2),
         lockdown: Lockdown::None,
         btf: true,
@@ -150,7 +152,49 @@ fn the_most_likely_cause() {
             Some(libc::EPERM),
             Obstacle::SecurityModule,
         ),
-        (setcap, Some(libc::EPERM), Obstacle::LockedMemory),
+        (
+            Access {
+                maps_are_locked: true,
+                ..setcap.clone()
+            },
+            Some(libc::EPERM),
+            Obstacle::LockedMemory,
+        ),
+        // Since 5.11 that limit does not matter.
+        (setcap.clone(), Some(libc::EPERM), Obstacle::SecurityModule),
+        (
+            Access {
+                seccomp: true,
+                ..setcap
+            },
+            Some(libc::EPERM),
+            Obstacle::Seccomp,
+        ),
+        (
+            Access {
+                seccomp: true,
+                ..root()
+            },
+            Some(libc::ENOSYS),
+            Obstacle::Seccomp,
+        ),
+        (
+            Access {
+                seccomp: true,
+                unprivileged_bpf_disabled: None,
+                ..root()
+            },
+            Some(libc::ENOSYS),
+            Obstacle::NoBpf,
+        ),
+        (
+            Access {
+                proc: Proc::Missing,
+                ..user.clone()
+            },
+            Some(libc::EPERM),
+            Obstacle::NoProc,
+        ),
         (
             Access {
                 seccomp: true,
@@ -170,6 +214,27 @@ fn the_most_likely_cause() {
             "errno {errno:?}, {access:?}"
         );
     }
+}
+
+#[test]
+fn releases() {
+    for (text, expected) in [
+        ("5.10.0-32-amd64\n", Some((5, 10))),
+        ("6.18.44-fc", Some((6, 18))),
+        ("7.0-rc1", Some((7, 0))),
+        ("5", None),
+        ("", None),
+    ] {
+        assert_eq!(release(text), expected, "{text:?}");
+    }
+}
+
+#[test]
+fn what_is_at_proc() {
+    let own = std::process::id();
+    assert_eq!(Proc::at(Path::new("/proc"), own), Proc::Own);
+    assert_eq!(Proc::at(Path::new("/proc"), own + 1), Proc::OfOthers);
+    assert_eq!(Proc::at(Path::new("/nonexistent"), own), Proc::Missing);
 }
 
 #[test]
@@ -206,6 +271,7 @@ fn an_empty_root_gives_nothing() {
     assert!(!none.btf);
     assert_eq!(none.lockdown, Lockdown::Unknown);
     assert_eq!(none.tracefs, None);
+    assert_eq!(none.proc, Proc::Missing);
 }
 
 #[test]

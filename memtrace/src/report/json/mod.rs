@@ -2,7 +2,8 @@
 //!
 //! Bytes and nanoseconds, named as such. Fields may be added within version 1,
 //! never renamed or removed. Strings are UTF-8; where the kernel's bytes are not,
-//! each bad sequence becomes U+FFFD and a field `*_raw` holds the bytes in hex.
+//! each bad sequence becomes U+FFFD, and fields `*_bytes` hold the bytes in base64, `*_raw` in
+//! hex. All fields are in `docs/json.md`.
 //!
 //! An image of kind `shared` repeats the numbers of the image that is shared, with
 //! its `id` and the `owner_pid`: deduplicate by `id` before summing over processes.

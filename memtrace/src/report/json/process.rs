@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::{
     segments::SegmentDoc,
     status,
-    strings::{Strings, lossy, raw},
+    strings::{Strings, exact, lossy, raw},
     tree::{AmountsDoc, RangeDoc},
 };
 use crate::model::{
@@ -21,6 +21,8 @@ pub(super) struct ProcessDoc {
     ppid: u32,
     root: bool,
     comm: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    comm_bytes: Option<String>,
     start_ns: u64,
     end_ns: Option<u64>,
     lifetime_ns: u64,
@@ -44,6 +46,7 @@ impl ProcessDoc {
             ppid: process.ppid,
             root: process.root,
             comm: lossy(&process.comm),
+            comm_bytes: exact(&process.comm),
             start_ns: process.start_ns,
             end_ns: process.end_ns,
             lifetime_ns: process.lifetime_ns,
@@ -90,7 +93,11 @@ pub(super) struct ImageDoc {
     exe: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     exe_raw: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exe_bytes: Option<String>,
     comm: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    comm_bytes: Option<String>,
     start_ns: u64,
     end_ns: Option<u64>,
     lifetime_ns: u64,
@@ -143,7 +150,9 @@ impl ImageDoc {
             command_truncated: program.truncated,
             exe: lossy(&program.path),
             exe_raw: raw(&program.path),
+            exe_bytes: exact(&program.path),
             comm: lossy(&program.comm),
+            comm_bytes: exact(&program.comm),
             start_ns: shared.map_or(image.start_ns, |used| used.start_ns),
             end_ns: shared.map_or(image.end_ns, |used| used.end_ns),
             lifetime_ns: shared
