@@ -9,7 +9,7 @@ use std::{
 use memtrace::{
     Traced, Tracer,
     comparison::{self, Command, Comparison, Run},
-    launch::{self, IfExists, OWN_FAILURE, OutputError, Spec, open_output},
+    launch::{self, Distinct, IfExists, OWN_FAILURE, OutputError, SameFile, Spec, open_output},
     report::escape::{clip, one_line},
 };
 
@@ -50,6 +50,10 @@ pub(crate) fn main(args: &CompareArgs) -> ExitCode {
             return code(USAGE);
         }
     };
+    if let Err(error) = distinct(args) {
+        say(PROGRAM, error);
+        return code(OWN_FAILURE);
+    }
     // Opened before anything runs: an hour's work shall not be lost to a wrong path.
     let opened = [&args.json, &args.markdown].map(|path| {
         path.as_ref()
@@ -71,6 +75,18 @@ pub(crate) fn main(args: &CompareArgs) -> ExitCode {
         return status;
     }
     report(&comparison, json, markdown)
+}
+
+fn distinct(args: &CompareArgs) -> Result<(), SameFile> {
+    let mut files = Distinct::new();
+    files.stream("standard output", io::stdout())?;
+    files.stream("standard error", io::stderr())?;
+    for (option, path) in [("--json", &args.json), ("--markdown", &args.markdown)] {
+        if let Some(path) = path {
+            files.output(option, path)?;
+        }
+    }
+    Ok(())
 }
 
 fn unwritable(error: &OutputError) -> ExitCode {

@@ -9,7 +9,7 @@ use std::{
 use memtrace::{
     budget::Size,
     export::Recorded,
-    launch::{IfExists, OutputError, open_output},
+    launch::{Distinct, IfExists, OutputError, SameFile, open_output},
     recording::{Index, LoadOptions, ReadError, calls::each_call, load, summarize},
     report::{
         Run, calls,
@@ -54,6 +54,7 @@ pub(crate) fn main(args: &ReportArgs) -> ExitCode {
 }
 
 fn run(args: &ReportArgs) -> Result<(), ReportError> {
+    distinct(args).map_err(OutputError::from)?;
     if args.at.is_some() || args.between.is_some() {
         return look_up(args);
     }
@@ -81,6 +82,23 @@ fn run(args: &ReportArgs) -> Result<(), ReportError> {
     write(None, |out| {
         text::write_selected(summary, options, &selection, out)
     })
+}
+
+/// No output may overwrite another, or the recording.
+fn distinct(args: &ReportArgs) -> Result<(), SameFile> {
+    let mut files = Distinct::new();
+    files.input("the recording", &args.file)?;
+    let outputs = [
+        ("--json", &args.json),
+        ("--html", &args.pictures.html),
+        ("--svg", &args.pictures.svg),
+    ];
+    for (option, path) in outputs {
+        if let Some(path) = path.as_ref().filter(|path| *path != Path::new("-")) {
+            files.output(option, path)?;
+        }
+    }
+    Ok(())
 }
 
 /// `--html` and `--svg`, and `--json` beside them.

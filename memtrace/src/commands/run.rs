@@ -11,7 +11,7 @@ use std::{
 use memtrace::{
     Backend, FileSink, Tracer,
     abi::{Stat, SumScheme},
-    launch::{self, IfExists, OWN_FAILURE, OutputError, Spec, open_output},
+    launch::{self, Distinct, IfExists, OWN_FAILURE, OutputError, SameFile, Spec, open_output},
     model::{Summary, Verdict},
     phases::Checkpoints,
     probe::{Fentry, Handler},
@@ -166,6 +166,7 @@ struct Prepared {
 
 /// Opens what the run will write to, and resolves the user, before anything starts.
 fn prepare(args: &RunArgs) -> Result<Prepared, SetupError> {
+    distinct(args).map_err(OutputError::from)?;
     let budgets = Budgets::prepare(&args.budgets, &args.command, PROGRAM)?;
     let view = View::prepare(&args.live)?;
     let checkpoints = args.checkpoints.as_deref().map(Checkpoints::connect);
@@ -211,6 +212,35 @@ fn prepare(args: &RunArgs) -> Result<Prepared, SetupError> {
         view,
         checkpoints,
     })
+}
+
+/// Nothing that the run writes may overwrite another's, or what the run reads.
+fn distinct(args: &RunArgs) -> Result<(), SameFile> {
+    let is_stdout = |path: &Path| path == Path::new("-");
+    let mut files = Distinct::new();
+    if args.stdout.is_none() || args.json.as_deref().is_some_and(is_stdout) {
+        files.stream("standard output", io::stdout())?;
+    }
+    files.stream("standard error", io::stderr())?;
+    let outputs = [
+        ("--output", &args.record.output),
+        ("--json", &args.json),
+        ("--stdout", &args.stdout),
+        ("--live-to", &args.live.live_to),
+        ("--junit", &args.budgets.junit),
+    ];
+    for (option, path) in outputs {
+        // Only --json has this name for standard output.
+        if let Some(path) = path
+            && !(option == "--json" && is_stdout(path))
+        {
+            files.output(option, path)?;
+        }
+    }
+    if let Some(path) = &args.budgets.budgets {
+        files.input("--budgets", path)?;
+    }
+    Ok(())
 }
 
 /// KiB as bytes.
