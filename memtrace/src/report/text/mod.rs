@@ -5,6 +5,7 @@
 //! [`Options::per_process`] one line per process. Every name is escaped.
 
 mod details;
+mod ends;
 mod holders;
 mod segments;
 mod table;
@@ -73,9 +74,7 @@ pub fn write_selected(
     biggest(summary, options.width, out)?;
     segments::of_biggest(summary, out)?;
     survivors(summary, options.width, out)?;
-    if let Some(ended) = &summary.ended_by_limit {
-        line(out, "ended", &ended_by_limit(ended))?;
-    }
+    ends::write(summary, options.width, out)?;
     certificate(summary, options.verbose, out)?;
     if options.per_process {
         writeln!(out)?;
