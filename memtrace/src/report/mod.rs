@@ -11,7 +11,7 @@
 //! * [`moment`], [`range`]: one moment and one stretch of a recording.
 //! * [`select`]: which processes a table shows, and in which order.
 //! * [`runit`]: the block of Heng Li's `runit`.
-//! * [`units`] and [`escape`]: amounts, times and names, made readable and harmless.
+//! * [`units`], [`times`] and [`escape`]: amounts, times and names, made readable and harmless.
 
 pub mod annotations;
 pub mod calls;
@@ -30,6 +30,7 @@ pub mod runit;
 pub mod select;
 pub mod svg;
 pub mod text;
+pub mod times;
 pub mod units;
 
 pub use chart::Run;

@@ -6,7 +6,8 @@ use super::{
     escape::command_line,
     grid,
     select::{Selection, Sort},
-    units::{duration, grouped, human, seconds},
+    times::Times,
+    units::{duration, grouped, human},
 };
 use crate::{
     model::{Amounts, ImageSummary, ProcessSummary, Sizes, Summary, UseKind},
@@ -52,7 +53,7 @@ pub fn write(
     writeln!(
         out,
         "memtrace: at +{}: {} ({} bytes) of RSS in {}",
-        seconds(moment.at_ns),
+        Times::of(summary).show(moment.at_ns),
         human(sum.rss()),
         grouped(sum.rss()),
         count(moment.images.len(), "image", "images"),

@@ -5,7 +5,8 @@ use std::io;
 use super::{
     super::{
         escape::{clip, command_line, escape},
-        units::{grouped, seconds},
+        times::Times,
+        units::grouped,
     },
     counted, lasted, segments, table,
 };
@@ -79,12 +80,13 @@ fn tree(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()> {
         row(out, "ru_maxrss (wait4)", &[Some(maxrss)])?;
     }
     snapshot(summary, out)?;
+    let times = Times::of(summary);
     writeln!(
         out,
         "  wall {}, user {}, system {}",
-        seconds(summary.wall_ns),
-        seconds(summary.user_ns),
-        seconds(summary.system_ns)
+        times.show(summary.wall_ns),
+        times.show(summary.user_ns),
+        times.show(summary.system_ns)
     )
 }
 
@@ -163,16 +165,17 @@ fn one(
         let text = format!("  executable {}{more}", escape(&image.program.path));
         writeln!(out, "{}", clip(&text, width))?;
     }
+    let times = Times::of(summary);
     let end = image
         .end_ns
-        .map_or_else(|| "alive".to_owned(), |ns| format!("+{}", seconds(ns)));
+        .map_or_else(|| "alive".to_owned(), |ns| format!("+{}", times.show(ns)));
     writeln!(
         out,
         "  from +{} to {end}, {}, {} counter updates, RSS peak at +{}",
-        seconds(image.start_ns),
+        times.show(image.start_ns),
         lasted(image.lifetime_ns),
         grouped(image.events),
-        seconds(image.peak_at_ns)
+        times.show(image.peak_at_ns)
     )?;
     header(
         out,
@@ -281,7 +284,7 @@ fn process(summary: &Summary, image: &ImageSummary, out: &mut dyn io::Write) -> 
             out,
             "  process: exit {}{}",
             table::exit(process),
-            usage(process)
+            usage(summary, process)
         )?;
     }
     Ok(())
@@ -295,12 +298,13 @@ fn is(summary: &Summary, used: &ImageUse, image: &ImageSummary) -> bool {
             .is_some_and(|candidate| candidate.id == image.id)
 }
 
-fn usage(process: &ProcessSummary) -> String {
+fn usage(summary: &Summary, process: &ProcessSummary) -> String {
+    let times = Times::of(summary);
     process.usage.map_or_else(String::new, |usage| {
         format!(
             ", user {}, system {}, {} minor and {} major faults, {}",
-            seconds(usage.user_ns),
-            seconds(usage.system_ns),
+            times.show(usage.user_ns),
+            times.show(usage.system_ns),
             grouped(usage.minor_faults),
             grouped(usage.major_faults),
             counted(usage.threads as usize, "thread", "threads")

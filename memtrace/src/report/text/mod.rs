@@ -17,7 +17,8 @@ use std::io;
 use super::{
     escape::{clip, command_line, escape},
     select::Selection,
-    units::{differ, duration, grouped, human, seconds},
+    times::{Times, total_ns},
+    units::{differ, duration, grouped, human},
 };
 use crate::model::{EndedByLimit, ImageSummary, SizesSeen, Summary, Verdict};
 
@@ -99,6 +100,7 @@ fn line(out: &mut dyn io::Write, label: &str, text: &str) -> io::Result<()> {
 fn headline(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()> {
     let tree = &summary.tree;
     let footprint = tree.footprint;
+    let times = Times::of(summary);
     let rss = format!(
         "{} ({} bytes)",
         human(tree.peak_rss),
@@ -106,8 +108,8 @@ fn headline(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()> {
     );
     let when = format!(
         "at +{} of {}",
-        seconds(tree.peak_at_ns),
-        seconds(total_ns(summary))
+        times.show(tree.peak_at_ns),
+        times.show(total_ns(summary))
     );
     let (processes, images) = (summary.processes.len(), summary.images.len());
     let of_what = format!(
@@ -156,12 +158,12 @@ fn headline(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()> {
     let low = format!(
         "{} bytes at +{}",
         grouped(footprint.low),
-        seconds(footprint.low_at_ns)
+        times.show(footprint.low_at_ns)
     );
     let high = format!(
         "{} bytes at +{}",
         grouped(footprint.high),
-        seconds(footprint.high_at_ns)
+        times.show(footprint.high_at_ns)
     );
     if footprint.low == footprint.high && footprint.low_at_ns == footprint.high_at_ns {
         line(out, "", &format!("footprint {low}"))?;
@@ -170,11 +172,6 @@ fn headline(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()> {
     }
     line(out, "", &format!("peak of RSS {rss} {when}"))?;
     line(out, "", &of_what)
-}
-
-/// The duration that times are "of".
-fn total_ns(summary: &Summary) -> u64 {
-    summary.wall_ns.max(summary.tree.duration_ns)
 }
 
 /// `1 process`, `2 processes`.
@@ -203,7 +200,10 @@ fn biggest(summary: &Summary, width: usize, out: &mut dyn io::Write) -> io::Resu
         "not at the tree's peak"
     };
     let peak = format!("{:>11}", human(image.peak_rss));
-    let when = format!("at +{} ({relation})", seconds(image.peak_at_ns));
+    let when = format!(
+        "at +{} ({relation})",
+        Times::of(summary).show(image.peak_at_ns)
+    );
     let room = width.saturating_sub(INDENT + peak.len() + when.len() + 3);
     line(
         out,
@@ -273,7 +273,7 @@ pub fn ended_by_limit(ended: &EndedByLimit) -> String {
         "memtrace ended {whom}: {} crossed the limit of {}, noticed at +{}; {signals}",
         human(*seen_rss),
         human(*limit),
-        seconds(*noticed_at_ns)
+        Times::lasting(*noticed_at_ns).show(*noticed_at_ns)
     );
     for failure in failures {
         text.push_str("; ");

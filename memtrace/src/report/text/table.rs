@@ -6,7 +6,8 @@ use super::{
     super::{
         escape::{clip, command_line},
         select::Selection,
-        units::{human, seconds},
+        times::Times,
+        units::human,
     },
     lasted,
 };
@@ -102,6 +103,7 @@ impl Row {
             Some(image) if borrowed => format!("({})", human(value(image))),
             Some(image) => human(value(image)),
         };
+        let times = Times::of(summary);
         let last = summary.last_image(process);
         let args = last
             .map(|image| command_line(&image.program.args))
@@ -112,7 +114,10 @@ impl Row {
                 process.ppid.to_string(),
                 lasted(process.lifetime_ns),
                 format!("{}{}", of(|image| image.peak_rss), error(image)),
-                image.map_or_else(|| "-".to_owned(), |i| format!("+{}", seconds(i.peak_at_ns))),
+                image.map_or_else(
+                    || "-".to_owned(),
+                    |i| format!("+{}", times.show(i.peak_at_ns)),
+                ),
                 of(|image| image.own_peak.anon),
                 of(|image| image.own_peak.file),
                 of(|image| image.own_peak.shmem),
