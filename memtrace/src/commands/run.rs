@@ -19,6 +19,7 @@ use memtrace::{
         json,
         runit::{self, MachineMemory},
         text,
+        units::counted,
     },
 };
 
@@ -91,7 +92,8 @@ pub(crate) fn main(args: &RunArgs) -> ExitCode {
         say(
             PROGRAM,
             format_args!(
-                "{left_out} lines of --live were left out, because nobody read them fast enough"
+                "{} left out, because nobody read them fast enough: let a longer time pass between them, as in --live=10",
+                counted(left_out, "line of --live was", "lines of --live were")
             ),
         );
     }
@@ -106,7 +108,12 @@ pub(crate) fn main(args: &RunArgs) -> ExitCode {
         say(
             PROGRAM,
             format_args!(
-                "{lost} records of the timeline are missing, their buffer was full (raise --timeline-ring-size or choose a wider --resolution); the summary does not depend on them"
+                "{} missing, their buffer was full (raise --timeline-ring-size or choose a wider --resolution); the summary does not depend on them",
+                counted(
+                    lost,
+                    "record of the timeline is",
+                    "records of the timeline are"
+                )
             ),
         );
     }

@@ -7,7 +7,7 @@ use super::{
     grid,
     select::{Selection, Sort},
     times::Times,
-    units::{duration, grouped, human},
+    units::{counted, duration, grouped, human},
 };
 use crate::{
     model::{Amounts, ImageSummary, ProcessSummary, Sizes, Summary, UseKind},
@@ -56,7 +56,7 @@ pub fn write(
         Times::of(summary).show(moment.at_ns),
         human(sum.rss()),
         grouped(sum.rss()),
-        count(moment.images.len(), "image", "images"),
+        counted(moment.images.len() as u64, "image", "images"),
     )?;
     writeln!(
         out,
@@ -101,14 +101,6 @@ pub fn write(
         &lines,
         width,
         out,
-    )
-}
-
-fn count(number: usize, one: &str, many: &str) -> String {
-    format!(
-        "{} {}",
-        grouped(number as u64),
-        if number == 1 { one } else { many }
     )
 }
 

@@ -6,9 +6,9 @@ use super::{
     super::{
         escape::{clip, command_line, escape},
         times::Times,
-        units::grouped,
+        units::{self, grouped, human},
     },
-    counted, lasted, segments, table,
+    counted, lasted, segments, table, updates,
 };
 use crate::model::{
     Amounts, Fate, ImageSummary, ImageUse, Origin, PeakRange, ProcessSummary, Summary, UseKind,
@@ -33,7 +33,8 @@ pub(super) fn write(summary: &Summary, width: usize, out: &mut dyn io::Write) ->
     if rest > 0 {
         writeln!(
             out,
-            "\n{rest} smaller images are left out; --json FILE has all"
+            "\n{} left out; --json FILE has all",
+            counted(rest, "smaller image is", "smaller images are")
         )?;
     }
     Ok(())
@@ -104,10 +105,11 @@ fn snapshot(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()> {
     };
     writeln!(
         out,
-        "  PSS {}, USS {}: a snapshot, not exact, taken {} {side} the peak, at {} bytes of RSS",
+        "  PSS {}, USS {}: a snapshot, not exact, taken {} {side} the peak, at {} of RSS ({} bytes)",
         grouped(snapshot.pss),
         grouped(snapshot.uss),
         lasted(distance),
+        human(snapshot.rss),
         grouped(snapshot.rss),
     )
 }
@@ -171,10 +173,10 @@ fn one(
         .map_or_else(|| "alive".to_owned(), |ns| format!("+{}", times.show(ns)));
     writeln!(
         out,
-        "  from +{} to {end}, {}, {} counter updates, RSS peak at +{}",
+        "  from +{} to {end}, {}, {}, RSS peak at +{}",
         times.show(image.start_ns),
         lasted(image.lifetime_ns),
-        grouped(image.events),
+        updates(image.events),
         times.show(image.peak_at_ns)
     )?;
     header(
@@ -258,7 +260,8 @@ fn parts(image: &ImageSummary, out: &mut dyn io::Write) -> io::Result<()> {
             Some(0) => Ok(()),
             Some(bytes) => writeln!(
                 out,
-                "    none is wrong by more than {} bytes",
+                "    none is wrong by more than {} ({} bytes)",
+                human(bytes),
                 grouped(bytes)
             ),
             None => writeln!(out, "    {}", segments::without_bound(&segments)),
@@ -302,11 +305,11 @@ fn usage(summary: &Summary, process: &ProcessSummary) -> String {
     let times = Times::of(summary);
     process.usage.map_or_else(String::new, |usage| {
         format!(
-            ", user {}, system {}, {} minor and {} major faults, {}",
+            ", user {}, system {}, {} minor and {}, {}",
             times.show(usage.user_ns),
             times.show(usage.system_ns),
             grouped(usage.minor_faults),
-            grouped(usage.major_faults),
+            units::counted(usage.major_faults, "major fault", "major faults"),
             counted(usage.threads as usize, "thread", "threads")
         )
     })

@@ -18,7 +18,7 @@ use super::{
     escape::{clip, command_line, escape},
     select::Selection,
     times::{Times, total_ns},
-    units::{differ, duration, grouped, human},
+    units::{self, differ, duration, grouped, human},
 };
 use crate::model::{EndedByLimit, ImageSummary, SizesSeen, Summary, Verdict};
 
@@ -176,11 +176,7 @@ fn headline(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()> {
 
 /// `1 process`, `2 processes`.
 fn counted(count: usize, one: &str, many: &str) -> String {
-    format!(
-        "{} {}",
-        grouped(count as u64),
-        if count == 1 { one } else { many }
-    )
+    units::counted(count as u64, one, many)
 }
 
 /// The image with the largest peak of its own, and whether it is the tree's.
@@ -282,20 +278,22 @@ pub fn ended_by_limit(ended: &EndedByLimit) -> String {
     text
 }
 
+/// `1 counter update`, `2 counter updates`.
+fn updates(count: u64) -> String {
+    units::counted(count, "counter update", "counter updates")
+}
+
 /// How exact it is. Reasons are never left out.
 fn certificate(summary: &Summary, verbose: bool, out: &mut dyn io::Write) -> io::Result<()> {
     let certificate = &summary.certificate;
-    let events = grouped(certificate.events);
+    let events = updates(certificate.events);
     let checks = certificate.cross_checks;
     let count = usize::try_from(checks.count).unwrap_or(usize::MAX);
     let made = counted(count, "comparison", "comparisons");
     let checked = match (count, checks.largest_difference_bytes) {
         (0, _) => String::new(),
         (_, 0) => format!(", {made} with /proc without a difference"),
-        (_, most) => format!(
-            ", {made} with /proc differ by at most {} bytes",
-            grouped(most)
-        ),
+        (_, most) => format!(", {made} with /proc differ by at most {}", human(most)),
     };
     let text = match certificate.verdict {
         Verdict::Within(bytes) if summary.tree.peak_range.is_some() => format!(
@@ -307,15 +305,15 @@ fn certificate(summary: &Summary, verbose: bool, out: &mut dyn io::Write) -> io:
             "NO, and without a bound".to_owned()
         }
         Verdict::Exact => {
-            format!("yes: {events} counter updates, none lost, residual 0{checked}")
+            format!("yes: {events}, none lost, residual 0{checked}")
         }
         Verdict::Within(bytes) => format!(
-            "within {} ({} bytes); {events} counter updates, residual {}{checked}",
+            "within {} ({} bytes); {events}, residual {}{checked}",
             human(bytes),
             grouped(bytes),
-            grouped(certificate.residual_bytes)
+            human(certificate.residual_bytes)
         ),
-        Verdict::Incomplete => format!("NO, incomplete; {events} counter updates{checked}"),
+        Verdict::Incomplete => format!("NO, incomplete; {events}{checked}"),
     };
     line(out, "exact", &text)?;
     for reason in &certificate.reasons {

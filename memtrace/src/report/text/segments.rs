@@ -6,7 +6,7 @@ use memtrace_ebpf::{Segment, SegmentHooks};
 
 use super::{
     super::units::{grouped, human},
-    line,
+    counted, line,
 };
 use crate::model::{ImageSummary, SegmentUse, Segments, SegmentsSeen, Summary};
 
@@ -97,21 +97,22 @@ pub(super) fn worth(seen: &SegmentsSeen) -> String {
     };
     let by = match seen.compared {
         0 => by.to_owned(),
+        1 => format!("{by}, compared with smaps once"),
         count => format!("{by}, compared with smaps {} times", grouped(count)),
     };
     match seen.within {
         Some(0) => format!("segments: exact, {by}"),
         Some(bytes) => format!(
-            "segments: exact in {} of {} images, {by}; the others within {} ({} bytes)",
+            "segments: exact in {} of {}, {by}; the others within {} ({} bytes)",
             grouped(seen.exact as u64),
-            grouped(seen.images as u64),
+            counted(seen.images, "image", "images"),
             human(bytes),
             grouped(bytes)
         ),
         None => format!(
-            "segments: exact in {} of {} images, {by}; the others without a bound",
+            "segments: exact in {} of {}, {by}; the others without a bound",
             grouped(seen.exact as u64),
-            grouped(seen.images as u64),
+            counted(seen.images, "image", "images"),
         ),
     }
 }
