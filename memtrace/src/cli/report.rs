@@ -10,7 +10,7 @@ pub(crate) const NOTES: &str = "\
 Times are since the tree's start: 12.3s, 500ms, 1m30s, +8.5s, peak, end.
 
 Exit status: 0, also if the recording is cut or damaged: what is whole is shown, and what is
-missing is said on standard error. 1 if it cannot be read, 2 for wrong arguments.";
+missing is said on standard error. 1 if it cannot be read, 125 for wrong arguments.";
 
 #[derive(Args, Debug)]
 pub(crate) struct ReportArgs {

@@ -24,8 +24,6 @@ const PROGRAM: &str = "memtrace compare";
 
 /// A command failed, which is for the user to look at.
 const FAILED: i32 = 1;
-/// A mistake in the command line, as clap ends with.
-const USAGE: i32 = 2;
 
 /// Why a text is no command.
 #[derive(Debug, thiserror::Error)]
@@ -47,7 +45,7 @@ pub(crate) fn main(args: &CompareArgs) -> ExitCode {
         Ok(commands) => commands,
         Err(error) => {
             say(PROGRAM, error);
-            return code(USAGE);
+            return code(OWN_FAILURE);
         }
     };
     if let Err(error) = distinct(args) {

@@ -10,11 +10,11 @@ use std::{
 
 use memtrace::{
     export::{Data, ExportError, Recorded, Table, csv, folded, ndjson, perfetto},
-    launch::{Distinct, IfExists, OutputError, open_output, output_directory},
+    launch::{Distinct, IfExists, OWN_FAILURE, OutputError, open_output, output_directory},
     recording::{ReadError, summarize},
 };
 
-use super::failure::say;
+use super::failure::{code, say};
 use crate::cli::export::{ExportArgs, FormatArg, TableArg, WeightArg};
 
 const PROGRAM: &str = "memtrace";
@@ -79,7 +79,7 @@ pub(crate) fn main(args: &ExportArgs) -> ExitCode {
         Err(error) => {
             say(PROGRAM, &error);
             match error {
-                Failure::Usage(_) => ExitCode::from(2),
+                Failure::Usage(_) => code(OWN_FAILURE),
                 _ => ExitCode::FAILURE,
             }
         }

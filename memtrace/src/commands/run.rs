@@ -41,6 +41,8 @@ enum SetupError {
         "--json - would mix with the command's own standard output: name a file, or send the command's output elsewhere with --stdout FILE"
     )]
     StdoutInUse,
+    #[error("--format runit is a block of its own, without {0}: leave out {0}, or --format runit")]
+    RunitAlone(&'static str),
     #[error(transparent)]
     Output(#[from] OutputError),
     #[error("cannot redirect standard output: {0}")]
@@ -173,6 +175,14 @@ struct Prepared {
 
 /// Opens what the run will write to, and resolves the user, before anything starts.
 fn prepare(args: &RunArgs) -> Result<Prepared, SetupError> {
+    if args.format == TextFormat::Runit {
+        if args.per_process {
+            return Err(SetupError::RunitAlone("--per-process"));
+        }
+        if args.verbose > 0 {
+            return Err(SetupError::RunitAlone("--verbose"));
+        }
+    }
     distinct(args).map_err(OutputError::from)?;
     let budgets = Budgets::prepare(&args.budgets, &args.command, PROGRAM)?;
     let view = View::prepare(&args.live)?;
