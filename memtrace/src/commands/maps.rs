@@ -12,13 +12,10 @@ use memtrace::{
     launch::{Distinct, IfExists, OutputError, open_output},
     procfs::smaps::{self, Layout, ProcError},
     recording::{Index, Moment, ReadError},
-    report::{
-        maps::{self, Maps, Row, Source},
-        text,
-    },
+    report::maps::{self, Maps, Row, Source},
 };
 
-use super::{failure::say, log};
+use super::{failure::say, log, width};
 use crate::cli::{maps::MapsArgs, report::TimePoint};
 
 const PROGRAM: &str = "memtrace";
@@ -85,7 +82,7 @@ fn run(args: &MapsArgs) -> Result<(), MapsError> {
     if args.json.is_some() {
         maps::write_json(&found, &mut out)?;
     } else {
-        maps::write(&found, text::Options::default().width, &mut out)?;
+        maps::write(&found, width::of_tables(io::stdout()), &mut out)?;
     }
     out.flush()?;
     Ok(())

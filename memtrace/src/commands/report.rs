@@ -20,7 +20,7 @@ use memtrace::{
     },
 };
 
-use super::{failure::say, log};
+use super::{failure::say, log, width};
 use crate::cli::report::{ReportArgs, SortArg, TimePoint, TimeRange};
 
 const PROGRAM: &str = "memtrace";
@@ -76,7 +76,7 @@ fn run(args: &ReportArgs) -> Result<(), ReportError> {
         verbose: args.verbose > 0,
         // What is sorted or filtered is that table.
         per_process: args.per_process || args.sort.is_some() || args.filter.is_some(),
-        ..text::Options::default()
+        ..width::fitting(io::stdout())
     };
     let selection = selection(args, Sort::Start);
     write(None, |out| {
@@ -170,7 +170,7 @@ fn look_up(args: &ReportArgs) -> Result<(), ReportError> {
     let mut index = Index::open(&args.file)?;
     let selection = selection(args, Sort::Rss);
     let width_ns = index.head().width_ns;
-    let width = text::Options::default().width;
+    let width = width::of_tables(io::stdout());
     if let Some(TimeRange { from, until }) = args.between {
         let (from, until) = (time(&index, from), time(&index, until));
         if from > until {

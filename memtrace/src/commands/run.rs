@@ -28,7 +28,7 @@ use super::{
     failure::{self, code, say},
     file_size,
     live::View,
-    log, self_stats,
+    log, self_stats, width,
 };
 use crate::cli::{BackendArg, FentryUse, HandlerUse, RunArgs, SumCpus, TextFormat, TracingArgs};
 
@@ -322,7 +322,7 @@ fn print(args: &RunArgs, summary: &Summary) {
             text::Options {
                 verbose: args.verbose > 0,
                 per_process: args.per_process,
-                ..text::Options::default()
+                ..width::fitting(io::stderr())
             },
             &mut out,
         ),

@@ -17,6 +17,7 @@ pub mod annotations;
 pub mod calls;
 mod chart;
 pub mod escape;
+mod fit;
 pub mod gnu_time;
 mod grid;
 pub mod html;

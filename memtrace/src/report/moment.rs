@@ -97,6 +97,8 @@ pub fn write(
         [
             "PID", "PARENT", "RSS", "ANON", "FILE", "SHMEM", "SWAP", "VM", "DATA", "STACK", "HEAP",
         ],
+        // Sizes of virtual memory before what is resident.
+        &[10, 9, 8, 7, 6, 5, 4, 3, 1],
         "COMMAND",
         &lines,
         width,

@@ -97,6 +97,7 @@ pub fn write(
         .collect();
     grid::write(
         ["PID", "PEAK", "PEAK AT", "AVERAGE", "AT END"],
+        &[4, 3, 2],
         "COMMAND",
         &lines,
         width,

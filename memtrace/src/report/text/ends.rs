@@ -11,17 +11,18 @@ use super::{
         units::human,
     },
     INDENT, line,
+    page::Page,
 };
 use crate::model::{Outcome, ProcessSummary, Summary};
 
 /// Victims of the OOM killer that are named one by one.
 const VICTIMS: usize = 8;
 
-pub(super) fn write(summary: &Summary, width: usize, out: &mut dyn io::Write) -> io::Result<()> {
+pub(super) fn write(summary: &Summary, out: &mut Page<'_>) -> io::Result<()> {
     let mut texts = Vec::new();
     texts.extend(summary.outcome.as_ref().and_then(of_command));
     victims(summary, &mut texts);
-    crashes(summary, width.saturating_sub(INDENT), &mut texts);
+    crashes(summary, out.width().saturating_sub(INDENT), &mut texts);
     if let Some(ended) = &summary.ended_by_limit {
         texts.push(super::ended_by_limit(ended));
     }
@@ -118,12 +119,19 @@ fn crashes(summary: &Summary, room: usize, texts: &mut Vec<String>) {
 
 #[cfg(test)]
 mod tests {
-    use super::{name, write};
+    use super::{
+        super::{Options, page::Page},
+        name, write,
+    };
     use crate::model::{Outcome, Summary, testing::golden::make};
 
     fn shown(summary: &Summary) -> String {
         let mut out = Vec::new();
-        write(summary, 60, &mut out).expect("memory does not fail");
+        let options = Options {
+            width: 60,
+            ..Options::default()
+        };
+        write(summary, &mut Page::new(options, &mut out)).expect("memory does not fail");
         String::from_utf8(out).expect("reports are UTF-8")
     }
 

@@ -5,7 +5,9 @@ use std::{collections::BTreeMap, io};
 
 use super::{
     super::units::{grouped, human},
-    INDENT, line, who,
+    INDENT, line,
+    page::Page,
+    who,
 };
 use crate::{
     model::{ImageSummary, Summary},
@@ -22,7 +24,7 @@ struct Group<'a> {
     total: u64,
 }
 
-pub(super) fn write(summary: &Summary, width: usize, out: &mut dyn io::Write) -> io::Result<()> {
+pub(super) fn write(summary: &Summary, out: &mut Page<'_>) -> io::Result<()> {
     let mut groups: BTreeMap<&[u8], Group<'_>> = BTreeMap::new();
     // Holders come largest first, so members do too.
     for holder in &summary.tree.at_peak {
@@ -48,8 +50,8 @@ pub(super) fn write(summary: &Summary, width: usize, out: &mut dyn io::Write) ->
     };
     let digits = grouped(summary.tree.peak_rss).len();
     for (i, group) in groups.iter().take(shown).enumerate() {
-        let room = width.saturating_sub(INDENT + 11 + 2 + digits + 8);
-        let amount = amount(group.total, digits);
+        let amount = amount(group.total, digits, out);
+        let room = out.width().saturating_sub(INDENT + amount.len() + 4);
         let label = if i == 0 { "at peak" } else { "" };
         line(
             out,
@@ -66,14 +68,17 @@ pub(super) fn write(summary: &Summary, width: usize, out: &mut dyn io::Write) ->
         line(
             out,
             "",
-            &format!("{}  {count} others", amount(total, digits)),
+            &format!("{}  {count} others", amount(total, digits, out)),
         )?;
     }
     Ok(())
 }
 
 /// `  120.0 MiB  125,829,120 B`.
-fn amount(bytes: u64, digits: usize) -> String {
+fn amount(bytes: u64, digits: usize, out: &Page<'_>) -> String {
+    if out.is_narrow() {
+        return format!("{:>11}", human(bytes));
+    }
     format!("{:>11}  {:>digits$} B", human(bytes), grouped(bytes))
 }
 

@@ -7,12 +7,15 @@
 mod details;
 mod ends;
 mod holders;
+mod page;
 mod segments;
 mod table;
 
 pub(super) use segments::title;
 
-use std::io;
+use std::io::{self, Write as _};
+
+use self::page::Page;
 
 use super::{
     escape::{clip, command_line, escape},
@@ -29,8 +32,11 @@ pub struct Options {
     pub verbose: bool,
     /// One line per process.
     pub per_process: bool,
-    /// Columns to fill at most, as far as names can be cut. At least 60 are used.
+    /// Columns that names in lines are cut to. At least 40 are used.
     pub width: usize,
+    /// The report is for a terminal of that width: nothing is wider. Else lines are as long as
+    /// they are, and commands in tables are whole.
+    pub wrap: bool,
 }
 
 impl Default for Options {
@@ -39,6 +45,7 @@ impl Default for Options {
             verbose: false,
             per_process: false,
             width: 100,
+            wrap: false,
         }
     }
 }
@@ -66,24 +73,21 @@ pub fn write_selected(
     selection: &Selection,
     out: &mut dyn io::Write,
 ) -> io::Result<()> {
-    let options = Options {
-        width: options.width.max(60),
-        ..options
-    };
+    let out = &mut Page::new(options, out);
     headline(summary, out)?;
-    holders::write(summary, options.width, out)?;
-    biggest(summary, options.width, out)?;
+    holders::write(summary, out)?;
+    biggest(summary, out)?;
     segments::of_biggest(summary, out)?;
-    survivors(summary, options.width, out)?;
-    ends::write(summary, options.width, out)?;
+    survivors(summary, out)?;
+    ends::write(summary, out)?;
     certificate(summary, options.verbose, out)?;
     if options.per_process {
         writeln!(out)?;
-        table::write(summary, selection, options.width, out)?;
+        table::write(summary, selection, out)?;
     }
     if options.verbose {
         writeln!(out)?;
-        details::write(summary, options.width, out)?;
+        details::write(summary, out)?;
     }
     if options.verbose || options.per_process {
         writeln!(out)?;
@@ -92,12 +96,12 @@ pub fn write_selected(
 }
 
 /// Writes a line whose label stands in the margin.
-fn line(out: &mut dyn io::Write, label: &str, text: &str) -> io::Result<()> {
-    writeln!(out, "{label:<INDENT$}{text}")
+fn line(out: &mut Page<'_>, label: &str, text: &str) -> io::Result<()> {
+    out.text(&format!("{label:<INDENT$}{text}"), INDENT)
 }
 
 /// The peak; where fork made pages count twice, what was really needed comes first.
-fn headline(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()> {
+fn headline(summary: &Summary, out: &mut Page<'_>) -> io::Result<()> {
     let tree = &summary.tree;
     let footprint = tree.footprint;
     let times = Times::of(summary);
@@ -180,7 +184,7 @@ fn counted(count: usize, one: &str, many: &str) -> String {
 }
 
 /// The image with the largest peak of its own, and whether it is the tree's.
-fn biggest(summary: &Summary, width: usize, out: &mut dyn io::Write) -> io::Result<()> {
+fn biggest(summary: &Summary, out: &mut Page<'_>) -> io::Result<()> {
     let Some(image) = summary.tree.biggest.and_then(|i| summary.images.get(i)) else {
         return Ok(());
     };
@@ -200,7 +204,9 @@ fn biggest(summary: &Summary, width: usize, out: &mut dyn io::Write) -> io::Resu
         "at +{} ({relation})",
         Times::of(summary).show(image.peak_at_ns)
     );
-    let room = width.saturating_sub(INDENT + peak.len() + when.len() + 3);
+    let room = out
+        .width()
+        .saturating_sub(INDENT + peak.len() + when.len() + 3);
     line(
         out,
         "biggest",
@@ -222,7 +228,7 @@ fn who(image: &ImageSummary, room: usize) -> String {
 }
 
 /// Processes that live on.
-fn survivors(summary: &Summary, width: usize, out: &mut dyn io::Write) -> io::Result<()> {
+fn survivors(summary: &Summary, out: &mut Page<'_>) -> io::Result<()> {
     let names: Vec<String> = summary
         .survivors()
         .map(|process| {
@@ -235,7 +241,7 @@ fn survivors(summary: &Summary, width: usize, out: &mut dyn io::Write) -> io::Re
         return Ok(());
     }
     let text = format!("{}: {}", names.len(), names.join(", "));
-    let room = width.saturating_sub(INDENT + 2);
+    let room = out.width().saturating_sub(INDENT + 2);
     line(
         out,
         "running",
@@ -284,7 +290,7 @@ fn updates(count: u64) -> String {
 }
 
 /// How exact it is. Reasons are never left out.
-fn certificate(summary: &Summary, verbose: bool, out: &mut dyn io::Write) -> io::Result<()> {
+fn certificate(summary: &Summary, verbose: bool, out: &mut Page<'_>) -> io::Result<()> {
     let certificate = &summary.certificate;
     let events = updates(certificate.events);
     let checks = certificate.cross_checks;
@@ -353,7 +359,7 @@ const fn sizes(seen: SizesSeen) -> &'static str {
 }
 
 /// One command that shows more.
-fn next(options: Options, out: &mut dyn io::Write) -> io::Result<()> {
+fn next(options: Options, out: &mut Page<'_>) -> io::Result<()> {
     let text = match (options.per_process, options.verbose) {
         (false, _) => "memtrace run --per-process -- CMD    one line per process",
         (true, false) => "memtrace run -v -- CMD    every number of every process",

@@ -7,6 +7,7 @@ use memtrace_ebpf::{Segment, SegmentHooks};
 use super::{
     super::units::{grouped, human},
     counted, line,
+    page::Page,
 };
 use crate::model::{ImageSummary, SegmentUse, Segments, SegmentsSeen, Summary};
 
@@ -26,7 +27,7 @@ pub(crate) const fn title(segment: Segment) -> &'static str {
 }
 
 /// What the largest image consisted of at its peak, the largest part first.
-pub(super) fn of_biggest(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()> {
+pub(super) fn of_biggest(summary: &Summary, out: &mut Page<'_>) -> io::Result<()> {
     let biggest = summary.tree.biggest.and_then(|i| summary.images.get(i));
     let Some(segments) = biggest.and_then(|image| image.segments) else {
         return Ok(());
