@@ -79,9 +79,27 @@ fn split(text: &str, room: usize) -> (&str, &str) {
     };
     let start = text.len() - text.trim_start().len();
     let within = text.get(start..=end).or_else(|| text.get(start..end));
-    let space = within.and_then(|within| within.rfind(' '));
-    let at = space.filter(|at| *at > 0).map_or(end, |at| start + at);
-    text.split_at(at)
+    let spaces = within.unwrap_or_default().rmatch_indices(' ');
+    let mut ends = spaces.map(|(at, _)| start + at).filter(|at| *at > start);
+    let last = ends.next();
+    let kept = last
+        .into_iter()
+        .chain(ends)
+        .find(|at| !is_amount(text, *at));
+    text.split_at(kept.or(last).unwrap_or(end))
+}
+
+/// Whether the space there stands between a number and its unit.
+fn is_amount(text: &str, space: usize) -> bool {
+    let (before, after) = text.split_at(space);
+    let unit = after.trim_start();
+    let unit = unit
+        .split(|c: char| !c.is_ascii_alphabetic())
+        .next()
+        .unwrap_or_default();
+    let is_unit =
+        unit.ends_with("iB") || ["ns", "us", "ms", "s", "min", "h", "B", "bytes"].contains(&unit);
+    is_unit && before.ends_with(|c: char| c.is_ascii_digit())
 }
 
 #[cfg(test)]
@@ -112,6 +130,11 @@ mod tests {
         assert_eq!(
             shown(text, 40, true),
             "exact     yes: 309,672 counter updates,\n            none lost, residual 0\n"
+        );
+        let text = "memtrace: peak of it all 1.5 MiB at +8.56 s of 14.4 s";
+        assert_eq!(
+            shown(text, 40, true),
+            "memtrace: peak of it all 1.5 MiB at\n            +8.56 s of 14.4 s\n"
         );
         assert_eq!(shown(text, 40, false), format!("{text}\n"));
         assert_eq!(shown(text, 61, true), format!("{text}\n"));
