@@ -25,6 +25,8 @@ pub(crate) mod pictures;
 pub(crate) mod record;
 #[path = "cli/report.rs"]
 pub(crate) mod report;
+#[path = "cli/room.rs"]
+mod room;
 
 pub(crate) use budgets::{AnnotationsArg, BudgetArgs, UndecidedArg};
 pub(crate) use compare::CompareArgs;
@@ -39,6 +41,7 @@ pub(crate) use live::LiveArgs;
     version,
     propagate_version = true,
     disable_help_subcommand = true,
+    override_usage = USAGE,
     after_help = EXAMPLES
 )]
 pub(crate) struct Cli {
@@ -46,16 +49,35 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
+/// The short form is not clap's to know.
+const USAGE: &str = "\
+memtrace <COMMAND> [OPTIONS] ...
+       memtrace -- CMD [ARGUMENT]...    short for: memtrace run -- CMD [ARGUMENT]...";
+
 const EXAMPLES: &str = "\
 Examples:
-  memtrace run -- make -j8               peak of the whole build, and who held it
+  memtrace -- make -j8                   peak of the whole build, and who held it
   memtrace run --per-process -- ./job    one line per process
   memtrace run --json out.json -- ./job  the same for scripts
   memtrace run --max-peak 2GiB -- ./job  fail if it needs more
   memtrace run -o job.memtrace -- ./job  the whole timeline, for memtrace report
   memtrace time -v ./job                 GNU time's report with exact numbers
-  memtrace compare -n 20 -- 'cmd1' 'cmd2'  which needs less, with statistics
+  memtrace compare -- 'cmd1' 'cmd2'      which needs less, with statistics
   memtrace check                         what this machine can do, with a self-test";
+
+/// What `run --help` begins with.
+const RUN_INTRODUCTION: &str = "\
+Run a command and print what memory its whole process tree used
+
+Examples:
+  memtrace run -- make -j8                     peak of the whole build, and who held it
+  memtrace run --per-process -- ./job          one line per process
+  memtrace run -v -- ./job                     every number
+  memtrace run --json out.json -- ./job        the same for scripts
+  memtrace run --max-peak 2GiB --kill -- ./job fail if it needs more, and end it then
+  memtrace run --live -- ./job                 a line per second while it runs
+  memtrace run -o job.memtrace -- ./job        the whole timeline, for memtrace report
+  memtrace run --backend ptrace -- ./job       without privileges: sampled, with bounds";
 
 const RUN_NOTES: &str = "\
 The result goes to standard error; standard input, output and error, the terminal,
@@ -78,7 +100,7 @@ memtrace.toml, for --budgets:
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run a command and print what memory its whole process tree used
-    #[command(after_help = RUN_NOTES)]
+    #[command(long_about = RUN_INTRODUCTION, after_help = RUN_NOTES)]
     Run(Box<RunArgs>),
     /// Run a command and print what GNU time prints, with exact numbers
     #[command(disable_help_flag = true, disable_version_flag = true)]
@@ -100,6 +122,10 @@ pub(crate) enum Command {
     Export(export::ExportArgs),
     /// Show what this kernel and this user can do, and test it to the page
     Check(CheckArgs),
+    /// Print this help, or that of a command
+    Help(HelpArgs),
+    /// Print the version
+    Version,
     /// The process that `check` measures
     #[command(name = "self-test-workload", hide = true)]
     SelfTestWorkload(WorkloadArgs),
@@ -159,31 +185,37 @@ pub(crate) struct RunArgs {
 #[command(next_help_heading = "Tuning")]
 pub(crate) struct TracingArgs {
     /// CPUs whose shares of a counter are read at each event: all, or those that the
-    /// address space was seen on [default: all up to 16 CPUs]
+    /// address space was seen on [default: all up to 16 CPUs]. Use `touched` if memtrace slows the
+    /// command down on a machine with many CPUs
     #[arg(long, value_name = "WHICH")]
     pub(crate) sum_cpus: Option<SumCpus>,
-    /// Address spaces followed at once [default: 16384]
-    #[arg(long, value_name = "N")]
+    /// Address spaces followed at once [default: 16384]. Raise it if the result says that images
+    /// were lost
+    #[arg(long, value_name = "N", value_parser = room::followed)]
     pub(crate) max_images: Option<u32>,
-    /// Processes followed at once [default: 32768]
-    #[arg(long, value_name = "N")]
+    /// Processes followed at once [default: 32768]. Raise it if the result says that processes
+    /// were lost
+    #[arg(long, value_name = "N", value_parser = room::followed)]
     pub(crate) max_processes: Option<u32>,
-    /// Buffer for records, in KiB [default: 1024 for each CPU, at least 2048, at most 8192]
-    #[arg(long, value_name = "KIB")]
+    /// Buffer for records, in KiB [default: 1024 for each CPU, at least 2048, at most 8192].
+    /// Raise it if the result says that records were lost
+    #[arg(long, value_name = "KIB", value_parser = room::buffer)]
     pub(crate) ring_size: Option<u32>,
     /// Take values from the classic tracepoint, as on kernels with unknown counters;
-    /// needs tracefs
+    /// needs tracefs. Use it to see whether two ways of reading counters agree
     #[arg(long)]
     pub(crate) classic_tracepoint: bool,
-    /// Programs on kernel functions: used where numbers depend on them, always, or never
+    /// Programs on kernel functions: used where numbers depend on them, always, or never. Use
+    /// `on` to get an error rather than a bound, `off` if they slow the command down
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     pub(crate) fentry: FentryUse,
     /// See sizes of virtual memory at the end of every system call, too, so that mappings count
-    /// which are never touched. Costs every system call of every process on the machine a little
+    /// which are never touched. Use it if sizes of data or libraries matter to you.
+    /// Costs every system call of every process on the machine a little
     #[arg(long)]
     pub(crate) vm_events: bool,
-    /// Tell apart what pages are for: text, data, heap, stack, libraries, files and so on. Costs page
-    /// faults a little; on kernels that refuse programs on functions, every system call, too
+    /// Tell apart what pages are for: text, data, heap, stack, libraries, files and so on. Use it to
+    /// find out what grows. Costs page faults a little; on kernels that refuse programs on functions, every system call, too
     #[arg(long)]
     pub(crate) segments: bool,
     /// Which of the programs that do the same are loaded, for tests
@@ -192,13 +224,14 @@ pub(crate) struct TracingArgs {
     /// Sum counters as if there were so many CPUs, for benchmarks
     #[arg(long, value_name = "N", default_value_t = 0, hide = true)]
     pub(crate) simulate_cpus: u32,
-    /// Do not compare numbers with /proc while the command runs
+    /// Do not compare numbers with /proc while the command runs. Use it where even a look at
+    /// /proc now and then disturbs, as when very small times are measured
     #[arg(long)]
     pub(crate) no_cross_checks: bool,
     /// Take no snapshots of PSS and USS at settled peaks, which narrow down what is needed where
-    /// processes share memory, and which -v and recordings show. They take at most 5 % of the time, beside
-    /// the command; memory of a process that ends during one is given back only when it is done,
-    /// milliseconds per GiB
+    /// processes share memory, and which -v and recordings show. Use it if memory must be given back at
+    /// once: that of a process that ends during a snapshot is only when it is done, milliseconds per GiB.
+    /// They take at most 5 % of the time, beside the command
     #[arg(long, alias = "no-pss")]
     pub(crate) no_snapshots: bool,
 }
@@ -271,6 +304,13 @@ pub(crate) struct CheckArgs {
 }
 
 #[derive(Args, Debug)]
+pub(crate) struct HelpArgs {
+    /// The command to tell about
+    #[arg(value_name = "COMMAND")]
+    pub(crate) command: Option<OsString>,
+}
+
+#[derive(Args, Debug)]
 pub(crate) struct WorkloadArgs {
     /// Pages of each kind of memory
     pub(crate) pages: usize,
@@ -281,6 +321,28 @@ mod tests {
     use clap::CommandFactory as _;
 
     use super::Cli;
+
+    /// A number to turn is of no use to who does not know when to turn it.
+    #[test]
+    fn each_tuning_option_says_when_to_use_it() {
+        let cli = Cli::command();
+        let run = cli.find_subcommand("run").expect("the command");
+        let tuning: Vec<_> = run
+            .get_arguments()
+            .filter(|option| {
+                option.get_help_heading() == Some("Tuning")
+                    && !option.is_positional()
+                    && !option.is_hide_set()
+            })
+            .collect();
+        assert!(tuning.len() >= 10, "{}", tuning.len());
+        for option in tuning {
+            let help = option.get_long_help().or(option.get_help());
+            let help = help.expect("a help text").to_string();
+            let says = ["Use it ", "Use `", "Use\n`", "Raise it "];
+            assert!(says.iter().any(|says| help.contains(says)), "{help}");
+        }
+    }
 
     /// clap's own consistency checks.
     #[test]

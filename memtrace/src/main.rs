@@ -4,6 +4,7 @@ mod cli;
 mod commands;
 #[cfg(test)]
 mod seeds;
+mod usage;
 
 use std::{ffi::OsString, path::Path, process::ExitCode};
 
@@ -40,8 +41,13 @@ fn run() -> ExitCode {
     if arguments.first().is_some_and(|word| word == "time") {
         return commands::time::main("memtrace time", arguments.into_iter().skip(1));
     }
-    let runs = arguments.first().is_some_and(|word| word == "run");
-    match Cli::try_parse_from(std::iter::once(program).chain(arguments)) {
+    dispatch(program, arguments)
+}
+
+/// Does what the words after the program's name say.
+fn dispatch(program: OsString, arguments: Vec<OsString>) -> ExitCode {
+    let words = arguments.clone();
+    match Cli::try_parse_from(std::iter::once(program.clone()).chain(arguments)) {
         Ok(cli) => match cli.command {
             Command::Run(args) => commands::run::main(&args),
             Command::Time(args) => commands::time::main("memtrace time", args.arguments),
@@ -51,19 +57,33 @@ fn run() -> ExitCode {
             Command::Maps(args) => commands::maps::main(&args),
             Command::Export(args) => commands::export::main(&args),
             Command::Check(args) => commands::check::main(&args),
+            Command::Help(args) => help(program, args.command),
+            Command::Version => dispatch(program, vec!["--version".into()]),
             Command::SelfTestWorkload(args) => commands::self_test::workload(args.pages),
         },
         Err(error) => {
+            let error = usage::advise(error, &words);
             // Not being able to print the message changes nothing.
             let _ = error.print();
-            match u8::try_from(error.exit_code()) {
-                Ok(0) => ExitCode::SUCCESS,
+            if error.exit_code() == 0 {
+                ExitCode::SUCCESS
+            } else {
                 // A caller must be able to tell our mistakes from the command's.
-                Ok(_) if runs => ExitCode::from(OWN_FAILURE as u8),
-                Ok(code) => ExitCode::from(code),
-                Err(_) => ExitCode::FAILURE,
+                ExitCode::from(OWN_FAILURE as u8)
             }
         }
+    }
+}
+
+/// `memtrace help` and `memtrace help COMMAND`.
+fn help(program: OsString, command: Option<OsString>) -> ExitCode {
+    match command {
+        // It has a help of its own.
+        Some(command) if command == "time" => {
+            commands::time::main("memtrace time", ["--help".into()])
+        }
+        Some(command) => dispatch(program, vec![command, "--help".into()]),
+        None => dispatch(program, vec!["--help".into()]),
     }
 }
 

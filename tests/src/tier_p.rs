@@ -94,6 +94,16 @@ pub fn check(summary: &Summary) {
     assert_eq!(certificate.tier, "P");
     assert_ne!(certificate.verdict, "exact");
     assert!(!certificate.reasons.is_empty());
+    for reason in &certificate.reasons {
+        let remedies = [
+            ": `memtrace check` says what exact numbers need",
+            ": run memtrace as root so that it keeps them",
+        ];
+        let helps = remedies.iter().any(|remedy| reason.ends_with(remedy));
+        assert!(helps, "it does not say what to do: {reason}");
+        assert!(!reason.contains(" bytes"), "amounts have units: {reason}");
+        assert!(!reason.contains(" 1 processes"), "{reason}");
+    }
     assert_eq!(certificate.events, 0, "no kernel events are claimed");
     let tree = &summary.tree;
     assert!(tree.peak_rss_low_bytes.is_some(), "{tree:?}");

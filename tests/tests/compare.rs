@@ -165,9 +165,9 @@ fn mistakes_are_told_first() -> Result<()> {
     let lab = Lab::new()?;
     let command = lab.script("make-file @ran 1").join(" ");
     for (options, commands, status) in [
-        (&["-n0"][..], vec![command.clone()], 2),
-        (&[], vec![command.clone(), String::new()], 2),
-        (&[], vec![command.clone(), "echo 'x".to_owned()], 2),
+        (&["-n0"][..], vec![command.clone()], 125),
+        (&[], vec![command.clone(), String::new()], 125),
+        (&[], vec![command.clone(), "echo 'x".to_owned()], 125),
         (&["--json", "/nonexistent/x"], vec![command.clone()], 125),
     ] {
         let refused = compare(&lab, options, &commands)?;

@@ -134,6 +134,6 @@ fn other_files_are_refused() -> Result<()> {
         assert_eq!(refused.code(), Some(125), "{file}");
         assert!(refused.stderr.contains(part), "{}", refused.stderr);
     }
-    assert_eq!(diff(&lab, &["text"])?.code(), Some(2));
+    assert_eq!(diff(&lab, &["text"])?.code(), Some(125));
     Ok(())
 }

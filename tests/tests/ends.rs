@@ -6,10 +6,10 @@ use std::{
     thread,
 };
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use memtrace_tests::{
-    Cgroup, Lab, Summary, exact_status, memtrace, mib, page, require, require_privileges, scaled,
-    skip,
+    Cgroup, Lab, Run, Summary, exact_status, memtrace, mib, page, require, require_privileges,
+    scaled, skip,
 };
 
 /// Killed at its top: the peak is complete, and memtrace ends by the same signal.
@@ -133,6 +133,80 @@ fn a_command_that_fits_alone_fits_with_memtrace() -> Result<()> {
         summary.root()?.last_image()?.peak_rss_bytes,
         lab.status("top")?.rss()?
     );
+    Ok(())
+}
+
+/// Runs a script with the text report as well.
+fn with_text(lab: &Lab, words: &str) -> Result<Run> {
+    let mut line = lab.memtrace_run(&[])?;
+    line.retain(|word| word != "-q");
+    line.extend(lab.script(words));
+    let finished = lab.to_end(&mut lab.fixed(&line))?;
+    lab.summary(finished)
+}
+
+/// The lines of the report from `ended` to the next label.
+fn ended(run: &Run) -> Vec<&str> {
+    let lines = run.finished.stderr.lines();
+    let mut lines = lines.skip_while(|line| !line.starts_with("ended"));
+    let first = lines.next().and_then(|line| line.strip_prefix("ended"));
+    let rest = lines.take_while(|line| line.starts_with(' '));
+    first.into_iter().chain(rest).map(str::trim_start).collect()
+}
+
+/// The text says how the command ended, unless it did well, and what else a signal ended.
+#[test]
+fn the_text_says_how_processes_ended() -> Result<()> {
+    let lab = Lab::new()?;
+    for (words, expected) in [
+        ("exit 0", None),
+        ("exit 3", Some("exit status 3")),
+        ("kill 9", Some("killed by signal 9 (SIGKILL)")),
+        ("kill 15", Some("killed by signal 15 (SIGTERM)")),
+        ("fork{ exit 1 } reap", None),
+        ("fork{ kill 13 } reap", None),
+    ] {
+        let run = with_text(&lab, words)?;
+        let ended = ended(&run);
+        let found: Vec<&str> = expected.into_iter().collect();
+        assert_eq!(ended, found, "{words}: {}", run.finished.stderr);
+        let headline = run.finished.stderr.starts_with("memtrace: ");
+        assert!(headline, "{words}: {}", run.finished.stderr);
+    }
+    let run = with_text(&lab, "fork{ status @child kill 10 } reap exit 4")?;
+    let child = lab.status("child")?.pid()?;
+    let killed = format!("killed by signal 10 (SIGUSR1): script [{child}]");
+    assert_eq!(ended(&run), ["exit status 4", &killed]);
+    Ok(())
+}
+
+/// So it does of whom the OOM killer took, with what it had held.
+#[test]
+fn the_text_names_who_was_killed_by_oom() -> Result<()> {
+    require_privileges!();
+    let lab = Lab::new()?;
+    let group = match Cgroup::with_memory_limit(48 << 20) {
+        Ok(group) => group,
+        Err(missing) => {
+            skip(&missing);
+            return Ok(());
+        }
+    };
+    let group = group.path().display();
+    let big = mib(100);
+    let run = with_text(
+        &lab,
+        &format!("fork{{ status @child cgroup {group} anon {big} }} reap exit 4"),
+    )?;
+    let child = lab.status("child")?.pid()?;
+    let peak = run.summary.process(child)?.last_image()?.peak_rss_bytes;
+    let tenths = (peak * 10 + (1 << 19)) >> 20;
+    let (whole, tenth) = (tenths / 10, tenths % 10);
+    let killed = format!("killed by OOM: script [{child}] at {whole}.{tenth} MiB");
+    let ended = ended(&run);
+    assert_eq!(ended.first().context("nothing is said")?, &"exit status 4");
+    assert_eq!(ended.get(1).context("no victim")?, &killed);
+    assert_eq!(ended.len(), 2, "{ended:?}");
     Ok(())
 }
 

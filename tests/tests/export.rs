@@ -257,7 +257,7 @@ fn outputs_are_handled_with_care() -> Result<()> {
         (&["--format", "csv", "--weight", "peak"], "--weight is for"),
     ] {
         let refused = export(&lab, &recording, options)?;
-        assert_eq!(refused.code(), Some(2), "{options:?}");
+        assert_eq!(refused.code(), Some(125), "{options:?}");
         assert!(refused.stderr.contains(says), "{}", refused.stderr);
         assert_eq!(refused.stdout, "");
     }
@@ -273,7 +273,7 @@ fn outputs_are_handled_with_care() -> Result<()> {
         .stdin(Stdio::null())
         .output()
         .context("run script(1)")?;
-    assert_eq!(on_terminal.status.code(), Some(2));
+    assert_eq!(on_terminal.status.code(), Some(125));
     let text = String::from_utf8_lossy(&on_terminal.stdout).into_owned();
     assert!(text.contains("terminal"), "{text:?}");
 

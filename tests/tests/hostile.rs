@@ -105,7 +105,7 @@ fn a_hostile_program_is_reported_and_does_no_harm() -> Result<()> {
 }
 
 /// Two megabytes of arguments: the command gets them all, JSON has what was given, and lines
-/// for people stay short.
+/// for people, which have whole commands in a file, end with what the kernel side keeps.
 #[test]
 fn two_megabytes_of_arguments_fit() -> Result<()> {
     require_privileges!();
@@ -121,7 +121,8 @@ fn two_megabytes_of_arguments_fit() -> Result<()> {
     assert_eq!(finished.stdout, "20");
     assert_harmless(&finished.stderr);
     let longest = finished.stderr.lines().map(str::len).max().unwrap_or(0);
-    assert!(longest < 1000, "a line of {longest} bytes");
+    // 1024 bytes, each of which can take four to be harmless, behind the numbers.
+    assert!(longest < 4 * 1024 + 500, "a line of {longest} bytes");
     let raw = strings(&json["command_raw"]);
     assert_eq!(raw.len(), 24);
     assert!(raw.iter().skip(4).all(|arg| *arg == hex(&long)));

@@ -14,6 +14,10 @@ fn signals_are_forwarded_to_the_command() -> Result<()> {
     for (signal, handler, expected) in [
         (Signal::SIGTERM, "", None),
         (Signal::SIGHUP, "", None),
+        (Signal::SIGINT, "", None),
+        (Signal::SIGQUIT, "", None),
+        (Signal::SIGINT, "trap 'exit 5' INT;", Some(5)),
+        (Signal::SIGQUIT, "trap 'exit 6' QUIT;", Some(6)),
         (Signal::SIGTERM, "trap 'exit 7' TERM;", Some(7)),
         (Signal::SIGUSR1, "trap 'exit 8' USR1;", Some(8)),
         (Signal::SIGUSR2, "trap 'exit 9' USR2;", Some(9)),

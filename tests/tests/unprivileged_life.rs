@@ -58,13 +58,28 @@ fn ends_are_passed_on() -> Result<()> {
 #[test]
 fn signals_are_forwarded() -> Result<()> {
     let lab = Lab::new()?;
-    let mut line = lab.memtrace_run(&PTRACE)?;
-    let script = "trap 'exit 7' TERM; echo ready; while :; do sleep 0.01; done";
-    line.extend(["sh", "-c", script].map(str::to_owned));
-    let mut running = Partner::start(&mut lab.fixed(&line))?;
-    running.expect("ready")?;
-    running.signal(Signal::SIGTERM)?;
-    assert_eq!(running.finish()?.0.code(), Some(7));
+    let script = "trap 'exit 7' TERM; trap 'exit 8' INT; trap 'exit 9' QUIT; \
+                  echo ready; while :; do sleep 0.01; done";
+    for backend in ["ptrace", "poll"] {
+        let run = lab.memtrace_run(&["--backend", backend])?;
+        let program = memtrace()?.display().to_string();
+        let option = format!("--backend={backend}");
+        let time = [&program, "time", "-o", "report", &option].map(str::to_owned);
+        for line in [run, time.to_vec()] {
+            for (signal, status) in [
+                (Signal::SIGTERM, 7),
+                (Signal::SIGINT, 8),
+                (Signal::SIGQUIT, 9),
+            ] {
+                let line = [line.as_slice(), &["sh", "-c", script].map(str::to_owned)].concat();
+                let mut running = Partner::start(&mut lab.fixed(&line))?;
+                running.expect("ready")?;
+                running.signal(signal)?;
+                let ended = running.finish()?.0.code();
+                assert_eq!(ended, Some(status), "{signal} {line:?}");
+            }
+        }
+    }
     Ok(())
 }
 

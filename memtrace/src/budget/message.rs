@@ -7,7 +7,8 @@ use crate::{
     model::{ImageSummary, Origin, Summary},
     report::{
         escape::{clip, command_line, escape},
-        units::{grouped, human, seconds},
+        times::Times,
+        units::{grouped, human},
     },
 };
 
@@ -79,7 +80,7 @@ impl Finding<'_> {
     fn where_from(&self, summary: &Summary, measured: &Measured) -> String {
         let mut text = measured
             .at_ns
-            .map(|at| format!(", at +{}", seconds(at)))
+            .map(|at| format!(", at +{}", Times::of(summary).show(at)))
             .unwrap_or_default();
         if measured.image.is_none() && measured.at_ns.is_some() {
             let holders = holders(summary);

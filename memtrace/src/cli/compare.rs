@@ -15,8 +15,8 @@ Runs are interleaved (first of each command, second of each, ...), so that whate
 on the machine meanwhile meets all alike; --sequential makes all runs of one command first.
 Input is empty and output discarded, unless --show-output is given.
 
-Exit status: 0; 1 if a command failed (without --ignore-failure); 2 for mistakes in the
-command line; 125 if memtrace failed, 126 or 127 if a command cannot be run or found.";
+Exit status: 0; 1 if a command failed (without --ignore-failure); 125 if memtrace failed
+or the command line is wrong, 126 or 127 if a command cannot be run or found.";
 
 #[derive(Args, Debug)]
 pub(crate) struct CompareArgs {

@@ -10,9 +10,9 @@ BEFORE and AFTER are recordings (memtrace run -o FILE) or JSON (memtrace run --j
 Images are grouped by program; within one, the same command lines belong together, then
 what is left in order of start.
 
-Exit status: 0; 124 if the peak grew more than --fail-above allows; 125 if memtrace failed;
-2 for mistakes in the command line. Where a certificate does not allow to decide that, the
-measured numbers do, and it is said.";
+Exit status: 0; 124 if the peak grew more than --fail-above allows; 125 if memtrace failed
+or the command line is wrong. Where a certificate does not allow to decide that, the measured
+numbers do, and it is said.";
 
 #[derive(Args, Debug)]
 pub(crate) struct DiffArgs {

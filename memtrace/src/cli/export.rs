@@ -13,7 +13,8 @@ Examples:
   memtrace export run.memtrace --format csv --table tree           one table to standard output
 
 Exit status: 0, also if the recording is cut or damaged: what is whole is exported, and what is
-missing is said on standard error. 1 if it cannot be read or written, 2 for wrong arguments.";
+missing is said on standard error. 1 if it cannot be read or written, 125 for wrong
+arguments.";
 
 #[derive(Args, Debug)]
 pub(crate) struct ExportArgs {

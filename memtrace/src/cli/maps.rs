@@ -13,7 +13,7 @@ sizes of virtual memory are known of some segments only.
 
 Times are since the tree's start: 12.3s, 500ms, 1m30s, +8.5s, peak, end.
 
-Exit status: 0; 1 if there is nothing to show, 2 for wrong arguments.";
+Exit status: 0; 1 if there is nothing to show, 125 for wrong arguments.";
 
 #[derive(Args, Debug)]
 pub(crate) struct MapsArgs {

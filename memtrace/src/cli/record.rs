@@ -23,7 +23,8 @@ pub(crate) struct RecordArgs {
     /// of every process on the machine a little
     #[arg(long, requires = "output")]
     pub(crate) events: bool,
-    /// Buffer for the timeline, in KiB [default: 8192, for every change 32768]
-    #[arg(long, value_name = "KIB", requires = "output")]
+    /// Buffer for the timeline, in KiB [default: 8192, for every change 32768]. Raise it if
+    /// memtrace says that records of the timeline are missing
+    #[arg(long, value_name = "KIB", requires = "output", value_parser = super::room::buffer)]
     pub(crate) timeline_ring_size: Option<u32>,
 }

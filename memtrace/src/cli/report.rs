@@ -10,7 +10,7 @@ pub(crate) const NOTES: &str = "\
 Times are since the tree's start: 12.3s, 500ms, 1m30s, +8.5s, peak, end.
 
 Exit status: 0, also if the recording is cut or damaged: what is whole is shown, and what is
-missing is said on standard error. 1 if it cannot be read, 2 for wrong arguments.";
+missing is said on standard error. 1 if it cannot be read, 125 for wrong arguments.";
 
 #[derive(Args, Debug)]
 pub(crate) struct ReportArgs {
@@ -135,6 +135,8 @@ fn nanoseconds(text: &str) -> Option<u64> {
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
         let (number, after) = rest.split_at(digits);
+        // As reports print them: `512 us`.
+        let after = after.strip_prefix(' ').unwrap_or(after);
         let letters = after
             .find(|c: char| !c.is_ascii_alphabetic())
             .unwrap_or(after.len());
@@ -185,6 +187,8 @@ mod tests {
             ("1h0.5s", ns(3_600_500_000_000)),
             (".5us", ns(500)),
             ("7ns", ns(7)),
+            ("+512 us", ns(512_000)),
+            ("1.4 ms", ns(1_400_000)),
             ("0s", ns(0)),
             (" peak ", Ok(TimePoint::Peak)),
             ("end", Ok(TimePoint::End)),
@@ -194,6 +198,8 @@ mod tests {
             ("s", Err(TIMES)),
             ("-1s", Err(TIMES)),
             ("1.2.3s", Err(TIMES)),
+            ("1 2s", Err(TIMES)),
+            ("1  s", Err(TIMES)),
             ("30s1m", Err(TIMES)),
             ("1.5m30s", Err(TIMES)),
             ("1parsec", Err(TIMES)),

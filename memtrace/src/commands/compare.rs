@@ -9,7 +9,7 @@ use std::{
 use memtrace::{
     SnapshotUse, Traced, Tracer,
     comparison::{self, Command, Comparison, Run},
-    launch::{self, IfExists, OWN_FAILURE, OutputError, Spec, open_output},
+    launch::{self, Distinct, IfExists, OWN_FAILURE, OutputError, SameFile, Spec, open_output},
     report::escape::{clip, one_line},
 };
 
@@ -24,8 +24,6 @@ const PROGRAM: &str = "memtrace compare";
 
 /// A command failed, which is for the user to look at.
 const FAILED: i32 = 1;
-/// A mistake in the command line, as clap ends with.
-const USAGE: i32 = 2;
 
 /// Why a text is no command.
 #[derive(Debug, thiserror::Error)]
@@ -47,9 +45,13 @@ pub(crate) fn main(args: &CompareArgs) -> ExitCode {
         Ok(commands) => commands,
         Err(error) => {
             say(PROGRAM, error);
-            return code(USAGE);
+            return code(OWN_FAILURE);
         }
     };
+    if let Err(error) = distinct(args) {
+        say(PROGRAM, error);
+        return code(OWN_FAILURE);
+    }
     // Opened before anything runs: an hour's work shall not be lost to a wrong path.
     let opened = [&args.json, &args.markdown].map(|path| {
         path.as_ref()
@@ -71,6 +73,18 @@ pub(crate) fn main(args: &CompareArgs) -> ExitCode {
         return status;
     }
     report(&comparison, json, markdown)
+}
+
+fn distinct(args: &CompareArgs) -> Result<(), SameFile> {
+    let mut files = Distinct::new();
+    files.stream("standard output", io::stdout())?;
+    files.stream("standard error", io::stderr())?;
+    for (option, path) in [("--json", &args.json), ("--markdown", &args.markdown)] {
+        if let Some(path) = path {
+            files.output(option, path)?;
+        }
+    }
+    Ok(())
 }
 
 fn unwritable(error: &OutputError) -> ExitCode {

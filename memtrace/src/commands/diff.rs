@@ -10,7 +10,7 @@ use std::{
 use memtrace::{
     budget::BUDGET_MISSED,
     diff::{self, Diff, DiffReadError, Side, TextOptions, Threshold},
-    launch::{IfExists, OWN_FAILURE, open_output},
+    launch::{Distinct, IfExists, OWN_FAILURE, SameFile, open_output},
     recording::{self, LoadOptions, Loaded},
     report::{Run, html::html, units::human},
 };
@@ -51,6 +51,7 @@ pub(crate) fn main(args: &DiffArgs) -> ExitCode {
 }
 
 fn run(args: &DiffArgs) -> Result<ExitCode, String> {
+    distinct(args).map_err(|error| error.to_string())?;
     file_size::survive_limit();
     let read = |path: &Path| {
         read(path).map_err(|error| match error {
@@ -96,6 +97,20 @@ fn run(args: &DiffArgs) -> Result<ExitCode, String> {
     } else {
         ExitCode::SUCCESS
     })
+}
+
+/// No output may overwrite another, or what is compared.
+fn distinct(args: &DiffArgs) -> Result<(), SameFile> {
+    let mut files = Distinct::new();
+    files.input("the result", &args.before)?;
+    files.input("the result", &args.after)?;
+    files.stream("standard output", io::stdout())?;
+    for (option, path) in [("--json", &args.json), ("--html", &args.html)] {
+        if let Some(path) = path.as_ref().filter(|path| *path != Path::new("-")) {
+            files.output(option, path)?;
+        }
+    }
+    Ok(())
 }
 
 /// Whoever closed the output does not want it.

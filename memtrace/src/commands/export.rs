@@ -10,11 +10,11 @@ use std::{
 
 use memtrace::{
     export::{Data, ExportError, Recorded, Table, csv, folded, ndjson, perfetto},
-    launch::{IfExists, OutputError, open_output, output_directory},
+    launch::{Distinct, IfExists, OWN_FAILURE, OutputError, open_output, output_directory},
     recording::{ReadError, summarize},
 };
 
-use super::failure::say;
+use super::failure::{code, say};
 use crate::cli::export::{ExportArgs, FormatArg, TableArg, WeightArg};
 
 const PROGRAM: &str = "memtrace";
@@ -79,7 +79,7 @@ pub(crate) fn main(args: &ExportArgs) -> ExitCode {
         Err(error) => {
             say(PROGRAM, &error);
             match error {
-                Failure::Usage(_) => ExitCode::from(2),
+                Failure::Usage(_) => code(OWN_FAILURE),
                 _ => ExitCode::FAILURE,
             }
         }
@@ -177,6 +177,14 @@ fn open(args: &ExportArgs, contents: &[Content]) -> Result<Vec<Output>, Failure>
     } else {
         IfExists::Refuse
     };
+    let mut files = Distinct::new();
+    files
+        .input("the recording", &args.file)
+        .map_err(OutputError::from)?;
+    let mut open = |path: &Path| {
+        files.output("--output", path).map_err(OutputError::from)?;
+        open_output(path, if_exists)
+    };
     match (contents, &args.output) {
         ([content], output) if is_stdout(output.as_deref()) => {
             if content.is_binary() && io::stdout().is_terminal() {
@@ -194,7 +202,7 @@ fn open(args: &ExportArgs, contents: &[Content]) -> Result<Vec<Output>, Failure>
         ([content], Some(path)) => Ok(vec![Output {
             path: path.clone(),
             content: *content,
-            file: open_output(path, if_exists)?,
+            file: open(path)?,
         }]),
         (_, Some(directory)) => {
             output_directory(directory)?;
@@ -203,7 +211,7 @@ fn open(args: &ExportArgs, contents: &[Content]) -> Result<Vec<Output>, Failure>
                 .map(|content| {
                     let path = directory.join(content.file_name());
                     Ok(Output {
-                        file: open_output(&path, if_exists)?,
+                        file: open(&path)?,
                         content: *content,
                         path,
                     })

@@ -9,16 +9,13 @@ use std::{
 
 use memtrace::{
     abi::Segment,
-    launch::{IfExists, OutputError, open_output},
+    launch::{Distinct, IfExists, OutputError, open_output},
     procfs::smaps::{self, Layout, ProcError},
     recording::{Index, Moment, ReadError},
-    report::{
-        maps::{self, Maps, Row, Source},
-        text,
-    },
+    report::maps::{self, Maps, Row, Source},
 };
 
-use super::{failure::say, log};
+use super::{failure::say, log, width};
 use crate::cli::{maps::MapsArgs, report::TimePoint};
 
 const PROGRAM: &str = "memtrace";
@@ -63,6 +60,16 @@ fn run(args: &MapsArgs) -> Result<(), MapsError> {
     let file = Path::new(&args.target);
     let pid = args.target.to_str().and_then(|text| text.parse().ok());
     // A file with such a name is meant by a path, `./123`.
+    if let (None, Some(json)) = (
+        pid,
+        args.json.as_deref().filter(|path| *path != Path::new("-")),
+    ) {
+        let mut files = Distinct::new();
+        let input = files.input("the recording", file);
+        input
+            .and_then(|()| files.output("--json", json))
+            .map_err(OutputError::from)?;
+    }
     let found = match pid {
         Some(pid) => running(pid)?,
         None => recorded(file, args)?,
@@ -75,7 +82,7 @@ fn run(args: &MapsArgs) -> Result<(), MapsError> {
     if args.json.is_some() {
         maps::write_json(&found, &mut out)?;
     } else {
-        maps::write(&found, text::Options::default().width, &mut out)?;
+        maps::write(&found, width::of_tables(io::stdout()), &mut out)?;
     }
     out.flush()?;
     Ok(())

@@ -16,3 +16,4 @@ mod self_stats;
 pub(crate) mod self_test;
 pub(crate) mod time;
 pub(crate) mod time_options;
+mod width;

@@ -9,7 +9,7 @@ use std::{
 use memtrace::{
     budget::Size,
     export::Recorded,
-    launch::{IfExists, OutputError, open_output},
+    launch::{Distinct, IfExists, OutputError, SameFile, open_output},
     recording::{Index, LoadOptions, ReadError, calls::each_call, load, summarize},
     report::{
         Run, calls,
@@ -20,7 +20,7 @@ use memtrace::{
     },
 };
 
-use super::{failure::say, log};
+use super::{failure::say, log, width};
 use crate::cli::report::{ReportArgs, SortArg, TimePoint, TimeRange};
 
 const PROGRAM: &str = "memtrace";
@@ -54,6 +54,7 @@ pub(crate) fn main(args: &ReportArgs) -> ExitCode {
 }
 
 fn run(args: &ReportArgs) -> Result<(), ReportError> {
+    distinct(args).map_err(OutputError::from)?;
     if args.at.is_some() || args.between.is_some() {
         return look_up(args);
     }
@@ -75,12 +76,29 @@ fn run(args: &ReportArgs) -> Result<(), ReportError> {
         verbose: args.verbose > 0,
         // What is sorted or filtered is that table.
         per_process: args.per_process || args.sort.is_some() || args.filter.is_some(),
-        ..text::Options::default()
+        ..width::fitting(io::stdout())
     };
     let selection = selection(args, Sort::Start);
     write(None, |out| {
         text::write_selected(summary, options, &selection, out)
     })
+}
+
+/// No output may overwrite another, or the recording.
+fn distinct(args: &ReportArgs) -> Result<(), SameFile> {
+    let mut files = Distinct::new();
+    files.input("the recording", &args.file)?;
+    let outputs = [
+        ("--json", &args.json),
+        ("--html", &args.pictures.html),
+        ("--svg", &args.pictures.svg),
+    ];
+    for (option, path) in outputs {
+        if let Some(path) = path.as_ref().filter(|path| *path != Path::new("-")) {
+            files.output(option, path)?;
+        }
+    }
+    Ok(())
 }
 
 /// `--html` and `--svg`, and `--json` beside them.
@@ -152,7 +170,7 @@ fn look_up(args: &ReportArgs) -> Result<(), ReportError> {
     let mut index = Index::open(&args.file)?;
     let selection = selection(args, Sort::Rss);
     let width_ns = index.head().width_ns;
-    let width = text::Options::default().width;
+    let width = width::of_tables(io::stdout());
     if let Some(TimeRange { from, until }) = args.between {
         let (from, until) = (time(&index, from), time(&index, until));
         if from > until {

@@ -11,7 +11,7 @@ use std::{
 use memtrace::{
     Backend, FileSink, SnapshotUse, Tracer,
     abi::{Stat, SumScheme},
-    launch::{self, IfExists, OWN_FAILURE, OutputError, Spec, open_output},
+    launch::{self, Distinct, IfExists, OWN_FAILURE, OutputError, SameFile, Spec, open_output},
     model::{Summary, Verdict},
     phases::Checkpoints,
     probe::{Fentry, Handler},
@@ -19,6 +19,7 @@ use memtrace::{
         json,
         runit::{self, MachineMemory},
         text,
+        units::counted,
     },
 };
 
@@ -27,7 +28,7 @@ use super::{
     failure::{self, code, say},
     file_size,
     live::View,
-    log, self_stats,
+    log, self_stats, width,
 };
 use crate::cli::{BackendArg, FentryUse, HandlerUse, RunArgs, SumCpus, TextFormat, TracingArgs};
 
@@ -40,6 +41,8 @@ enum SetupError {
         "--json - would mix with the command's own standard output: name a file, or send the command's output elsewhere with --stdout FILE"
     )]
     StdoutInUse,
+    #[error("--format runit is a block of its own, without {0}: leave out {0}, or --format runit")]
+    RunitAlone(&'static str),
     #[error(transparent)]
     Output(#[from] OutputError),
     #[error("cannot redirect standard output: {0}")]
@@ -97,7 +100,8 @@ pub(crate) fn main(args: &RunArgs) -> ExitCode {
         say(
             PROGRAM,
             format_args!(
-                "{left_out} lines of --live were left out, because nobody read them fast enough"
+                "{} left out, because nobody read them fast enough: let a longer time pass between them, as in --live=10",
+                counted(left_out, "line of --live was", "lines of --live were")
             ),
         );
     }
@@ -112,7 +116,12 @@ pub(crate) fn main(args: &RunArgs) -> ExitCode {
         say(
             PROGRAM,
             format_args!(
-                "{lost} records of the timeline are missing, their buffer was full (raise --timeline-ring-size or choose a wider --resolution); the summary does not depend on them"
+                "{} missing, their buffer was full (raise --timeline-ring-size or choose a wider --resolution); the summary does not depend on them",
+                counted(
+                    lost,
+                    "record of the timeline is",
+                    "records of the timeline are"
+                )
             ),
         );
     }
@@ -172,6 +181,15 @@ struct Prepared {
 
 /// Opens what the run will write to, and resolves the user, before anything starts.
 fn prepare(args: &RunArgs) -> Result<Prepared, SetupError> {
+    if args.format == TextFormat::Runit {
+        if args.per_process {
+            return Err(SetupError::RunitAlone("--per-process"));
+        }
+        if args.verbose > 0 {
+            return Err(SetupError::RunitAlone("--verbose"));
+        }
+    }
+    distinct(args).map_err(OutputError::from)?;
     let budgets = Budgets::prepare(&args.budgets, &args.command, PROGRAM)?;
     let view = View::prepare(&args.live)?;
     let checkpoints = args.checkpoints.as_deref().map(Checkpoints::connect);
@@ -217,6 +235,35 @@ fn prepare(args: &RunArgs) -> Result<Prepared, SetupError> {
         view,
         checkpoints,
     })
+}
+
+/// Nothing that the run writes may overwrite another's, or what the run reads.
+fn distinct(args: &RunArgs) -> Result<(), SameFile> {
+    let is_stdout = |path: &Path| path == Path::new("-");
+    let mut files = Distinct::new();
+    if args.stdout.is_none() || args.json.as_deref().is_some_and(is_stdout) {
+        files.stream("standard output", io::stdout())?;
+    }
+    files.stream("standard error", io::stderr())?;
+    let outputs = [
+        ("--output", &args.record.output),
+        ("--json", &args.json),
+        ("--stdout", &args.stdout),
+        ("--live-to", &args.live.live_to),
+        ("--junit", &args.budgets.junit),
+    ];
+    for (option, path) in outputs {
+        // Only --json has this name for standard output.
+        if let Some(path) = path
+            && !(option == "--json" && is_stdout(path))
+        {
+            files.output(option, path)?;
+        }
+    }
+    if let Some(path) = &args.budgets.budgets {
+        files.input("--budgets", path)?;
+    }
+    Ok(())
 }
 
 /// KiB as bytes.
@@ -285,7 +332,7 @@ fn print(args: &RunArgs, summary: &Summary) {
             text::Options {
                 verbose: args.verbose > 0,
                 per_process: args.per_process,
-                ..text::Options::default()
+                ..width::fitting(io::stderr())
             },
             &mut out,
         ),

@@ -5,12 +5,13 @@ use std::{
     ffi::OsString,
     fs::File,
     io::{self, Write as _},
+    path::Path,
     process::ExitCode,
 };
 
 use memtrace::{
     SnapshotUse, TraceError, Traced,
-    launch::{self, IfExists, LaunchError, OWN_FAILURE, Spec, open_output},
+    launch::{self, Distinct, IfExists, LaunchError, OWN_FAILURE, SameFile, Spec, open_output},
     model::{ImageSummary, Origin},
     report::{gnu_time::TimeValues, text::ended_by_limit},
 };
@@ -165,9 +166,22 @@ fn open(options: &TimeOptions) -> Result<Option<File>, String> {
     } else {
         IfExists::Overwrite
     };
+    distinct(path, options.append).map_err(|error| error.to_string())?;
     open_output(path, if_exists)
         .map(Some)
         .map_err(|error| error.gnu_message())
+}
+
+/// The report must not overwrite what the command writes.
+fn distinct(output: &Path, append: bool) -> Result<(), SameFile> {
+    let mut files = Distinct::new();
+    files.stream("standard output", io::stdout())?;
+    files.stream("standard error", io::stderr())?;
+    if append {
+        files.appended("-o", output)
+    } else {
+        files.output("-o", output)
+    }
 }
 
 /// GNU time's numbers, with ours where it has none or approximate ones.

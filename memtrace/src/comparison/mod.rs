@@ -10,7 +10,10 @@ pub use markdown::write as write_markdown;
 pub use statistics::Statistics;
 pub use text::write as write_text;
 
-use crate::model::{Summary, Verdict};
+use crate::{
+    model::{Summary, Verdict},
+    report::units::{counted, human},
+};
 
 /// What one run used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,16 +169,17 @@ impl Comparison {
 
 /// What the least exact run of a command says.
 fn certificate(command: &Command) -> String {
-    let runs = command.runs.len();
+    let number = command.runs.len();
+    let runs = counted(number as u64, "run", "runs");
     match command.worst() {
-        Verdict::Exact => format!("yes, in all {runs} runs"),
+        Verdict::Exact => match number {
+            1 => "yes, in the only run".to_owned(),
+            _ => format!("yes, in all {runs}"),
+        },
         Verdict::Within(bytes) => {
-            format!(
-                "NO, within {} in the worst of {runs} runs",
-                crate::report::units::human(bytes)
-            )
+            format!("NO, within {} in the worst of {runs}", human(bytes))
         }
-        Verdict::Incomplete => format!("NO, incomplete in the worst of {runs} runs"),
+        Verdict::Incomplete => format!("NO, incomplete in the worst of {runs}"),
     }
 }
 

@@ -28,6 +28,7 @@
 //! resource limits raised for the tracer must not reach the command.
 
 mod child;
+mod distinct;
 mod error;
 mod exit;
 mod inherited;
@@ -38,6 +39,7 @@ mod signals;
 mod spec;
 mod stopped;
 
+pub use distinct::{Distinct, SameFile};
 pub use error::LaunchError;
 pub use exit::{OWN_FAILURE, exit_like};
 pub use inherited::Inherited;

@@ -18,6 +18,7 @@ use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::{FileStat, Mode, fstat, mkdirat};
 use nix::unistd::{Gid, Uid, User, ftruncate, getgrouplist, getgroups};
 
+use super::distinct::SameFile;
 use super::error::strerror;
 
 /// What to do with a file that exists.
@@ -51,6 +52,9 @@ pub enum OutputError {
          write to: choose another name or directory", .0.display()
     )]
     SharedFile(PathBuf),
+    /// Another output, or an input, is the same file.
+    #[error(transparent)]
+    Same(#[from] SameFile),
     /// The kernel refused.
     #[error("{}: {}{}", path.display(), strerror(source), remedy(*sudo_uid, source))]
     Open {
@@ -105,6 +109,20 @@ impl OutputError {
 ///
 /// When it may not be written, or should not be; the message says what to do.
 pub fn open_output(path: &Path, if_exists: IfExists) -> Result<File, OutputError> {
+    if let Some(stream) = own_stream(path) {
+        // Opened anew, a file behind it would be cut, and written from its beginning.
+        let duplicate = match stream {
+            OwnStream::Output => io::stdout().as_fd().try_clone_to_owned(),
+            OwnStream::Error => io::stderr().as_fd().try_clone_to_owned(),
+        };
+        return duplicate
+            .map(File::from)
+            .map_err(|source| OutputError::Open {
+                path: path.to_owned(),
+                sudo_uid: None,
+                source,
+            });
+    }
     let Some(caller) = sudo_caller() else {
         return open_as_is(path, if_exists, None);
     };
@@ -116,6 +134,22 @@ pub fn open_output(path: &Path, if_exists: IfExists) -> Result<File, OutputError
     let result = open_as_is(path, if_exists, Some(caller.uid.as_raw()));
     drop(rights);
     result
+}
+
+/// A standard stream to write to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OwnStream {
+    Output,
+    Error,
+}
+
+/// The stream of this process that a path is a name of.
+pub(super) fn own_stream(path: &Path) -> Option<OwnStream> {
+    match path.as_os_str().as_bytes() {
+        b"/dev/stdout" | b"/dev/fd/1" | b"/proc/self/fd/1" => Some(OwnStream::Output),
+        b"/dev/stderr" | b"/dev/fd/2" | b"/proc/self/fd/2" => Some(OwnStream::Error),
+        _ => None,
+    }
 }
 
 /// Makes a directory to open outputs in, unless it is there.

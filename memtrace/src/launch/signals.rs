@@ -1,8 +1,8 @@
 //! The tracer's own signals while the command runs.
 //!
 //! The terminal sends Ctrl-C and Ctrl-\ to the command itself, so the tracer
-//! ignores them and lives to report. What is sent to the tracer alone is meant
-//! for the command: it is passed on. Ctrl-Z stops both.
+//! leaves them to it and lives to report. What a process sends to the tracer is
+//! meant for the command: it is passed on. Ctrl-Z stops both.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -14,7 +14,9 @@ use super::inherited::{Inherited, action, set_of, swap_mask};
 use super::running::Running;
 
 /// Received through a descriptor instead of a handler.
-const HANDLED: [i32; 6] = [
+const HANDLED: [i32; 8] = [
+    libc::SIGINT,
+    libc::SIGQUIT,
     libc::SIGTERM,
     libc::SIGHUP,
     libc::SIGUSR1,
@@ -23,8 +25,9 @@ const HANDLED: [i32; 6] = [
     libc::SIGTSTP,
 ];
 
-/// Ignored while the command runs.
-const LEFT_TO_TERMINAL: [i32; 2] = [libc::SIGINT, libc::SIGQUIT];
+/// Those of them that a terminal sends to end the command: when it has ended, what
+/// arrived meanwhile is not to end this process before it has reported.
+const FROM_KEYBOARD: [i32; 2] = [libc::SIGINT, libc::SIGQUIT];
 
 /// A signal that arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,15 +51,13 @@ pub struct Signals {
     /// The signals blocked for the descriptor.
     blocked: Vec<i32>,
     descriptor: SignalFd,
-    /// What to put back.
-    actions: Vec<(i32, SavedAction)>,
     restored: bool,
 }
 
 impl Signals {
-    /// Ignores SIGINT and SIGQUIT, and receives SIGTERM, SIGHUP, SIGUSR1,
-    /// SIGUSR2, SIGCONT and SIGTSTP through a descriptor from now on, except
-    /// those that were ignored already.
+    /// Receives SIGINT, SIGQUIT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGCONT and
+    /// SIGTSTP through a descriptor from now on, except those that were ignored
+    /// already.
     ///
     /// # Errors
     ///
@@ -73,19 +74,10 @@ impl Signals {
         let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
         let descriptor = SignalFd::with_flags(&nix_set, flags)?;
         swap_mask(libc::SIG_BLOCK, Some(&set));
-        let mut actions = Vec::new();
-        for signal in LEFT_TO_TERMINAL {
-            if let Some(old) = action(signal) {
-                actions.push((signal, SavedAction(old)));
-                // SAFETY: no handler function is installed.
-                unsafe { libc::signal(signal, libc::SIG_IGN) };
-            }
-        }
         Ok(Self {
             inherited,
             blocked,
             descriptor,
-            actions,
             restored: false,
         })
     }
@@ -108,7 +100,8 @@ impl Signals {
                     return Ok(info.map(|info| Received {
                         signal: i32::try_from(info.ssi_signo).unwrap_or(0),
                         sender: i32::try_from(info.ssi_pid).unwrap_or(0),
-                        by_kernel: info.ssi_code == libc::SI_KERNEL,
+                        // What kill(2), tgkill(2) and sigqueue(3) send is not above 0.
+                        by_kernel: info.ssi_code > 0,
                     }));
                 }
                 Err(nix::Error::EINTR) => {}
@@ -160,15 +153,24 @@ impl Signals {
     }
 
     /// Gives every signal back the effect it had. What arrived and was not
-    /// read takes that effect now.
+    /// read takes that effect now, but for SIGINT and SIGQUIT: the command that
+    /// they were for has ended.
     pub fn restore(&mut self) {
         if self.restored {
             return;
         }
         self.restored = true;
-        for (signal, saved) in &self.actions {
-            // SAFETY: the action is the one that this process had before.
-            unsafe { libc::sigaction(*signal, &raw const saved.0, std::ptr::null_mut()) };
+        for signal in FROM_KEYBOARD {
+            if self.blocked.contains(&signal)
+                && let Some(old) = action(signal)
+            {
+                // SAFETY: to ignore a signal drops what is pending of it; no handler function
+                // is installed, and the action put back is the one from before.
+                unsafe {
+                    libc::signal(signal, libc::SIG_IGN);
+                    libc::sigaction(signal, &raw const old, std::ptr::null_mut());
+                }
+            }
         }
         // Only what was not blocked before.
         let was_open = |signal: &i32| {
@@ -201,13 +203,4 @@ fn stop_self() {
     unsafe { libc::raise(libc::SIGTSTP) };
     let mask = swap_mask(libc::SIG_UNBLOCK, Some(&set));
     swap_mask(libc::SIG_SETMASK, Some(&mask));
-}
-
-/// `libc::sigaction` has no `Debug`.
-struct SavedAction(libc::sigaction);
-
-impl std::fmt::Debug for SavedAction {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "SavedAction({:#x})", self.0.sa_sigaction)
-    }
 }

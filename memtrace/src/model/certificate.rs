@@ -7,8 +7,10 @@ use memtrace_ebpf::Stat;
 
 use super::{
     final_state::{CrossChecks, Final, Stats},
+    reasons::{Remedy, counted, statistic},
     segments::{Segments, SegmentsSeen},
 };
+use crate::report::units::human;
 
 /// How exact a result is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -239,15 +241,9 @@ const fn meaning(stat: Stat) -> Meaning {
     }
 }
 
-/// What avoids a loss in the next run; empty if nothing is known to.
-const fn remedy(stat: Stat) -> &'static str {
-    match stat {
-        Stat::RingFull => ": raise --ring-size",
-        Stat::ImagesFull | Stat::SegmentsFull => ": raise --max-images",
-        Stat::ProcessesFull => ": raise --max-processes",
-        Stat::TimelineFull => ": raise --timeline-ring-size or choose a wider --resolution",
-        _ => "",
-    }
+/// Whether the user can avoid it in the next run.
+const fn can_be_avoided(stat: Stat) -> bool {
+    !matches!(Remedy::of(stat), Remedy::Again)
 }
 
 /// Gives the verdict.
@@ -271,60 +267,71 @@ pub(super) fn judge(last: &Final, findings: &Findings, told: &[&Segments]) -> Ce
     let mut judge = Judge::default();
     let mut sizes_seen = SizesSeen::of(&last.tier, findings.several_threads);
     for (stat, count) in stats.iter().filter(|&(_, count)| count > 0) {
-        let text = stat.text();
+        let text = statistic(stat, count);
         match meaning(stat) {
-            Meaning::Loss => judge.incomplete(format!("{count} {text}{}", remedy(stat))),
-            Meaning::Remark => judge
-                .remarks
-                .push(format!("{count} {text}{}", remedy(stat))),
+            Meaning::Loss => judge.incomplete(Remedy::of(stat).end(&text)),
+            Meaning::Remark if can_be_avoided(stat) => {
+                judge.remarks.push(Remedy::of(stat).end(&text));
+            }
+            Meaning::Remark => judge.remarks.push(text),
             Meaning::Nothing => {}
         }
     }
     for missed in last.missed.iter().filter(|missed| missed.count > 0) {
-        let (count, program) = (missed.count, &missed.program);
+        let (times, program) = (counted(missed.count, "time", "times"), &missed.program);
         if sees_system_calls(program) {
             judge.remarks.push(format!(
-                "the kernel skipped program {program} {count} times: sizes of virtual memory are exact as seen at page faults"
+                "the kernel skipped program {program} {times}: sizes of virtual memory are exact as seen at page faults"
             ));
             sizes_seen = SizesSeen::AtPageFaults;
             continue;
         }
         if records_calls(program) {
             judge.remarks.push(format!(
-                "the kernel skipped program {program} {count} times: some calls are not recorded"
+                "the kernel skipped program {program} {times}: some calls are not recorded"
             ));
             continue;
         }
         if tells_segments(program) {
             judge.remarks.push(format!(
-                "the kernel skipped program {program} {count} times: what segments hold is not exact"
+                "the kernel skipped program {program} {times}: what segments hold is not exact"
             ));
             continue;
         }
-        judge.incomplete(format!(
-            "the kernel skipped program {program} {count} times"
-        ));
+        judge.incomplete(
+            Remedy::OtherTools.end(&format!("the kernel skipped program {program} {times}")),
+        );
     }
     if last.undecodable > 0 {
-        judge.incomplete(format!(
-            "{} records were lost in userspace",
-            last.undecodable
-        ));
+        let lost = counted(last.undecodable, "record was", "records were");
+        judge.incomplete(Remedy::Again.end(&format!("{lost} lost in userspace")));
     }
+    // What found no room is missing further on.
+    let full = [
+        Stat::RingFull,
+        Stat::ImagesFull,
+        Stat::ProcessesFull,
+        Stat::NoMemory,
+    ];
+    let cause = full.into_iter().find(|stat| stats.get(*stat) > 0);
+    let remedy = cause.map_or(Remedy::Again, Remedy::of);
     for gap in &findings.gaps {
         let Gap {
             what,
             count,
             example,
         } = gap;
-        judge.incomplete(format!("{what}: {count} ({example})"));
+        judge.incomplete(remedy.end(&format!("{what}: {count} ({example})")));
     }
     judge_differences(&mut judge, last, findings);
     for limit in &last.limits {
         match limit.bound_bytes {
-            None => judge.incomplete(limit.reason.clone()),
+            None => judge.incomplete(Remedy::Again.end(&limit.reason)),
             Some(0) => judge.remarks.push(limit.reason.clone()),
-            Some(bytes) => judge.within(bytes, format!("{} (up to {bytes} bytes)", limit.reason)),
+            Some(bytes) => {
+                let reason = format!("up to {}: {}", human(bytes), limit.reason);
+                judge.within(bytes, Remedy::Again.end(&reason));
+            }
         }
     }
     Certificate {
@@ -349,26 +356,36 @@ fn judge_differences(judge: &mut Judge, last: &Final, findings: &Findings) {
     if residual > 0 {
         judge.within(
             residual,
-            format!("{residual} bytes are left over after all images ended"),
+            Remedy::Again.end(&format!(
+                "{} are left over after all images ended",
+                human(residual)
+            )),
         );
     } else if last.stats.get(Stat::Residual) > 0 {
         let count = last.stats.get(Stat::Residual);
-        judge.incomplete(format!(
-            "{count} images ended with a residual that no record shows"
-        ));
+        let images = counted(count, "image", "images");
+        judge.incomplete(Remedy::Again.end(&format!(
+            "{images} ended with a residual that no record shows"
+        )));
     }
     let breakdown = findings.breakdown_difference_bytes;
     if breakdown > 0 {
         judge.within(
             breakdown,
-            format!("who held what at the peak differs from the peak by {breakdown} bytes"),
+            Remedy::Again.end(&format!(
+                "who held what at the peak differs from the peak by {}",
+                human(breakdown)
+            )),
         );
     }
     let own = findings.own_peak_difference_bytes;
     if own > 0 {
         judge.within(
             own,
-            format!("an image's parts at its peak differ from it by {own} bytes"),
+            Remedy::Again.end(&format!(
+                "an image's parts at its peak differ from it by {}",
+                human(own)
+            )),
         );
     }
     if findings.footprint_unknown {
@@ -377,7 +394,8 @@ fn judge_differences(judge: &mut Judge, last: &Final, findings: &Findings) {
         );
     }
     if last.tree.unlocked > 0 && last.stats.get(Stat::Unlocked) == 0 {
-        judge.incomplete(format!("{} {}", last.tree.unlocked, Stat::Unlocked.text()));
+        let unlocked = statistic(Stat::Unlocked, last.tree.unlocked);
+        judge.incomplete(Remedy::of(Stat::Unlocked).end(&unlocked));
     }
     let CrossChecks {
         count,
@@ -390,7 +408,11 @@ fn judge_differences(judge: &mut Judge, last: &Final, findings: &Findings) {
     if largest > allowed_bytes {
         judge.within(
             largest,
-            format!("the largest difference in {count} comparisons with /proc was {largest} bytes"),
+            Remedy::Again.end(&format!(
+                "the largest difference in {} with /proc was {}",
+                counted(count, "comparison", "comparisons"),
+                human(largest)
+            )),
         );
     }
 }

@@ -30,6 +30,7 @@ mod certificate;
 mod final_state;
 mod measured;
 mod processes;
+pub(crate) mod reasons;
 mod segments;
 mod story;
 mod summary;

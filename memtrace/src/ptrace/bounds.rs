@@ -3,6 +3,7 @@
 use memtrace_ebpf::CounterLayout;
 
 use super::{image::Image, tree::Tree};
+use crate::report::units::counted;
 
 /// How far a `VmHWM` can be from the true peak of RSS.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +28,8 @@ impl CounterError {
         let batch = (2 * cpus).max(32);
         let per_cpu = MEMBERS * (batch - 1) * cpus * page;
         let per_cpu_words = format!(
-            "a kernel with {cpus} CPUs holds back up to {} pages of each of {MEMBERS} kinds",
+            "a kernel with {} holds back up to {} pages of each of {MEMBERS} kinds",
+            counted(cpus, "CPU", "CPUs"),
             (batch - 1) * cpus
         );
         // Before 6.2 a thread passes its counts on after 64 page faults

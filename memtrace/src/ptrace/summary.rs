@@ -18,7 +18,9 @@ use crate::{
         Amounts, Certificate, CrossChecks, Fate, Footprint, Holder, ImageSummary, ImageUse, Lost,
         Outcome, PeakRange, ProcessSummary, SizesSeen, Stats, Summary, TreeSummary, Verdict,
         VmMeans,
+        reasons::{Remedy, counted},
     },
+    report::units::{duration, human},
 };
 
 /// The name of this tier.
@@ -356,23 +358,24 @@ fn certificate(
         .max()
         .unwrap_or_else(|| facts.error.of(1));
     reasons.push(format!(
-        "the peak of a process is the kernel's VmHWM{}, which can be off by {widest} bytes: {}",
+        "the peak of a process is the kernel's VmHWM{}, which can be off by {}: {}",
         if facts.followed {
             " at its end"
         } else {
             " when it was last looked at"
         },
+        human(widest),
         facts.error.reason
     ));
     if images.len() > 1 {
         let range = match peak.range.high {
-            Some(high) => format!("between {} and {high}", peak.range.low),
-            None => format!("at least {}", peak.range.low),
+            Some(high) => format!("between {} and {}", human(peak.range.low), human(high)),
+            None => format!("at least {}", human(peak.range.low)),
         };
         reasons.push(format!(
-            "the tree's peak is the largest of {} samples, each read one process after another within {} us, or the largest process; the true one is {range} bytes",
-            tree.samples,
-            tree.longest_sample.div_ceil(1000)
+            "the tree's peak is the largest of {}, each read one process after another within {}, or the largest process; the true one is {range}",
+            counted(tree.samples, "sample", "samples"),
+            duration(tree.longest_sample)
         ));
     }
     let reset = images
@@ -401,7 +404,8 @@ fn certificate(
         .count();
     if before_exec > 0 {
         reasons.push(format!(
-            "what {before_exec} processes were before their exec was only sampled"
+            "what {} before their exec was only sampled",
+            counted(before_exec as u64, "process was", "processes were")
         ));
     }
     let unread = images
@@ -412,7 +416,8 @@ fn certificate(
         .count();
     if unread > 0 && facts.followed {
         reasons.push(format!(
-            "{unread} processes ended without a last look at their memory"
+            "{} ended without a last look at their memory",
+            counted(unread as u64, "process", "processes")
         ));
     }
     reasons.push(
@@ -424,15 +429,17 @@ fn certificate(
     let breakdown = peak.rss.saturating_sub(sum);
     if breakdown > 0 {
         reasons.push(format!(
-            "who held what is that of the largest sample, which is {breakdown} bytes below the peak"
+            "who held what is that of the largest sample, which is {} below the peak",
+            human(breakdown)
         ));
     }
     for program in &tree.unprivileged {
-        reasons.push(format!(
+        reasons.push(Remedy::KeepPrivileges.end(&format!(
             "{} ran without the privileges of its file, because it was traced",
             String::from_utf8_lossy(program)
-        ));
+        )));
     }
+    let reasons = reasons.iter().map(|reason| Remedy::UseBpf.end(reason));
     let remarks = [
         "heap sizes, means of data and stack, pages of hugetlbfs and OOM kills are not known in this tier and given as 0 or false",
         "what is shared after fork is not known: the footprint is given as between the largest process and the sum of RSS",
@@ -442,7 +449,7 @@ fn certificate(
             Some(bytes) if facts.followed && facts.failures.is_empty() => Verdict::Within(bytes),
             _ => Verdict::Incomplete,
         },
-        reasons,
+        reasons: reasons.collect(),
         remarks: remarks.map(str::to_owned).to_vec(),
         tier: TIER.to_owned(),
         events: 0,

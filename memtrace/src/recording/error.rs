@@ -3,6 +3,7 @@
 use std::{io, path::PathBuf};
 
 use super::format::VERSION;
+use crate::report::units::counted;
 
 /// A recording is not whole.
 #[derive(Debug, thiserror::Error)]
@@ -12,7 +13,7 @@ pub enum WriteError {
     Begin(#[source] io::Error),
     /// Blocks could not be written.
     #[error(
-        "the recording is not whole, {records} records are missing: {source}{}",
+        "the recording is not whole, {} missing: {source}{}", counted(*records, "record is", "records are"),
         if *ended { "" } else { " (its end is missing, too: `memtrace report` shows what is there)" }
     )]
     Write {
@@ -25,7 +26,7 @@ pub enum WriteError {
     },
     /// The disk was slower than the run.
     #[error(
-        "the recording is not whole, {records} records are missing: the disk was slower than they came (record with a larger --resolution, or to another disk)"
+        "the recording is not whole, {} missing: the disk was slower than they came (record with a larger --resolution, or to another disk)", counted(*records, "record is", "records are")
     )]
     Slow {
         /// How many records are not in the file.

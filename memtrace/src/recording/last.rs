@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     blank,
-    model::{CrossChecks, EndedByLimit, Final, Limit, Missed, PssSnapshot, Stats},
+    model::{CrossChecks, EndedByLimit, Final, Limit, Missed, PssSnapshot, Stats, reasons::Remedy},
 };
 
 /// Snapshots that are read; no memtrace writes as many.
@@ -190,9 +190,9 @@ pub(super) fn read_final(parts: &[Vec<u8>]) -> Result<Final, Malformed> {
                     Some(stat) => last.stats.set(stat, total),
                     // Whether it means a loss is not known here.
                     None => last.limits.push(Limit {
-                        reason: format!(
+                        reason: Remedy::NewMemtrace.end(&format!(
                             "a newer memtrace recorded, and counted {total} of what this one does not know (statistic {number})"
-                        ),
+                        )),
                         bound_bytes: None,
                     }),
                 }

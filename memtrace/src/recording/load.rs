@@ -5,6 +5,7 @@ use std::path::Path;
 use super::{Entry, Head, ReadError, Reader, tail::Tail};
 use crate::model::{
     Final, Limit, Model, Summary, Timeline,
+    reasons::{Remedy, counted},
     timeline::{self, Builder},
 };
 
@@ -145,13 +146,14 @@ pub(super) fn pass(reader: &mut Reader, mut see: impl FnMut(&Entry)) -> Result<P
                 .rev()
                 .find(|note| note.starts_with("cut"))
                 .map_or("without an end", String::as_str);
-            let why = format!("the recording is {why}");
+            let why = Remedy::RecordAgain.end(&format!("the recording is {why}"));
             tail.into_final(reader.head(), reader.until(), why)
         }
     };
     if reader.lacks_life() {
         last.limits.push(Limit {
-            reason: "the recording is damaged where processes or images are told".to_owned(),
+            reason: Remedy::RecordAgain
+                .end("the recording is damaged where processes or images are told"),
             bound_bytes: None,
         });
     }
@@ -159,9 +161,10 @@ pub(super) fn pass(reader: &mut Reader, mut see: impl FnMut(&Entry)) -> Result<P
     let lost_life = reader.unwritten();
     if lost_life > 0 {
         last.limits.push(Limit {
-            reason: format!(
-                "{lost_life} records, those of processes among them, are not in the recording"
-            ),
+            reason: Remedy::RecordAgain.end(&format!(
+                "{}, those of processes among them, not in the recording",
+                counted(lost_life, "record is", "records are")
+            )),
             bound_bytes: None,
         });
     }

@@ -2,12 +2,13 @@
 
 use std::io;
 
-use super::escape::clip;
+use super::{escape::clip, fit};
 
 /// Writes a table whose columns are as wide as they need to be, and its last one as wide as
-/// `width` has room for, but for at least 20 characters.
+/// `width` has room for. Where that is little, columns are left out in the order of `least`.
 pub(super) fn write<const N: usize>(
     headings: [&str; N],
+    least: &[usize],
     last: &str,
     rows: &[([String; N], String)],
     width: usize,
@@ -19,14 +20,31 @@ pub(super) fn write<const N: usize>(
             *width = (*width).max(cell.chars().count());
         }
     }
-    let used: usize = widths.iter().map(|width| width + 2).sum();
-    let room = width.saturating_sub(used).max(20);
+    let shown = fit::shown(widths, least, width);
+    let used: usize = widths
+        .iter()
+        .zip(shown)
+        .filter(|(_, shown)| *shown)
+        .map(|(width, _)| width + 2)
+        .sum();
+    let room = width.saturating_sub(used).max(fit::COMMAND);
     let mut line = |cells: &[String], text: &str| -> io::Result<()> {
-        for (cell, width) in cells.iter().zip(widths) {
+        for ((cell, width), _) in cells
+            .iter()
+            .zip(widths)
+            .zip(shown)
+            .filter(|(_, shown)| *shown)
+        {
             write!(out, "{cell:>width$}  ")?;
         }
         writeln!(out, "{}", clip(text, room))
     };
     line(&headings.map(str::to_owned), last)?;
-    rows.iter().try_for_each(|(cells, text)| line(cells, text))
+    rows.iter()
+        .try_for_each(|(cells, text)| line(cells, text))?;
+    let missing = fit::left_out(headings, shown);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "(no room for {missing})")
 }

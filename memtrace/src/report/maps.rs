@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use super::{
     escape::{clip, command_line},
-    units::{grouped, human, seconds},
+    times::Times,
+    units::{grouped, human},
 };
 
 /// What one segment has, bytes. Amounts of [`Segment::Unknown`] can be below 0, see there.
@@ -76,7 +77,7 @@ impl Maps {
 pub fn write(maps: &Maps, width: usize, out: &mut dyn io::Write) -> io::Result<()> {
     let when = match maps.source {
         Source::Smaps => "now".to_owned(),
-        Source::Recording { at_ns, .. } => format!("at +{}", seconds(at_ns)),
+        Source::Recording { at_ns, .. } => format!("at +{}", Times::lasting(at_ns).show(at_ns)),
     };
     let title = format!(
         "memtrace: pid {} {when}: {} of RSS, {} swapped: {}",

@@ -11,12 +11,13 @@
 //! * [`moment`], [`range`]: one moment and one stretch of a recording.
 //! * [`select`]: which processes a table shows, and in which order.
 //! * [`runit`]: the block of Heng Li's `runit`.
-//! * [`units`] and [`escape`]: amounts, times and names, made readable and harmless.
+//! * [`units`], [`times`] and [`escape`]: amounts, times and names, made readable and harmless.
 
 pub mod annotations;
 pub mod calls;
 mod chart;
 pub mod escape;
+mod fit;
 pub mod gnu_time;
 mod grid;
 pub mod html;
@@ -31,6 +32,7 @@ pub mod runit;
 pub mod select;
 pub mod svg;
 pub mod text;
+pub mod times;
 pub mod units;
 
 pub use chart::Run;

@@ -6,7 +6,8 @@ use super::{
     escape::command_line,
     grid,
     select::{Selection, Sort},
-    units::{duration, grouped, human, seconds},
+    times::Times,
+    units::{counted, duration, grouped, human},
 };
 use crate::{
     model::{Amounts, ImageSummary, ProcessSummary, Sizes, Summary, UseKind},
@@ -52,10 +53,10 @@ pub fn write(
     writeln!(
         out,
         "memtrace: at +{}: {} ({} bytes) of RSS in {}",
-        seconds(moment.at_ns),
+        Times::of(summary).show(moment.at_ns),
         human(sum.rss()),
         grouped(sum.rss()),
-        count(moment.images.len(), "image", "images"),
+        counted(moment.images.len() as u64, "image", "images"),
     )?;
     writeln!(
         out,
@@ -96,18 +97,12 @@ pub fn write(
         [
             "PID", "PARENT", "RSS", "ANON", "FILE", "SHMEM", "SWAP", "VM", "DATA", "STACK", "HEAP",
         ],
+        // Sizes of virtual memory before what is resident.
+        &[10, 9, 8, 7, 6, 5, 4, 3, 1],
         "COMMAND",
         &lines,
         width,
         out,
-    )
-}
-
-fn count(number: usize, one: &str, many: &str) -> String {
-    format!(
-        "{} {}",
-        grouped(number as u64),
-        if number == 1 { one } else { many }
     )
 }
 

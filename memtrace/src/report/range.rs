@@ -6,7 +6,8 @@ use super::{
     escape::command_line,
     grid,
     select::{Selection, Sort},
-    units::{duration, grouped, human, seconds},
+    times::Times,
+    units::{duration, grouped, human},
 };
 use crate::{
     model::{ImageSummary, Origin, Summary},
@@ -26,14 +27,15 @@ pub fn write(
     width: usize,
     out: &mut dyn io::Write,
 ) -> io::Result<()> {
+    let times = Times::of(summary);
     writeln!(
         out,
         "memtrace: between +{} and +{}: peak {} ({} bytes) at +{}",
-        seconds(range.from_ns),
-        seconds(range.until_ns),
+        times.show(range.from_ns),
+        times.show(range.until_ns),
         human(range.peak_rss),
         grouped(range.peak_rss),
-        seconds(range.peak_at_ns),
+        times.show(range.peak_at_ns),
     )?;
     writeln!(
         out,
@@ -85,7 +87,7 @@ pub fn write(
                 [
                     image.pid.to_string(),
                     human(range.peak_rss),
-                    format!("+{}", seconds(range.peak_at_ns)),
+                    format!("+{}", times.show(range.peak_at_ns)),
                     human(range.average_rss),
                     human(range.last_rss),
                 ],
@@ -95,6 +97,7 @@ pub fn write(
         .collect();
     grid::write(
         ["PID", "PEAK", "PEAK AT", "AVERAGE", "AT END"],
+        &[4, 3, 2],
         "COMMAND",
         &lines,
         width,

@@ -42,6 +42,16 @@ pub fn grouped(number: u64) -> String {
     out
 }
 
+/// A number of things: `1 process`, `2 processes`.
+#[must_use]
+pub fn counted(number: u64, one: &str, many: &str) -> String {
+    format!(
+        "{} {}",
+        grouped(number),
+        if number == 1 { one } else { many }
+    )
+}
+
 /// A duration in the largest sensible unit: `850 ns`, `12.3 us`, `4.567 ms`,
 /// `12.304 s`, `3 min 20.5 s`, `2 h 05 min`.
 #[must_use]

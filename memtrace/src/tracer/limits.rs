@@ -2,7 +2,13 @@
 
 use memtrace_ebpf::MAX_CPUS;
 
-use crate::{kernel, model};
+use crate::{
+    kernel,
+    model::{
+        self,
+        reasons::{Remedy, counted},
+    },
+};
 
 /// A limit of this kernel, as the certificate states it.
 pub(super) fn of_kernel(limit: &kernel::Limit) -> model::Limit {
@@ -38,9 +44,10 @@ pub(super) fn of_threads(peak_threads: i64, page_size: u64, why: &str) -> model:
         .saturating_mul(FAULTS)
         .saturating_mul(AROUND.max(page_size));
     model::Limit {
-        reason: format!(
-            "each of up to {threads} threads at a time may hold back {FAULTS} page faults before this kernel counts them, and {why}"
-        ),
+        reason: Remedy::NewKernel.end(&format!(
+            "each of up to {} at a time may hold back {FAULTS} page faults before this kernel counts them, and {why}",
+            counted(threads, "thread", "threads")
+        )),
         bound_bytes: Some(bytes),
     }
 }
@@ -57,9 +64,10 @@ pub(super) fn of_overlaps(
         .unwrap_or(0)
         .max(1);
     (overlaps > 0).then(|| model::Limit {
-        reason: format!(
-            "{overlaps} times one thread's change of a counter could not be told from another's flush of its cache"
-        ),
+        reason: Remedy::NewKernel.end(&format!(
+            "{} one thread's change of a counter could not be told from another's flush of its cache",
+            counted(overlaps, "time", "times")
+        )),
         bound_bytes: Some(others.saturating_mul(FAULTS).saturating_mul(AROUND.max(page_size))),
     })
 }
@@ -67,9 +75,9 @@ pub(super) fn of_overlaps(
 /// Shares of CPUs beyond what the programs can sum over would be missing.
 pub(super) fn of_machine(cpus: u32) -> Option<model::Limit> {
     (cpus as usize > MAX_CPUS).then(|| model::Limit {
-        reason: format!(
+        reason: Remedy::LimitCpus.end(&format!(
             "this machine may have {cpus} CPUs, but shares are summed over {MAX_CPUS} only"
-        ),
+        )),
         bound_bytes: None,
     })
 }

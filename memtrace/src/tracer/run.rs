@@ -513,7 +513,7 @@ fn unseen_faults(
     let why = match probe.fentry() {
         _ if classic => "the classic tracepoint does not show them",
         FentryState::Attached => return None,
-        FentryState::Unused => "the program that sees them was not wanted",
+        FentryState::Unused => "the program that sees them was not wanted (--fentry off)",
         FentryState::Refused(why) => why,
     };
     features

@@ -176,6 +176,50 @@ pub(crate) fn new_group() {
     assert_eq!(unsafe { libc::setpgid(0, 0) }, 0);
 }
 
+/// The controlling terminal of a new session, whose foreground this process and its children
+/// are. What its keys send here has no effect on this process.
+pub(crate) struct Terminal {
+    keyboard: File,
+    _screen: File,
+}
+
+impl Terminal {
+    pub(crate) fn open() -> Self {
+        handle(libc::SIGINT);
+        handle(libc::SIGQUIT);
+        // Which comes when it is closed.
+        ignore(libc::SIGHUP);
+        new_session();
+        let keyboard = File::options()
+            .read(true)
+            .write(true)
+            .open("/dev/ptmx")
+            .unwrap();
+        let mut number: libc::c_int = 0;
+        let mut unlock: libc::c_int = 0;
+        // SAFETY: an open terminal, and live integers of the type that each call has.
+        unsafe {
+            let fd = keyboard.as_raw_fd();
+            assert_eq!(libc::ioctl(fd, libc::TIOCSPTLCK, &raw mut unlock), 0);
+            assert_eq!(libc::ioctl(fd, libc::TIOCGPTN, &raw mut number), 0);
+        }
+        // The first that a session leader opens is the session's.
+        let screen = File::options()
+            .read(true)
+            .write(true)
+            .open(format!("/dev/pts/{number}"))
+            .unwrap();
+        Self {
+            keyboard,
+            _screen: screen,
+        }
+    }
+
+    pub(crate) fn press(&self, key: u8) {
+        (&self.keyboard).write_all(&[key]).unwrap();
+    }
+}
+
 pub(crate) fn close_from(first: u32) {
     // SAFETY: only in a forked process, which uses none of them.
     unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };

@@ -34,7 +34,8 @@ fn tracer_after(setup: impl FnOnce(), script: &str, fifo: &Fifo) -> i32 {
 
 #[test]
 fn what_is_sent_to_the_tracer_reaches_the_command() {
-    let traps = "trap 'echo hup >>$OUT' HUP; trap 'echo usr1 >>$OUT' USR1; \
+    let traps = "trap 'echo int >>$OUT' INT; trap 'echo quit >>$OUT' QUIT; \
+                 trap 'echo hup >>$OUT' HUP; trap 'echo usr1 >>$OUT' USR1; \
                  trap 'echo usr2 >>$OUT' USR2; trap 'echo cont >>$OUT' CONT; \
                  trap 'echo term >>$OUT; exit 5' TERM; \
                  echo ready >>$OUT; while :; do sleep 0.01; done";
@@ -43,6 +44,8 @@ fn what_is_sent_to_the_tracer_reaches_the_command() {
     let tracer = tracer(traps, &fifo);
     assert_eq!(fifo.read_line(), "ready");
     for (signal, line) in [
+        (libc::SIGINT, "int"),
+        (libc::SIGQUIT, "quit"),
         (libc::SIGHUP, "hup"),
         (libc::SIGUSR1, "usr1"),
         (libc::SIGUSR2, "usr2"),
@@ -66,16 +69,46 @@ fn a_command_that_dies_of_sigterm_takes_the_tracer_along() {
 }
 
 #[test]
-fn the_tracer_ignores_what_the_terminal_sends_to_the_command() {
+fn a_command_that_dies_of_sigint_takes_the_tracer_along() {
     let directory = Directory::new("signals");
     let fifo = Fifo::new(&directory);
-    let script = "trap 'exit 4' USR1; echo ready >>$OUT; while :; do sleep 0.01; done";
-    let tracer = tracer(script, &fifo);
-    assert_eq!(fifo.read_line(), "ready");
-    process::kill(tracer, libc::SIGINT);
-    process::kill(tracer, libc::SIGQUIT);
-    process::kill(tracer, libc::SIGUSR1);
-    assert_eq!(wait_status(tracer), 4 << 8);
+    for signal in [libc::SIGINT, libc::SIGQUIT] {
+        let tracer = tracer("echo ready >>$OUT; exec sleep 1000", &fifo);
+        assert_eq!(fifo.read_line(), "ready");
+        process::kill(tracer, signal);
+        assert_eq!(wait_status(tracer) & 0x7f, signal);
+    }
+}
+
+/// The terminal gives Ctrl-C and Ctrl-\ to the command, too: it must not get them twice.
+#[test]
+fn the_tracer_leaves_to_the_command_what_the_terminal_sends() {
+    let directory = Directory::new("signals");
+    let fifo = Fifo::new(&directory);
+    // Each line is one signal that arrived; the answer to USR1 comes after all before it.
+    let script = "trap 'echo int >>$OUT' INT; trap 'echo quit >>$OUT' QUIT; \
+                  trap 'echo usr1 >>$OUT' USR1; trap 'exit 4' TERM; \
+                  echo ready >>$OUT; while :; do sleep 0.01; done";
+    let status = process::in_child(|| {
+        let terminal = process::Terminal::open();
+        let tracer = tracer(script, &fifo);
+        assert_eq!(fifo.read_line(), "ready");
+        for (key, line) in [(b'\x03', "int"), (b'\x1c', "quit")] {
+            // The command has taken its own before the tracer looks: two at once would be one.
+            process::kill(tracer, libc::SIGSTOP);
+            assert!(libc::WIFSTOPPED(wait_status(tracer)));
+            terminal.press(key);
+            assert_eq!(fifo.read_line(), line);
+            // The tracer has both now, and reads the smaller number first.
+            process::kill(tracer, libc::SIGUSR1);
+            process::kill(tracer, libc::SIGCONT);
+            assert_eq!(fifo.read_line(), "usr1");
+        }
+        process::kill(tracer, libc::SIGTERM);
+        assert_eq!(wait_status(tracer), 4 << 8);
+        0
+    });
+    assert_eq!(status, 0);
 }
 
 #[test]
@@ -172,6 +205,8 @@ fn restoring_brings_the_old_effects_back() {
         let me = std::process::id().cast_signed();
         let mut signals = Signals::take_over().unwrap();
         process::kill(me, libc::SIGUSR1);
+        // Not read, and without effect: the command that it was for has ended.
+        process::kill(me, libc::SIGQUIT);
         signals.restore();
         // Blocked before, blocked again: it does not end this process.
         assert!(process::is_pending(libc::SIGUSR1));

@@ -3,7 +3,7 @@
 use memtrace_ebpf::Stat;
 
 use super::{
-    super::{CrossChecks, Final, Limit, Model, Verdict},
+    super::{CrossChecks, Final, Limit, Missed, Model, Verdict, reasons::has_remedy},
     last, tree,
 };
 
@@ -37,8 +37,8 @@ fn losses_are_named() {
         reasons,
         [
             "3 records lost, ring buffer full: raise --ring-size",
-            "1 reads of kernel memory that failed",
-            "2 records were lost in userspace"
+            "1 read of kernel memory that failed: run it again, and if it stays, report it with `memtrace check`",
+            "2 records were lost in userspace: run it again, and if it stays, report it with `memtrace check`"
         ]
     );
 }
@@ -53,7 +53,7 @@ fn what_heals_is_a_remark() {
     assert_eq!((verdict, reasons.len()), (Verdict::Exact, 0));
     assert_eq!(
         remarks,
-        ["5 sums read again", "1 sums that could not be verified"]
+        ["5 sums read again", "1 sum that could not be verified"]
     );
 }
 
@@ -78,8 +78,8 @@ fn bounds_add_up() {
     assert_eq!(
         reasons,
         [
-            "the largest difference in 4 comparisons with /proc was 8192 bytes",
-            "silent caches (up to 4096 bytes)"
+            "the largest difference in 4 comparisons with /proc was 8.0 KiB: run it again, and if it stays, report it with `memtrace check`",
+            "up to 4.0 KiB: silent caches: run it again, and if it stays, report it with `memtrace check`"
         ]
     );
     assert_eq!(remarks, ["no VmLck on this kernel"]);
@@ -88,6 +88,60 @@ fn bounds_add_up() {
         end.limits.push(limit("unknown layout", None));
     });
     assert_eq!(incomplete, Verdict::Incomplete);
+}
+
+/// Whatever makes a result less than exact, each reason ends with what to do, names amounts in
+/// units, and tells one from several.
+#[test]
+fn every_reason_says_what_to_do() {
+    for count in [1, 2] {
+        for stat in Stat::ALL {
+            let (_, reasons, _) = verdict(|end| end.stats.set(stat, count));
+            assert_helpful(&reasons);
+        }
+        let (_, reasons, _) = verdict(|end| {
+            end.undecodable = count;
+            end.tree.unlocked = count;
+            // No such image is told of.
+            end.tree.images = count;
+            end.missed.push(Missed {
+                program: "rss_stat".to_owned(),
+                count,
+            });
+            end.limits.push(Limit {
+                reason: "said elsewhere".to_owned(),
+                bound_bytes: Some(4096 * count),
+            });
+            end.limits.push(Limit {
+                reason: "said elsewhere, without a bound".to_owned(),
+                bound_bytes: None,
+            });
+            end.cross_checks = CrossChecks {
+                count,
+                largest_difference_bytes: 8192,
+                ..CrossChecks::default()
+            };
+        });
+        assert!(reasons.len() >= 7, "{reasons:?}");
+        assert_helpful(&reasons);
+    }
+}
+
+#[track_caller]
+fn assert_helpful(reasons: &[String]) {
+    for reason in reasons {
+        assert!(has_remedy(reason), "{reason}");
+        assert!(!reason.contains(" bytes"), "{reason}");
+        for wrong in [
+            "1 records",
+            "1 images",
+            "1 times",
+            "1 comparisons",
+            "1 updates",
+        ] {
+            assert!(!reason.contains(wrong), "{reason}");
+        }
+    }
 }
 
 /// A difference that the kernel's own reading explains limits nothing.

@@ -319,6 +319,7 @@ fn make_as_long_text() {
         verbose: true,
         per_process: true,
         width: 120,
+        wrap: false,
     };
     let text = shown(|out| text::write(&replay(MAKE), options, out));
     assert_eq!(text, include_str!("../../../tests/golden/make-long.txt"));

@@ -255,7 +255,7 @@ proptest! {
         let result = summary(&events, end);
         prop_assert_eq!(result.certificate.verdict, Verdict::Incomplete);
         for (verbose, per_process) in [(false, false), (true, true)] {
-            let options = crate::report::text::Options { verbose, per_process, width: 0 };
+            let options = crate::report::text::Options { verbose, per_process, width: 0, wrap: verbose };
             prop_assert!(crate::report::text::write(&result, options, &mut Vec::new()).is_ok());
         }
         prop_assert!(crate::report::json::write(&result, &mut Vec::new()).is_ok());

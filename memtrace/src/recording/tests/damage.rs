@@ -78,7 +78,7 @@ fn every_prefix_is_read_up_to_its_last_whole_block() {
             "{notes:?}"
         );
         assert_eq!(verdict, Verdict::Incomplete, "cut at {cut}");
-        let because = format!("the recording is {}", notes[0]);
+        let because = format!("the recording is {}: record it again", notes[0]);
         assert!(reasons.contains(&because), "{reasons:?}");
         // Where the last whole block ends, the rest is no whole block.
         let whole_until = starts

@@ -155,6 +155,7 @@ fn check(reader: Reader) {
         verbose: true,
         per_process: true,
         width: 120,
+        wrap: false,
     };
     assert_eq!(
         shown(|out| text::write(&summary, options, out)),

@@ -13,7 +13,7 @@ use crate::{
             near::near_peak,
         },
         escape::one_line,
-        units::{differ, duration, grouped, human, seconds},
+        units::{self, differ, duration, grouped, human, seconds},
     },
 };
 
@@ -152,7 +152,7 @@ fn certificate(
 ) -> io::Result<()> {
     let certificate = &summary.certificate;
     let checks = certificate.cross_checks;
-    let events = grouped(certificate.events);
+    let events = units::counted(certificate.events, "counter update", "counter updates");
     let made = counted(
         usize::try_from(checks.count).unwrap_or(usize::MAX),
         "comparison",
@@ -161,21 +161,17 @@ fn certificate(
     let checked = match (checks.count, checks.largest_difference_bytes) {
         (0, _) => String::new(),
         (_, 0) => format!(", {made} with /proc without a difference"),
-        (_, most) => format!(
-            ", {made} with /proc differ by at most {} bytes",
-            grouped(most)
-        ),
+        (_, most) => format!(", {made} with /proc differ by at most {}", human(most)),
     };
     let sentence = match certificate.verdict {
-        Verdict::Exact => format!("{events} counter updates, none lost, residual 0{checked}."),
+        Verdict::Exact => format!("{events}, none lost, residual 0{checked}."),
         Verdict::Within(bytes) => format!(
-            "Numbers can be off by up to {} bytes. {events} counter updates{checked}.",
+            "Numbers can be off by up to {} ({} bytes). {events}{checked}.",
+            human(bytes),
             grouped(bytes)
         ),
         Verdict::Incomplete => {
-            format!(
-                "Something is missing, and there is no bound. {events} counter updates{checked}."
-            )
+            format!("Something is missing, and there is no bound. {events}{checked}.")
         }
     };
     let open = if class == "good" { "" } else { " open" };

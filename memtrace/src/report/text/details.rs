@@ -1,13 +1,16 @@
 //! Every number there is, in bytes, for the tree and its largest images.
 
-use std::io;
+use std::io::{self, Write as _};
 
 use super::{
     super::{
         escape::{clip, command_line, escape},
-        units::{grouped, seconds},
+        times::Times,
+        units::{self, grouped, human},
     },
-    counted, lasted, segments, table,
+    counted, lasted,
+    page::Page,
+    segments, table, updates,
 };
 use crate::model::{
     Amounts, Fate, ImageSummary, ImageUse, Origin, PeakRange, ProcessSummary, Summary, UseKind,
@@ -20,43 +23,57 @@ const IMAGES: usize = 25;
 const LABEL: usize = 22;
 const NUMBER: usize = 19;
 
-pub(super) fn write(summary: &Summary, width: usize, out: &mut dyn io::Write) -> io::Result<()> {
+pub(super) fn write(summary: &Summary, out: &mut Page<'_>) -> io::Result<()> {
     tree(summary, out)?;
     let mut largest: Vec<&ImageSummary> = summary.images.iter().collect();
     largest.sort_by_key(|image| (std::cmp::Reverse(image.peak_rss), image.id));
     for image in largest.iter().take(IMAGES) {
         writeln!(out)?;
-        one(summary, image, width, out)?;
+        one(summary, image, out)?;
     }
     let rest = largest.len().saturating_sub(IMAGES);
     if rest > 0 {
-        writeln!(
-            out,
-            "\n{rest} smaller images are left out; --json FILE has all"
+        writeln!(out)?;
+        out.text(
+            &format!(
+                "{} left out; --json FILE has all",
+                counted(rest, "smaller image is", "smaller images are")
+            ),
+            0,
         )?;
     }
     Ok(())
 }
 
-fn header(out: &mut dyn io::Write, title: &str, columns: &[&str]) -> io::Result<()> {
+fn header(out: &mut Page<'_>, title: &str, columns: &[&str]) -> io::Result<()> {
+    let (columns, width) = layout(columns, out);
     write!(out, "{title:<LABEL$}")?;
     for column in columns {
-        write!(out, "{column:>NUMBER$}")?;
+        write!(out, "{column:>width$}")?;
     }
     writeln!(out)
 }
 
+/// As many columns as there is room for, and how wide each is.
+fn layout<'a, T>(columns: &'a [T], out: &Page<'_>) -> (&'a [T], usize) {
+    let room = out.table_width().saturating_sub(LABEL);
+    let number = NUMBER.min(room);
+    let count = (room / number.max(1)).min(columns.len());
+    (columns.get(..count).unwrap_or_default(), number)
+}
+
 /// A row of byte amounts; `None` leaves a column empty.
-fn row(out: &mut dyn io::Write, label: &str, numbers: &[Option<u64>]) -> io::Result<()> {
-    let mut text = format!("  {label:<width$}", width = LABEL - 2);
+fn row(out: &mut Page<'_>, label: &str, numbers: &[Option<u64>]) -> io::Result<()> {
+    let (numbers, width) = layout(numbers, out);
+    let mut text = format!("  {label:<label_width$}", label_width = LABEL - 2);
     for number in numbers {
         let number = number.map(grouped).unwrap_or_default();
-        text.push_str(&format!("{number:>NUMBER$}"));
+        text.push_str(&format!("{number:>width$}"));
     }
     writeln!(out, "{}", text.trim_end())
 }
 
-fn tree(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()> {
+fn tree(summary: &Summary, out: &mut Page<'_>) -> io::Result<()> {
     let tree = &summary.tree;
     let at = tree.own_peak();
     header(out, "tree, bytes", &["peak", "average", "at the RSS peak"])?;
@@ -80,17 +97,20 @@ fn tree(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()> {
         row(out, "ru_maxrss (wait4)", &[Some(maxrss)])?;
     }
     snapshot(summary, out)?;
-    writeln!(
-        out,
-        "  wall {}, user {}, system {}",
-        seconds(summary.wall_ns),
-        seconds(summary.user_ns),
-        seconds(summary.system_ns)
+    let times = Times::of(summary);
+    out.text(
+        &format!(
+            "  wall {}, user {}, system {}",
+            times.show(summary.wall_ns),
+            times.show(summary.user_ns),
+            times.show(summary.system_ns)
+        ),
+        4,
     )
 }
 
 /// Seldom used, and not in RSS.
-fn huge(out: &mut dyn io::Write, peak: u64) -> io::Result<()> {
+fn huge(out: &mut Page<'_>, peak: u64) -> io::Result<()> {
     if peak == 0 {
         return Ok(());
     }
@@ -98,7 +118,7 @@ fn huge(out: &mut dyn io::Write, peak: u64) -> io::Result<()> {
 }
 
 /// What the kernel said about the tree's share of memory, as close to the peak as there is.
-fn snapshot(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()> {
+fn snapshot(summary: &Summary, out: &mut Page<'_>) -> io::Result<()> {
     let tree = &summary.tree;
     let Some(snapshot) = tree.snapshot_at_peak() else {
         return Ok(());
@@ -109,18 +129,16 @@ fn snapshot(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()> {
     } else {
         "after"
     };
-    writeln!(
-        out,
-        "  PSS {}, USS {}: a snapshot, not exact, taken {} {side} the peak, at {} bytes of RSS",
+    out.text(&format!("  PSS {}, USS {}: a snapshot, not exact, taken {} {side} the peak, at {} of RSS ({} bytes)",
         grouped(snapshot.pss),
         grouped(snapshot.uss),
         lasted(distance),
-        grouped(snapshot.rss),
-    )
+        human(snapshot.rss),
+        grouped(snapshot.rss),), 4)
 }
 
 /// Bounds of the true peak where it is not known.
-fn range(out: &mut dyn io::Write, range: Option<PeakRange>) -> io::Result<()> {
+fn range(out: &mut Page<'_>, range: Option<PeakRange>) -> io::Result<()> {
     let Some(PeakRange { low, high }) = range else {
         return Ok(());
     };
@@ -132,7 +150,7 @@ fn range(out: &mut dyn io::Write, range: Option<PeakRange>) -> io::Result<()> {
 }
 
 /// One row per kind of memory, one column per set of amounts.
-fn members(out: &mut dyn io::Write, columns: &[&Amounts]) -> io::Result<()> {
+fn members(out: &mut Page<'_>, columns: &[&Amounts]) -> io::Result<()> {
     let mut member = |label: &str, value: fn(&Amounts) -> u64| {
         let numbers: Vec<Option<u64>> = columns.iter().map(|column| Some(value(column))).collect();
         row(out, label, &numbers)
@@ -143,12 +161,7 @@ fn members(out: &mut dyn io::Write, columns: &[&Amounts]) -> io::Result<()> {
     member("swap", |amounts| amounts.swap)
 }
 
-fn one(
-    summary: &Summary,
-    image: &ImageSummary,
-    width: usize,
-    out: &mut dyn io::Write,
-) -> io::Result<()> {
+fn one(summary: &Summary, image: &ImageSummary, out: &mut Page<'_>) -> io::Result<()> {
     let what = match (image.fate, image.origin) {
         (Fate::FailedFork, _) => "failed fork",
         (Fate::FailedExec, _) => "failed exec",
@@ -162,7 +175,7 @@ fn one(
         "image {} of pid {} ({what}): {command}",
         image.id, image.pid
     );
-    writeln!(out, "{}", clip(&title, width))?;
+    writeln!(out, "{}", clip(&title, out.table_width()))?;
     if !image.program.path.is_empty() {
         let more = if image.program.truncated {
             ", arguments cut"
@@ -170,18 +183,21 @@ fn one(
             ""
         };
         let text = format!("  executable {}{more}", escape(&image.program.path));
-        writeln!(out, "{}", clip(&text, width))?;
+        writeln!(out, "{}", clip(&text, out.table_width()))?;
     }
+    let times = Times::of(summary);
     let end = image
         .end_ns
-        .map_or_else(|| "alive".to_owned(), |ns| format!("+{}", seconds(ns)));
-    writeln!(
-        out,
-        "  from +{} to {end}, {}, {} counter updates, RSS peak at +{}",
-        seconds(image.start_ns),
-        lasted(image.lifetime_ns),
-        grouped(image.events),
-        seconds(image.peak_at_ns)
+        .map_or_else(|| "alive".to_owned(), |ns| format!("+{}", times.show(ns)));
+    out.text(
+        &format!(
+            "  from +{} to {end}, {}, {}, RSS peak at +{}",
+            times.show(image.start_ns),
+            lasted(image.lifetime_ns),
+            updates(image.events),
+            times.show(image.peak_at_ns)
+        ),
+        4,
     )?;
     header(
         out,
@@ -238,7 +254,7 @@ const fn known(mean: u64) -> Option<u64> {
 }
 
 /// What its pages were for.
-fn parts(image: &ImageSummary, out: &mut dyn io::Write) -> io::Result<()> {
+fn parts(image: &ImageSummary, out: &mut Page<'_>) -> io::Result<()> {
     if image.segments.is_none() {
         return Ok(());
     }
@@ -255,27 +271,31 @@ fn parts(image: &ImageSummary, out: &mut dyn io::Write) -> io::Result<()> {
     )?;
     for (label, numbers) in segments::rows(image) {
         let mut text = format!("    {label:<width$}", width = LABEL - 4);
+        let (numbers, width) = layout(&numbers, out);
         for number in numbers {
-            text.push_str(&format!("{number:>NUMBER$}"));
+            text.push_str(&format!("{number:>width$}"));
         }
         writeln!(out, "{}", text.trim_end())?;
     }
     match image.segments {
         Some(segments) => match segments.within {
             Some(0) => Ok(()),
-            Some(bytes) => writeln!(
-                out,
-                "    none is wrong by more than {} bytes",
-                grouped(bytes)
+            Some(bytes) => out.text(
+                &format!(
+                    "    none is wrong by more than {} ({} bytes)",
+                    human(bytes),
+                    grouped(bytes)
+                ),
+                4,
             ),
-            None => writeln!(out, "    {}", segments::without_bound(&segments)),
+            None => out.text(&format!("    {}", segments::without_bound(&segments)), 4),
         },
         None => Ok(()),
     }
 }
 
 /// What is known of the image's process only, once, below its last image.
-fn process(summary: &Summary, image: &ImageSummary, out: &mut dyn io::Write) -> io::Result<()> {
+fn process(summary: &Summary, image: &ImageSummary, out: &mut Page<'_>) -> io::Result<()> {
     let Some(process) = image.owner.and_then(|i| summary.processes.get(i)) else {
         return Ok(());
     };
@@ -287,11 +307,13 @@ fn process(summary: &Summary, image: &ImageSummary, out: &mut dyn io::Write) -> 
         .last_image(process)
         .is_some_and(|last| last.id == image.id)
     {
-        writeln!(
-            out,
-            "  process: exit {}{}",
-            table::exit(process),
-            usage(process)
+        out.text(
+            &format!(
+                "  process: exit {}{}",
+                table::exit(process),
+                usage(summary, process)
+            ),
+            4,
         )?;
     }
     Ok(())
@@ -305,14 +327,15 @@ fn is(summary: &Summary, used: &ImageUse, image: &ImageSummary) -> bool {
             .is_some_and(|candidate| candidate.id == image.id)
 }
 
-fn usage(process: &ProcessSummary) -> String {
+fn usage(summary: &Summary, process: &ProcessSummary) -> String {
+    let times = Times::of(summary);
     process.usage.map_or_else(String::new, |usage| {
         format!(
-            ", user {}, system {}, {} minor and {} major faults, {}",
-            seconds(usage.user_ns),
-            seconds(usage.system_ns),
+            ", user {}, system {}, {} minor and {}, {}",
+            times.show(usage.user_ns),
+            times.show(usage.system_ns),
             grouped(usage.minor_faults),
-            grouped(usage.major_faults),
+            units::counted(usage.major_faults, "major fault", "major faults"),
             counted(usage.threads as usize, "thread", "threads")
         )
     })

@@ -5,19 +5,24 @@
 //! [`Options::per_process`] one line per process. Every name is escaped.
 
 mod details;
+mod ends;
 mod holders;
+mod page;
 mod segments;
 mod table;
 
 pub(super) use segments::title;
 
-use std::io;
+use std::io::{self, Write as _};
+
+use self::page::Page;
 
 use super::{
     escape::{clip, command_line, escape},
     needs::Needs,
     select::Selection,
-    units::{duration, grouped, human, seconds},
+    times::{Times, total_ns},
+    units::{self, duration, grouped, human},
 };
 use crate::model::{
     EndedByLimit, ImageSummary, PssSnapshot, SizesSeen, Summary, TreeSummary, Verdict,
@@ -30,8 +35,11 @@ pub struct Options {
     pub verbose: bool,
     /// One line per process.
     pub per_process: bool,
-    /// Columns to fill at most, as far as names can be cut. At least 60 are used.
+    /// Columns that names in lines are cut to. At least 40 are used.
     pub width: usize,
+    /// The report is for a terminal of that width: nothing is wider. Else lines are as long as
+    /// they are, and commands in tables are whole.
+    pub wrap: bool,
 }
 
 impl Default for Options {
@@ -40,6 +48,7 @@ impl Default for Options {
             verbose: false,
             per_process: false,
             width: 100,
+            wrap: false,
         }
     }
 }
@@ -67,10 +76,7 @@ pub fn write_selected(
     selection: &Selection,
     out: &mut dyn io::Write,
 ) -> io::Result<()> {
-    let options = Options {
-        width: options.width.max(60),
-        ..options
-    };
+    let out = &mut Page::new(options, out);
     headline(summary, out)?;
     if summary.tree.peak_huge > 0 {
         let most = human(summary.tree.peak_huge);
@@ -80,21 +86,19 @@ pub fn write_selected(
             &format!("{most} of hugetlbfs pages at most, which no RSS has"),
         )?;
     }
-    holders::write(summary, options.width, out)?;
-    biggest(summary, options.width, out)?;
+    holders::write(summary, out)?;
+    biggest(summary, out)?;
     segments::of_biggest(summary, out)?;
-    survivors(summary, options.width, out)?;
-    if let Some(ended) = &summary.ended_by_limit {
-        line(out, "ended", &ended_by_limit(ended))?;
-    }
+    survivors(summary, out)?;
+    ends::write(summary, out)?;
     certificate(summary, options.verbose, out)?;
     if options.per_process {
         writeln!(out)?;
-        table::write(summary, selection, options.width, out)?;
+        table::write(summary, selection, out)?;
     }
     if options.verbose {
         writeln!(out)?;
-        details::write(summary, options.width, out)?;
+        details::write(summary, out)?;
     }
     if options.verbose || options.per_process {
         writeln!(out)?;
@@ -103,14 +107,15 @@ pub fn write_selected(
 }
 
 /// Writes a line whose label stands in the margin.
-fn line(out: &mut dyn io::Write, label: &str, text: &str) -> io::Result<()> {
-    writeln!(out, "{label:<INDENT$}{text}")
+fn line(out: &mut Page<'_>, label: &str, text: &str) -> io::Result<()> {
+    out.text(&format!("{label:<INDENT$}{text}"), INDENT)
 }
 
 /// The peak; where fork made pages count twice, what was really needed comes first.
-fn headline(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()> {
+fn headline(summary: &Summary, out: &mut Page<'_>) -> io::Result<()> {
     let tree = &summary.tree;
     let footprint = tree.footprint;
+    let times = Times::of(summary);
     let rss = format!(
         "{} ({} bytes)",
         human(tree.peak_rss),
@@ -118,8 +123,8 @@ fn headline(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()> {
     );
     let when = format!(
         "at +{} of {}",
-        seconds(tree.peak_at_ns),
-        seconds(total_ns(summary))
+        times.show(tree.peak_at_ns),
+        times.show(total_ns(summary))
     );
     let (processes, images) = (summary.processes.len(), summary.images.len());
     let of_what = format!(
@@ -159,12 +164,12 @@ fn headline(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()> {
     let low = format!(
         "{} bytes at +{}",
         grouped(footprint.low),
-        seconds(footprint.low_at_ns)
+        times.show(footprint.low_at_ns)
     );
     let high = format!(
         "{} bytes at +{}",
         grouped(footprint.high),
-        seconds(footprint.high_at_ns)
+        times.show(footprint.high_at_ns)
     );
     if footprint.low == footprint.high && footprint.low_at_ns == footprint.high_at_ns {
         line(out, "", &format!("footprint {low}"))?;
@@ -175,18 +180,9 @@ fn headline(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()> {
     line(out, "", &of_what)
 }
 
-/// The duration that times are "of".
-fn total_ns(summary: &Summary) -> u64 {
-    summary.wall_ns.max(summary.tree.duration_ns)
-}
-
 /// `1 process`, `2 processes`.
 fn counted(count: usize, one: &str, many: &str) -> String {
-    format!(
-        "{} {}",
-        grouped(count as u64),
-        if count == 1 { one } else { many }
-    )
+    units::counted(count as u64, one, many)
 }
 
 /// Where a figure comes from that is no bound.
@@ -207,7 +203,7 @@ fn told_by(snapshot: &PssSnapshot, tree: &TreeSummary) -> String {
 }
 
 /// The image with the largest peak of its own, and whether it is the tree's.
-fn biggest(summary: &Summary, width: usize, out: &mut dyn io::Write) -> io::Result<()> {
+fn biggest(summary: &Summary, out: &mut Page<'_>) -> io::Result<()> {
     let Some(image) = summary.tree.biggest.and_then(|i| summary.images.get(i)) else {
         return Ok(());
     };
@@ -223,8 +219,13 @@ fn biggest(summary: &Summary, width: usize, out: &mut dyn io::Write) -> io::Resu
         "not at the tree's peak"
     };
     let peak = format!("{:>11}", human(image.peak_rss));
-    let when = format!("at +{} ({relation})", seconds(image.peak_at_ns));
-    let room = width.saturating_sub(INDENT + peak.len() + when.len() + 3);
+    let when = format!(
+        "at +{} ({relation})",
+        Times::of(summary).show(image.peak_at_ns)
+    );
+    let room = out
+        .width()
+        .saturating_sub(INDENT + peak.len() + when.len() + 3);
     line(
         out,
         "biggest",
@@ -246,7 +247,7 @@ fn who(image: &ImageSummary, room: usize) -> String {
 }
 
 /// Processes that live on.
-fn survivors(summary: &Summary, width: usize, out: &mut dyn io::Write) -> io::Result<()> {
+fn survivors(summary: &Summary, out: &mut Page<'_>) -> io::Result<()> {
     let names: Vec<String> = summary
         .survivors()
         .map(|process| {
@@ -259,7 +260,7 @@ fn survivors(summary: &Summary, width: usize, out: &mut dyn io::Write) -> io::Re
         return Ok(());
     }
     let text = format!("{}: {}", names.len(), names.join(", "));
-    let room = width.saturating_sub(INDENT + 2);
+    let room = out.width().saturating_sub(INDENT + 2);
     line(
         out,
         "running",
@@ -293,7 +294,7 @@ pub fn ended_by_limit(ended: &EndedByLimit) -> String {
         "memtrace ended {whom}: {} crossed the limit of {}, noticed at +{}; {signals}",
         human(*seen_rss),
         human(*limit),
-        seconds(*noticed_at_ns)
+        Times::lasting(*noticed_at_ns).show(*noticed_at_ns)
     );
     for failure in failures {
         text.push_str("; ");
@@ -302,20 +303,22 @@ pub fn ended_by_limit(ended: &EndedByLimit) -> String {
     text
 }
 
+/// `1 counter update`, `2 counter updates`.
+fn updates(count: u64) -> String {
+    units::counted(count, "counter update", "counter updates")
+}
+
 /// How exact it is. Reasons are never left out.
-fn certificate(summary: &Summary, verbose: bool, out: &mut dyn io::Write) -> io::Result<()> {
+fn certificate(summary: &Summary, verbose: bool, out: &mut Page<'_>) -> io::Result<()> {
     let certificate = &summary.certificate;
-    let events = grouped(certificate.events);
+    let events = updates(certificate.events);
     let checks = certificate.cross_checks;
     let count = usize::try_from(checks.count).unwrap_or(usize::MAX);
     let made = counted(count, "comparison", "comparisons");
     let checked = match (count, checks.largest_difference_bytes) {
         (0, _) => String::new(),
         (_, 0) => format!(", {made} with /proc without a difference"),
-        (_, most) => format!(
-            ", {made} with /proc differ by at most {} bytes",
-            grouped(most)
-        ),
+        (_, most) => format!(", {made} with /proc differ by at most {}", human(most)),
     };
     let text = match certificate.verdict {
         Verdict::Within(bytes) if summary.tree.peak_range.is_some() => format!(
@@ -327,15 +330,15 @@ fn certificate(summary: &Summary, verbose: bool, out: &mut dyn io::Write) -> io:
             "NO, and without a bound".to_owned()
         }
         Verdict::Exact => {
-            format!("yes: {events} counter updates, none lost, residual 0{checked}")
+            format!("yes: {events}, none lost, residual 0{checked}")
         }
         Verdict::Within(bytes) => format!(
-            "within {} ({} bytes); {events} counter updates, residual {}{checked}",
+            "within {} ({} bytes); {events}, residual {}{checked}",
             human(bytes),
             grouped(bytes),
-            grouped(certificate.residual_bytes)
+            human(certificate.residual_bytes)
         ),
-        Verdict::Incomplete => format!("NO, incomplete; {events} counter updates{checked}"),
+        Verdict::Incomplete => format!("NO, incomplete; {events}{checked}"),
     };
     line(out, "exact", &text)?;
     for reason in &certificate.reasons {
@@ -375,7 +378,7 @@ const fn sizes(seen: SizesSeen) -> &'static str {
 }
 
 /// One command that shows more.
-fn next(options: Options, out: &mut dyn io::Write) -> io::Result<()> {
+fn next(options: Options, out: &mut Page<'_>) -> io::Result<()> {
     let text = match (options.per_process, options.verbose) {
         (false, _) => "memtrace run --per-process -- CMD    one line per process",
         (true, false) => "memtrace run -v -- CMD    every number of every process",

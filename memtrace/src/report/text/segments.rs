@@ -6,7 +6,8 @@ use memtrace_ebpf::{Segment, SegmentHooks};
 
 use super::{
     super::units::{grouped, human},
-    line,
+    counted, line,
+    page::Page,
 };
 use crate::model::{ImageSummary, SegmentUse, Segments, SegmentsSeen, Summary};
 
@@ -26,7 +27,7 @@ pub(crate) const fn title(segment: Segment) -> &'static str {
 }
 
 /// What the largest image consisted of at its peak, the largest part first.
-pub(super) fn of_biggest(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()> {
+pub(super) fn of_biggest(summary: &Summary, out: &mut Page<'_>) -> io::Result<()> {
     let biggest = summary.tree.biggest.and_then(|i| summary.images.get(i));
     let Some(segments) = biggest.and_then(|image| image.segments) else {
         return Ok(());
@@ -97,21 +98,22 @@ pub(super) fn worth(seen: &SegmentsSeen) -> String {
     };
     let by = match seen.compared {
         0 => by.to_owned(),
+        1 => format!("{by}, compared with smaps once"),
         count => format!("{by}, compared with smaps {} times", grouped(count)),
     };
     match seen.within {
         Some(0) => format!("segments: exact, {by}"),
         Some(bytes) => format!(
-            "segments: exact in {} of {} images, {by}; the others within {} ({} bytes)",
+            "segments: exact in {} of {}, {by}; the others within {} ({} bytes)",
             grouped(seen.exact as u64),
-            grouped(seen.images as u64),
+            counted(seen.images, "image", "images"),
             human(bytes),
             grouped(bytes)
         ),
         None => format!(
-            "segments: exact in {} of {} images, {by}; the others without a bound",
+            "segments: exact in {} of {}, {by}; the others without a bound",
             grouped(seen.exact as u64),
-            grouped(seen.images as u64),
+            counted(seen.images, "image", "images"),
         ),
     }
 }

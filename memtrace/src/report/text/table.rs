@@ -5,10 +5,13 @@ use std::io;
 use super::{
     super::{
         escape::{clip, command_line},
+        fit,
         select::Selection,
-        units::{human, seconds},
+        times::Times,
+        units::human,
     },
     lasted,
+    page::Page,
 };
 use crate::model::{ImageSummary, ProcessSummary, Summary, UseKind};
 
@@ -17,6 +20,9 @@ const COLUMNS: [&str; 10] = [
     "PID", "PARENT", "LIFETIME", "PEAK", "PEAK AT", "ANON", "FILE", "SHMEM", "SWAP", "AVERAGE",
 ];
 
+/// Those that are left out where there is no room, the least important first.
+const LEAST: [usize; 8] = [8, 7, 9, 6, 5, 4, 1, 2];
+
 /// Writes the table. The peak of a process is that of its largest image of its
 /// own, and the amounts beside it are that image's at that moment. A process that
 /// never had an image of its own (a vfork child that did not execute) shows the
@@ -24,9 +30,9 @@ const COLUMNS: [&str; 10] = [
 pub(super) fn write(
     summary: &Summary,
     selection: &Selection,
-    width: usize,
-    out: &mut dyn io::Write,
+    out: &mut Page<'_>,
 ) -> io::Result<()> {
+    let width = out.table_width();
     let rows: Vec<Row> = selection
         .processes(summary)
         .into_iter()
@@ -45,34 +51,59 @@ pub(super) fn write(
         .unwrap_or(0)
         .max("EXIT".len());
     let cells = COLUMNS.map(str::to_owned);
-    put(out, &widths, exits, &cells, "EXIT", "COMMAND")?;
-    let used: usize = widths.iter().map(|width| width + 2).sum::<usize>() + exits + 2;
-    let room = width.saturating_sub(used).max(20);
+    let shown = fit::shown(widths, &LEAST, width.saturating_sub(exits + 2));
+    let layout = Layout {
+        widths,
+        shown,
+        exits,
+    };
+    layout.put(out, &cells, "EXIT", "COMMAND")?;
+    let used = layout.used();
+    let room = width.saturating_sub(used).max(fit::COMMAND);
     for row in &rows {
-        put(
-            out,
-            &widths,
-            exits,
-            &row.cells,
-            &row.exit,
-            &clip(&row.command, room),
-        )?;
+        layout.put(out, &row.cells, &row.exit, &clip(&row.command, room))?;
     }
-    Ok(())
+    let missing = fit::left_out(COLUMNS, shown);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    out.text(
+        &format!("(no room for {missing}: make the terminal wider, or use --json FILE)"),
+        0,
+    )
 }
 
-fn put(
-    out: &mut dyn io::Write,
-    widths: &[usize; 10],
+/// Where the columns are.
+struct Layout {
+    widths: [usize; 10],
+    shown: [bool; 10],
     exits: usize,
-    cells: &[String; 10],
-    exit: &str,
-    command: &str,
-) -> io::Result<()> {
-    for (cell, width) in cells.iter().zip(widths) {
-        write!(out, "{cell:>width$}  ")?;
+}
+
+impl Layout {
+    /// Columns before the command.
+    fn used(&self) -> usize {
+        let shown = self.widths.iter().zip(self.shown);
+        let widths = shown
+            .filter(|(_, shown)| *shown)
+            .map(|(width, _)| width + 2);
+        widths.sum::<usize>() + self.exits + 2
     }
-    writeln!(out, "{exit:<exits$}  {command}")
+
+    fn put(
+        &self,
+        out: &mut dyn io::Write,
+        cells: &[String; 10],
+        exit: &str,
+        command: &str,
+    ) -> io::Result<()> {
+        for ((cell, width), shown) in cells.iter().zip(self.widths).zip(self.shown) {
+            if shown {
+                write!(out, "{cell:>width$}  ")?;
+            }
+        }
+        writeln!(out, "{exit:<exits$}  {command}", exits = self.exits)
+    }
 }
 
 struct Row {
@@ -102,6 +133,7 @@ impl Row {
             Some(image) if borrowed => format!("({})", human(value(image))),
             Some(image) => human(value(image)),
         };
+        let times = Times::of(summary);
         let last = summary.last_image(process);
         let args = last
             .map(|image| command_line(&image.program.args))
@@ -112,7 +144,10 @@ impl Row {
                 process.ppid.to_string(),
                 lasted(process.lifetime_ns),
                 format!("{}{}", of(|image| image.peak_rss), error(image)),
-                image.map_or_else(|| "-".to_owned(), |i| format!("+{}", seconds(i.peak_at_ns))),
+                image.map_or_else(
+                    || "-".to_owned(),
+                    |i| format!("+{}", times.show(i.peak_at_ns)),
+                ),
                 of(|image| image.own_peak.anon),
                 of(|image| image.own_peak.file),
                 of(|image| image.own_peak.shmem),
