@@ -94,7 +94,7 @@ proptest! {
     #[test]
     fn images_report_their_own_history(ops in ops()) {
         let (truth, end) = Simulator::run(&ops);
-        let (ended_at, born) = (end.ended_at, end.tree.images);
+        let (started_at, ended_at, born) = (end.tree.started_at, end.ended_at, end.tree.images);
         let result = summary(&truth.events, end);
         prop_assert_eq!(result.images.len() as u64, born);
         for image in &result.images {
@@ -109,7 +109,9 @@ proptest! {
             prop_assert_eq!(image.own_peak.rss(), image.peak_rss);
             prop_assert!(image.average_rss <= image.peak_rss);
             // After its end an image holds nothing, so the end of tracing serves for all.
-            let mean = naive_average(&values, ended_at, image.lifetime_ns);
+            let born_at = truth.born_at(image.id);
+            let until = image.end_ns.map_or(ended_at, |end| started_at + end);
+            let mean = naive_average(&values, ended_at, until - born_at);
             prop_assert_eq!(image.average_rss, mean);
             prop_assert!(image.peak_rss <= result.tree.peak_rss || !image.ran());
         }

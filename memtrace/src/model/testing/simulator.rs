@@ -157,6 +157,12 @@ impl Simulator {
         (this, end)
     }
 
+    /// When the image with this id was born.
+    pub(super) fn born_at(&self, id: u64) -> u64 {
+        let image = self.images.iter().find(|image| image.id == id);
+        image.map_or(0, |image| image.born_at)
+    }
+
     fn living(&self, who: usize) -> Option<usize> {
         let living: Vec<usize> = (0..self.processes.len())
             .filter(|&i| self.processes[i].status.is_none())
