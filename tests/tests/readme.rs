@@ -41,7 +41,8 @@ fn the_report_is_read_as_explained() -> Result<()> {
     assert_eq!(labels(said.lines()), expected, "{said}");
     let headline = said.lines().next().unwrap_or_default();
     assert!(
-        headline.starts_with("memtrace: needs 2") && headline.contains("MiB of it shared after fork"),
+        headline.starts_with("memtrace: needs 2")
+            && headline.contains("MiB of it shared after fork"),
         "{said}"
     );
     let low = said

@@ -11,6 +11,7 @@ use super::{
     status::Stat,
     tree::Tree,
 };
+use crate::report::units::{counted, human};
 
 /// Page faults of the processes that ended, and those that the kernel passed on to who had
 /// waited for them: each process's go to at most one other.
@@ -70,7 +71,8 @@ pub(super) fn find(tree: &Tree, ranges: &[Range], before: u64, error: &CounterEr
     let faults = tree.faults.of_others();
     if faults > 0 {
         proofs.push(format!(
-            "a process that is not followed took {faults} page faults (created with CLONE_UNTRACED?): what it held is in no number"
+            "a process that is not followed took {} (created with CLONE_UNTRACED?): what it held is in no number",
+            counted(faults, "page fault", "page faults")
         ));
     }
     let of_tree = tree
@@ -93,7 +95,9 @@ pub(super) fn find(tree: &Tree, ranges: &[Range], before: u64, error: &CounterEr
         && maxrss > most
     {
         proofs.push(format!(
-            "ru_maxrss of process {pid} is {maxrss} bytes, and nothing that was followed held more than {most}: a process that is not followed (created with CLONE_UNTRACED?) or a program that reset its VmHWM did"
+            "ru_maxrss of process {pid} is {}, and nothing that was followed held more than {}: a process that is not followed (created with CLONE_UNTRACED?) or a program that reset its VmHWM did",
+            human(maxrss),
+            human(most)
         ));
     }
     let least = error.of(tree.images.iter().map(|i| i.threads).max().unwrap_or(1));
