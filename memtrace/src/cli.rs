@@ -80,8 +80,9 @@ Examples:
   memtrace run --backend ptrace -- ./job       without privileges: sampled, with bounds";
 
 const RUN_NOTES: &str = "\
-The result goes to standard error; standard input, output and error, the terminal,
-signals and the exit status are the command's own.
+The result goes to standard error, or to the FILE of --text: then standard error only has
+why it is not exact, and budgets that were missed. Standard input, output and error, the
+terminal, signals and the exit status are the command's own.
 
 Exit status: the command's; if a signal ended it, memtrace dies of the same signal.
 124 if the command succeeded but missed a budget, or if --kill ended it; 125 if memtrace
@@ -137,6 +138,9 @@ pub(crate) struct RunArgs {
     /// command's own elsewhere
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
+    /// Write the text to FILE instead of standard error, also with -q; `-` as for --json
+    #[arg(long, value_name = "FILE")]
+    pub(crate) text: Option<PathBuf>,
     /// Send the command's standard output to FILE
     #[arg(long, value_name = "FILE")]
     pub(crate) stdout: Option<PathBuf>,

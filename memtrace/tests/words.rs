@@ -117,6 +117,7 @@ fn mistakes() {
         "run --kill -- true",
         "run --junit x -- true",
         "run --json - -- true",
+        "run --text - -- true",
         "run --json x --stdout x -- true",
         "run --json no/such/directory/x -- true",
         "run --user memtrace-no-such-user -- true",

@@ -11,6 +11,7 @@ mod live;
 mod log;
 pub(crate) mod maps;
 pub(crate) mod report;
+mod results;
 pub(crate) mod run;
 mod self_stats;
 pub(crate) mod self_test;
