@@ -2,13 +2,15 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 // With their paths, so that the fuzz targets, which take in this file from elsewhere, find them.
 #[path = "cli/budgets.rs"]
 mod budgets;
 #[path = "cli/compare.rs"]
 mod compare;
+#[path = "cli/completions.rs"]
+pub(crate) mod completions;
 #[path = "cli/diff.rs"]
 mod diff;
 #[path = "cli/duration.rs"]
@@ -123,6 +125,9 @@ pub(crate) enum Command {
     Export(export::ExportArgs),
     /// Show what this kernel and this user can do, and test it to the page
     Check(CheckArgs),
+    /// Print a script that completes commands and options in a shell
+    #[command(after_help = completions::NOTES)]
+    Completions(completions::CompletionsArgs),
     /// Print this help, or that of a command
     Help(HelpArgs),
     /// Print the version
@@ -181,7 +186,12 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) tracing: TracingArgs,
     /// The command and its arguments
-    #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        value_name = "COMMAND",
+        value_hint = ValueHint::CommandWithArguments
+    )]
     pub(crate) command: Vec<OsString>,
 }
 
@@ -295,7 +305,8 @@ pub(crate) struct TimeArgs {
     #[arg(
         trailing_var_arg = true,
         allow_hyphen_values = true,
-        value_name = "ARGUMENTS"
+        value_name = "ARGUMENTS",
+        value_hint = ValueHint::CommandWithArguments
     )]
     pub(crate) arguments: Vec<OsString>,
 }

@@ -3,6 +3,7 @@
 mod budgets;
 pub(crate) mod check;
 pub(crate) mod compare;
+pub(crate) mod completions;
 pub(crate) mod diff;
 pub(crate) mod export;
 pub(super) mod failure;
@@ -17,4 +18,5 @@ mod self_stats;
 pub(crate) mod self_test;
 pub(crate) mod time;
 pub(crate) mod time_options;
+mod visible;
 mod width;
