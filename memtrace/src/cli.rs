@@ -2,13 +2,15 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 // With their paths, so that the fuzz targets, which take in this file from elsewhere, find them.
 #[path = "cli/budgets.rs"]
 mod budgets;
 #[path = "cli/compare.rs"]
 mod compare;
+#[path = "cli/completions.rs"]
+pub(crate) mod completions;
 #[path = "cli/diff.rs"]
 mod diff;
 #[path = "cli/duration.rs"]
@@ -80,8 +82,9 @@ Examples:
   memtrace run --backend ptrace -- ./job       without privileges: sampled, with bounds";
 
 const RUN_NOTES: &str = "\
-The result goes to standard error; standard input, output and error, the terminal,
-signals and the exit status are the command's own.
+The result goes to standard error, or to the FILE of --text: then standard error only has
+why it is not exact, and budgets that were missed. Standard input, output and error, the
+terminal, signals and the exit status are the command's own.
 
 Exit status: the command's; if a signal ended it, memtrace dies of the same signal.
 124 if the command succeeded but missed a budget, or if --kill ended it; 125 if memtrace
@@ -122,6 +125,9 @@ pub(crate) enum Command {
     Export(export::ExportArgs),
     /// Show what this kernel and this user can do, and test it to the page
     Check(CheckArgs),
+    /// Print a script that completes commands and options in a shell
+    #[command(after_help = completions::NOTES)]
+    Completions(completions::CompletionsArgs),
     /// Print this help, or that of a command
     Help(HelpArgs),
     /// Print the version
@@ -137,6 +143,9 @@ pub(crate) struct RunArgs {
     /// command's own elsewhere
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
+    /// Write the text to FILE instead of standard error, also with -q; `-` as for --json
+    #[arg(long, value_name = "FILE")]
+    pub(crate) text: Option<PathBuf>,
     /// Send the command's standard output to FILE
     #[arg(long, value_name = "FILE")]
     pub(crate) stdout: Option<PathBuf>,
@@ -177,7 +186,12 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) tracing: TracingArgs,
     /// The command and its arguments
-    #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        value_name = "COMMAND",
+        value_hint = ValueHint::CommandWithArguments
+    )]
     pub(crate) command: Vec<OsString>,
 }
 
@@ -291,7 +305,8 @@ pub(crate) struct TimeArgs {
     #[arg(
         trailing_var_arg = true,
         allow_hyphen_values = true,
-        value_name = "ARGUMENTS"
+        value_name = "ARGUMENTS",
+        value_hint = ValueHint::CommandWithArguments
     )]
     pub(crate) arguments: Vec<OsString>,
 }

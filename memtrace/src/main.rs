@@ -57,6 +57,7 @@ fn dispatch(program: OsString, arguments: Vec<OsString>) -> ExitCode {
             Command::Maps(args) => commands::maps::main(&args),
             Command::Export(args) => commands::export::main(&args),
             Command::Check(args) => commands::check::main(&args),
+            Command::Completions(args) => commands::completions::main(&args),
             Command::Help(args) => help(program, args.command),
             Command::Version => dispatch(program, vec!["--version".into()]),
             Command::SelfTestWorkload(args) => commands::self_test::workload(args.pages),

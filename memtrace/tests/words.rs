@@ -9,8 +9,16 @@ use std::{
     process::{Command, Output},
 };
 
-const COMMANDS: [&str; 8] = [
-    "run", "time", "compare", "diff", "report", "maps", "export", "check",
+const COMMANDS: [&str; 9] = [
+    "run",
+    "time",
+    "compare",
+    "diff",
+    "report",
+    "maps",
+    "export",
+    "check",
+    "completions",
 ];
 
 fn memtrace(words: &[&str]) -> Output {
@@ -117,6 +125,7 @@ fn mistakes() {
         "run --kill -- true",
         "run --junit x -- true",
         "run --json - -- true",
+        "run --text - -- true",
         "run --json x --stdout x -- true",
         "run --json no/such/directory/x -- true",
         "run --user memtrace-no-such-user -- true",
@@ -137,6 +146,8 @@ fn mistakes() {
         "export x --format csv",
         "export x --format folded --table tree",
         "check --jsn",
+        "completions",
+        "completions tcsh",
     ] {
         let words: Vec<&str> = line.split_whitespace().collect();
         let output = memtrace(&words);

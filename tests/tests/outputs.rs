@@ -49,6 +49,10 @@ fn one_file_for_two_outputs_is_refused() -> Result<()> {
             "new",
         ],
         &["run", "--budgets", "budgets", "--json", "budgets"],
+        &["run", "--text", "new", "--stdout", "./new"],
+        &["run", "--text", "kept", "--json", "soft"],
+        &["run", "--text", "dangling", "-o", "new"],
+        &["run", "--budgets", "budgets", "--text", "budgets"],
         &["compare", "--json", "kept", "--markdown", "soft"],
         &["compare", "--json", "new", "--markdown", "dangling"],
     ] {
@@ -79,6 +83,9 @@ fn the_shells_redirections_count() -> Result<()> {
         ("run -q --json log -- touch ran 2>log", true),
         ("run -q --json log -- touch ran >>log", true),
         ("run --stdout log --json - -- touch ran >log", true),
+        ("run --text log -- touch ran >log", true),
+        ("run --text log -- touch ran 2>log", true),
+        ("run --stdout log --text - -- touch ran >log", true),
         ("time -o log touch ran >log", true),
         ("time -a -o log touch ran 2>log", true),
         ("time -a -o log touch ran >>log 2>&1", false),
@@ -185,5 +192,106 @@ fn what_is_read_is_not_overwritten() -> Result<()> {
         assert_eq!(fs::read_to_string(lab.path("input"))?, "input");
         assert!(!lab.has("x"), "{options:?}");
     }
+    Ok(())
+}
+
+/// The text is in its file, whole lines, also with -q; standard error has what the command wrote.
+#[test]
+fn the_text_goes_to_its_file() -> Result<()> {
+    let lab = Lab::new()?;
+    for options in [[].as_slice(), &["-q"], &["--format", "runit"]] {
+        fs::write(lab.path("text"), "of an earlier run\n")?;
+        let options = [&["run", "--text", "text"], options].concat();
+        let finished = run(&lab, &options)?.success()?;
+        assert_eq!(finished.stdout, "out\n", "{options:?}");
+        assert_eq!(finished.stderr, "err\n", "{options:?}");
+        let text = fs::read_to_string(lab.path("text"))?;
+        let (start, end) = if options.contains(&"runit") {
+            ("-- CMD: sh", "\n-- maxrss ")
+        } else {
+            ("memtrace: ", "\nexact ")
+        };
+        ensure!(
+            text.contains(start) && text.contains(end) && !text.contains("earlier"),
+            "{options:?}: {text}"
+        );
+    }
+    let memtrace = memtrace()?.display().to_string();
+    let last = "the-last-argument";
+    let line = "run --per-process --text text -- true";
+    let mut line: Vec<String> = line.split(' ').map(str::to_owned).collect();
+    line.insert(0, memtrace);
+    line.extend((0..20).map(|number| format!("argument-{number}")));
+    line.push(last.to_owned());
+    let mut command = lab.fixed(&line);
+    lab.to_end(command.env("COLUMNS", "40"))?.success()?;
+    let text = fs::read_to_string(lab.path("text"))?;
+    // In the table; the holders are cut everywhere.
+    ensure!(text.contains(last), "{text}");
+    Ok(())
+}
+
+/// `-` is standard output, where the command's own is elsewhere.
+#[test]
+fn the_text_may_be_on_standard_output() -> Result<()> {
+    let lab = Lab::new()?;
+    let finished = run(&lab, &["run", "--text", "-", "--stdout", "own"])?.success()?;
+    ensure!(finished.stdout.contains("\nexact "), "{finished:?}");
+    assert_eq!(finished.stderr, "err\n");
+    assert_eq!(fs::read_to_string(lab.path("own"))?, "out\n");
+    fs::remove_file(lab.path("ran"))?;
+    for (options, said) in [
+        (["--text", "-"].as_slice(), "--text - would mix"),
+        (&["--text", "-", "--json", "-"], "would mix"),
+        (
+            &["--text", "-", "--json", "-", "--stdout", "x"],
+            "would mix on standard output",
+        ),
+        (&["--text", "no/such/directory/x"], "no/such/directory/x: "),
+    ] {
+        let finished = run(&lab, &[&["run"], options].concat())?;
+        let stderr = &finished.stderr;
+        assert_eq!(finished.code(), Some(125), "{options:?}: {stderr}");
+        assert!(stderr.contains(said), "{options:?}: {stderr}");
+        assert!(!lab.has("ran") && !lab.has("x"), "{options:?}");
+    }
+    Ok(())
+}
+
+/// What nobody may miss is on standard error, wherever the text is.
+#[test]
+fn what_must_be_seen_stays_on_standard_error() -> Result<()> {
+    let lab = Lab::new()?;
+    for (options, status, said) in [
+        (["--backend", "poll"].as_slice(), 0, "memtrace: not exact: "),
+        (&["--max-peak", "4096"], 124, "--max-peak"),
+        (&["--self-stats"], 0, "memtrace itself"),
+    ] {
+        let options = [&["run", "--text", "text"], options].concat();
+        let finished = run(&lab, &options)?;
+        let stderr = &finished.stderr;
+        assert_eq!(finished.code(), Some(status), "{options:?}: {stderr}");
+        assert!(stderr.contains(said), "{options:?}: {stderr}");
+        assert!(!stderr.contains("\nat peak "), "{options:?}: {stderr}");
+        let text = fs::read_to_string(lab.path("text"))?;
+        assert!(text.contains("\nat peak "), "{options:?}: {text}");
+    }
+    let memtrace = memtrace()?.display().to_string();
+    let line = "run --text text --max-peak 4096 --kill -- sleep 60";
+    let line: Vec<&str> = [memtrace.as_str()]
+        .into_iter()
+        .chain(line.split(' '))
+        .collect();
+    let finished = lab.to_end(&mut lab.fixed(&line))?;
+    let stderr = &finished.stderr;
+    assert_eq!(finished.code(), Some(124), "{stderr}");
+    let ended = |text: &str| text.contains("memtrace ended the tree");
+    assert!(ended(stderr), "{stderr}");
+    fs::remove_file(lab.path("ran"))?;
+    let finished = run(&lab, &["run", "--text", "/dev/full"])?;
+    assert_eq!(finished.code(), Some(125), "{}", finished.stderr);
+    let said = "memtrace: cannot write the text: ";
+    assert!(finished.stderr.contains(said), "{}", finished.stderr);
+    assert!(lab.has("ran"));
     Ok(())
 }

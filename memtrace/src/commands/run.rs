@@ -2,9 +2,8 @@
 
 use std::{
     fs::File,
-    io::{self, BufWriter, Write as _},
-    os::fd::OwnedFd,
-    path::Path,
+    io,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
@@ -12,15 +11,9 @@ use memtrace::{
     Backend, FileSink, SnapshotUse, Tracer,
     abi::{Stat, SumScheme},
     launch::{self, Distinct, IfExists, OWN_FAILURE, OutputError, SameFile, Spec, open_output},
-    model::{Summary, Verdict},
     phases::Checkpoints,
     probe::{Fentry, Handler},
-    report::{
-        json,
-        runit::{self, MachineMemory},
-        text,
-        units::counted,
-    },
+    report::units::counted,
 };
 
 use super::{
@@ -28,7 +21,9 @@ use super::{
     failure::{self, code, say},
     file_size,
     live::View,
-    log, self_stats, width,
+    log,
+    results::{Results, ResultsError},
+    self_stats,
 };
 use crate::cli::{BackendArg, FentryUse, HandlerUse, RunArgs, SumCpus, TextFormat, TracingArgs};
 
@@ -37,14 +32,12 @@ const PROGRAM: &str = "memtrace";
 /// Why nothing was run.
 #[derive(Debug, thiserror::Error)]
 enum SetupError {
-    #[error(
-        "--json - would mix with the command's own standard output: name a file, or send the command's output elsewhere with --stdout FILE"
-    )]
-    StdoutInUse,
     #[error("--format runit is a block of its own, without {0}: leave out {0}, or --format runit")]
     RunitAlone(&'static str),
     #[error(transparent)]
     Output(#[from] OutputError),
+    #[error(transparent)]
+    Results(#[from] ResultsError),
     #[error("cannot redirect standard output: {0}")]
     Redirect(#[from] nix::Error),
     #[error("nobody listens at the socket for checkpoints: {0}")]
@@ -58,7 +51,7 @@ enum SetupError {
 pub(crate) fn main(args: &RunArgs) -> ExitCode {
     log::init(args.verbose);
     let Prepared {
-        json,
+        results,
         recording,
         spec,
         budgets,
@@ -110,7 +103,6 @@ pub(crate) fn main(args: &RunArgs) -> ExitCode {
         Err(error) => return failure::report(PROGRAM, &error, args.verbose > 0),
     };
     let summary = traced.summary();
-    let mut failed = None;
     let lost = summary.certificate.stats.get(Stat::TimelineFull);
     if lost > 0 && recording.is_some() {
         say(
@@ -125,31 +117,14 @@ pub(crate) fn main(args: &RunArgs) -> ExitCode {
             ),
         );
     }
-    if !args.quiet {
-        print(args, summary);
-    } else if summary.certificate.verdict != Verdict::Exact {
-        for reason in &summary.certificate.reasons {
-            say(PROGRAM, format_args!("not exact: {reason}"));
-        }
-    }
+    let text = results.tell(PROGRAM, args, summary);
     if args.self_stats {
         // Whoever closed standard error does not want it.
         let _ = self_stats::write(traced.phases(), &mut io::stderr().lock());
     }
-    if let Some(file) = json {
-        let mut out = BufWriter::new(file);
-        if let Err(error) = json::write(summary, &mut out).and_then(|()| out.flush())
-            && error.kind() != io::ErrorKind::BrokenPipe
-        {
-            failed = Some(error);
-        }
-    }
+    let json = results.write_json(summary);
     let status = traced.finished().status;
-    if args.quiet
-        && let Some(ended) = &summary.ended_by_limit
-    {
-        say(PROGRAM, text::ended_by_limit(ended));
-    }
+    results.tell_of_limit(PROGRAM, args, summary);
     let verdict = budgets.report(PROGRAM, summary, status);
     if let Some(error) = recording.as_ref().and_then(FileSink::failure) {
         say(PROGRAM, error);
@@ -157,11 +132,13 @@ pub(crate) fn main(args: &RunArgs) -> ExitCode {
             return code(OWN_FAILURE);
         }
     }
-    if let Some(error) = failed {
-        say(PROGRAM, format_args!("cannot write JSON: {error}"));
-        if status == 0 && verdict.is_none() {
-            return code(OWN_FAILURE);
-        }
+    let mut whole = true;
+    for error in [text.err(), json.err()].into_iter().flatten() {
+        say(PROGRAM, error);
+        whole = false;
+    }
+    if !whole && status == 0 && verdict.is_none() {
+        return code(OWN_FAILURE);
     }
     if let Some(verdict) = verdict {
         return code(verdict);
@@ -171,7 +148,7 @@ pub(crate) fn main(args: &RunArgs) -> ExitCode {
 
 /// Everything that a run needs before it begins.
 struct Prepared {
-    json: Option<File>,
+    results: Results,
     recording: Option<File>,
     spec: Spec,
     budgets: Budgets,
@@ -203,22 +180,7 @@ fn prepare(args: &RunArgs) -> Result<Prepared, SetupError> {
     let recording = recording
         .map(|path| open_output(path, if_exists))
         .transpose()?;
-    let json = match &args.json {
-        None => None,
-        Some(path) if path == Path::new("-") => {
-            if args.stdout.is_none() {
-                return Err(SetupError::StdoutInUse);
-            }
-            let stdout: OwnedFd = nix::unistd::dup(io::stdout())?;
-            // The command must not hold it open.
-            nix::fcntl::fcntl(
-                &stdout,
-                nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC),
-            )?;
-            Some(File::from(stdout))
-        }
-        Some(path) => Some(open_output(path, IfExists::Overwrite)?),
-    };
+    let results = Results::open(args)?;
     if let Some(path) = &args.stdout {
         let file = open_output(path, IfExists::Overwrite)?;
         nix::unistd::dup2_stdout(file)?;
@@ -228,7 +190,7 @@ fn prepare(args: &RunArgs) -> Result<Prepared, SetupError> {
         spec = spec.user(Spec::resolve_user(user)?);
     }
     Ok(Prepared {
-        json,
+        results,
         recording,
         spec,
         budgets,
@@ -239,23 +201,27 @@ fn prepare(args: &RunArgs) -> Result<Prepared, SetupError> {
 
 /// Nothing that the run writes may overwrite another's, or what the run reads.
 fn distinct(args: &RunArgs) -> Result<(), SameFile> {
-    let is_stdout = |path: &Path| path == Path::new("-");
+    let is_stdout = |path: &PathBuf| path == Path::new("-");
     let mut files = Distinct::new();
-    if args.stdout.is_none() || args.json.as_deref().is_some_and(is_stdout) {
+    let on_stdout = [&args.json, &args.text]
+        .into_iter()
+        .any(|path| path.as_ref().is_some_and(is_stdout));
+    if args.stdout.is_none() || on_stdout {
         files.stream("standard output", io::stdout())?;
     }
     files.stream("standard error", io::stderr())?;
     let outputs = [
         ("--output", &args.record.output),
         ("--json", &args.json),
+        ("--text", &args.text),
         ("--stdout", &args.stdout),
         ("--live-to", &args.live.live_to),
         ("--junit", &args.budgets.junit),
     ];
     for (option, path) in outputs {
-        // Only --json has this name for standard output.
+        // Only these have this name for standard output.
         if let Some(path) = path
-            && !(option == "--json" && is_stdout(path))
+            && !(matches!(option, "--json" | "--text") && is_stdout(path))
         {
             files.output(option, path)?;
         }
@@ -321,34 +287,4 @@ pub(super) fn tracer(args: &TracingArgs, backend: BackendArg) -> Tracer {
             BackendArg::Poll => Backend::Poll,
         })
         .notice(|text| say(PROGRAM, text))
-}
-
-/// Prints the result. Whoever closed standard error does not want it.
-fn print(args: &RunArgs, summary: &Summary) {
-    let mut out = BufWriter::new(io::stderr().lock());
-    let result = match args.format {
-        TextFormat::Text => text::write(
-            summary,
-            text::Options {
-                verbose: args.verbose > 0,
-                per_process: args.per_process,
-                ..width::fitting(io::stderr())
-            },
-            &mut out,
-        ),
-        TextFormat::Runit => runit::write(summary, machine_memory(), &mut out),
-    };
-    let _ = result.and_then(|()| out.flush());
-}
-
-fn machine_memory() -> MachineMemory {
-    use procfs::Current as _;
-    procfs::Meminfo::current().map_or_else(
-        |_| MachineMemory::default(),
-        |memory| MachineMemory {
-            total: memory.mem_total,
-            available: memory.mem_available.unwrap_or(memory.mem_free),
-            free: memory.mem_free,
-        },
-    )
 }
