@@ -75,13 +75,49 @@ impl ProbeSubject<'_> {
 
     /// When /proc says it was created, if that is when this one was.
     fn start_of(&self, pid: i32, process: &Process) -> Option<u64> {
+        let stat = ptrace::stat(pid).ok()?;
+        let same = self.started_with(&stat, process);
+        (same && !matches!(stat.state, b'Z' | b'X')).then_some(stat.started)
+    }
+
+    /// Whether what /proc shows was created when this process was.
+    fn started_with(&self, stat: &ptrace::Stat, process: &Process) -> bool {
         let expected = i64::try_from(process.started_at / TICK)
             .unwrap_or(0)
             .saturating_add(self.view.ticks_offset);
-        let stat = ptrace::stat(pid).ok()?;
         // Adding an offset before or after rounding differs by a tick.
-        let same = stat.started.cast_signed().abs_diff(expected) <= 1;
-        (same && !matches!(stat.state, b'Z' | b'X')).then_some(stat.started)
+        stat.started.cast_signed().abs_diff(expected) <= 1
+    }
+
+    /// Whether none of the processes that the programs take for living ones is there any more: they did
+    /// not see how the last ended.
+    pub(crate) fn is_deserted(&self) -> bool {
+        let Ok(processes) = self.probe.processes() else {
+            return false;
+        };
+        let mut living = processes
+            .iter()
+            .filter(|process| process.flags & ProcessFlags::EXITED == 0);
+        if self.view.same_ids {
+            return living.all(|process| {
+                i32::try_from(process.tgid).map_or(true, |pid| !self.runs(pid, process))
+            });
+        }
+        let ids = self.ids();
+        living.all(|process| {
+            let own = i32::try_from(process.ns_tgid).ok();
+            let candidates = own.and_then(|own| ids.get(&own)).into_iter().flatten();
+            candidates.copied().all(|pid| !self.runs(pid, process))
+        })
+    }
+
+    /// Whether it has a thread that runs. Its first one can have ended before the others: it is a zombie
+    /// then, as a process that is not waited for.
+    fn runs(&self, pid: i32, process: &Process) -> bool {
+        ptrace::stat(pid).is_ok_and(|stat| {
+            let ended = matches!(stat.state, b'Z' | b'X') && stat.threads <= 1;
+            !ended && self.started_with(&stat, process)
+        })
     }
 
     /// Each address space once, and the number of processes that have them; `None` if some

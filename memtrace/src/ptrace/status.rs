@@ -124,6 +124,8 @@ pub(crate) struct Stat {
     /// CPU time of children that were waited for, in clock ticks.
     pub(crate) children_user: u64,
     pub(crate) children_system: u64,
+    /// Threads that are left of it.
+    pub(crate) threads: u64,
     /// When it was created, in clock ticks since boot: tells a pid's users apart.
     pub(crate) started: u64,
 }
@@ -154,6 +156,7 @@ fn parse_stat(text: &[u8]) -> Stat {
         children_faults: number(field(11)).saturating_add(number(field(13))),
         children_user: number(field(16)),
         children_system: number(field(17)),
+        threads: number(field(20)),
         started: number(field(22)),
     }
 }

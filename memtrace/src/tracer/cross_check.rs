@@ -26,7 +26,12 @@ const SLOWEST: Duration = Duration::from_secs(1);
 /// (`percpu_counter_batch`, `lib/percpu_counter.c`).
 const MIN_BATCH: u64 = 32;
 
-/// How long a difference has to last to be one.
+/// From how many pages on a CPU moves its share into the count (`percpu_counter_batch`).
+pub(super) fn batch(cpus: u64) -> u64 {
+    MIN_BATCH.max(2 * cpus)
+}
+
+/// When a difference is looked at again, to see whether it lasts.
 const PAUSES: [Duration; 5] = [
     Duration::from_millis(5),
     Duration::from_millis(10),
@@ -44,6 +49,14 @@ struct Seen {
     difference: u64,
 }
 
+/// A difference that may go away.
+#[derive(Clone, Copy, Debug)]
+struct Doubt<T> {
+    of: T,
+    /// How often it was looked at again.
+    tries: usize,
+}
+
 /// Whether nothing was booked to an image's segments between two looks.
 fn is_same(one: &SegmentsRecord, other: &SegmentsRecord) -> bool {
     (one.image, one.cur) == (other.image, other.cur)
@@ -56,6 +69,9 @@ pub(super) struct CrossChecker {
     cpus: u64,
     pause: Duration,
     result: CrossChecks,
+    /// Comparisons that are to be made again.
+    counters: Option<Doubt<Seen>>,
+    segments: Option<Box<Doubt<SegmentsRecord>>>,
     /// What tells mappings of a program apart, by the image that it was read for.
     layout: Option<(u64, Layout)>,
 }
@@ -67,6 +83,8 @@ impl CrossChecker {
             cpus: cpus.into(),
             pause: FIRST,
             result: CrossChecks::default(),
+            counters: None,
+            segments: None,
             layout: None,
         }
     }
@@ -82,65 +100,91 @@ impl CrossChecker {
         self.result
     }
 
-    /// Compares one process, if it holds still for long enough. `pid` is its id as
-    /// /proc shows it, `tgid` in the initial PID namespace.
-    pub(super) fn check(&mut self, probe: &Probe, pid: i32, tgid: u32) -> Result<(), ProbeError> {
+    /// Compares one process, as far as it holds still, and says when to look next: where something
+    /// differs, soon and again, for an update can have happened whose program has not run to its end yet,
+    /// on a virtual CPU that was taken away in between. `pid` is its id as /proc shows it, `tgid`
+    /// in the initial PID namespace.
+    pub(super) fn look(&mut self, probe: &Probe, pid: i32, tgid: u32) -> Duration {
+        if let Err(error) = self.compare_all(probe, pid, tgid) {
+            log::debug!("comparison with /proc failed: {error}");
+            (self.counters, self.segments) = (None, None);
+        }
+        let again = [
+            self.counters.map(|doubt| doubt.tries),
+            self.segments.as_ref().map(|doubt| doubt.tries),
+        ];
+        let soonest = again
+            .into_iter()
+            .flatten()
+            .min()
+            .and_then(|tries| PAUSES.get(tries));
+        match soonest {
+            Some(pause) => *pause,
+            None => self.pause(),
+        }
+    }
+
+    fn compare_all(&mut self, probe: &Probe, pid: i32, tgid: u32) -> Result<(), ProbeError> {
         let Some(process) = probe.process(tgid)? else {
+            (self.counters, self.segments) = (None, None);
             return Ok(());
         };
-        self.check_segments(probe, process.mm, pid)?;
-        let mut first: Option<Seen> = None;
-        for pause in PAUSES {
-            let Some(seen) = self.compare(probe, process.mm, pid)? else {
-                return Ok(());
-            };
-            if first.is_some_and(|first| first.at != seen.at) {
-                return Ok(());
-            }
-            if seen.difference == 0 {
-                self.result.count += 1;
-                return Ok(());
-            }
-            // An update can have happened whose program has not run to its end yet, on
-            // a virtual CPU that was taken away in between. It will have before long.
-            std::thread::sleep(pause);
-            first = Some(seen);
+        // A comparison that is open goes on by itself.
+        if self.counters.is_none() {
+            let segments = self.compare_segments(probe, process.mm, pid)?;
+            self.take_segments(segments);
         }
-        let Some(Seen { difference, .. }) = first else {
-            return Ok(());
-        };
-        if self.result.allowed_bytes == 0 && !status_is_exact(self.page_size) {
-            let batch = MIN_BATCH.max(2 * self.cpus);
-            self.result.allowed_bytes = (batch - 1) * self.cpus * self.page_size;
+        if self.segments.is_none() {
+            let counters = self.compare(probe, process.mm, pid)?;
+            self.take_counters(counters);
         }
-        self.result.count += 1;
-        self.result.largest_difference_bytes = self.result.largest_difference_bytes.max(difference);
         Ok(())
     }
 
-    /// Compares the segments of one process, if it holds still while its smaps is read.
-    fn check_segments(&mut self, probe: &Probe, mm: u64, pid: i32) -> Result<(), ProbeError> {
-        let mut first: Option<SegmentsRecord> = None;
-        let mut largest = 0;
-        for pause in PAUSES {
-            let Some((record, difference)) = self.compare_segments(probe, mm, pid)? else {
-                return Ok(());
-            };
-            if first.is_some_and(|first| !is_same(&first, &record)) {
-                return Ok(());
-            }
-            largest = difference;
-            if difference == 0 {
-                break;
-            }
-            // As for counters: a change whose program has not run to its end yet.
-            std::thread::sleep(pause);
-            first = Some(record);
+    /// What a comparison of counters found: counted if nothing differs, or if what does stays.
+    fn take_counters(&mut self, seen: Option<Seen>) {
+        let before = self.counters.take();
+        let Some(seen) = seen else { return };
+        if before.is_some_and(|doubt| doubt.of.at != seen.at) {
+            return;
+        }
+        let tries = before.map_or(0, |doubt| doubt.tries + 1);
+        if seen.difference > 0 && tries < PAUSES.len() {
+            self.counters = Some(Doubt { of: seen, tries });
+            return;
+        }
+        self.result.count += 1;
+        if seen.difference == 0 {
+            return;
+        }
+        if self.result.allowed_bytes == 0 && !status_is_exact(self.page_size) {
+            let share = batch(self.cpus) - 1;
+            self.result.allowed_bytes = share * self.cpus * self.page_size;
+        }
+        let largest = &mut self.result.largest_difference_bytes;
+        *largest = seen.difference.max(*largest);
+    }
+
+    /// The same of segments.
+    fn take_segments(&mut self, seen: Option<(SegmentsRecord, u64)>) {
+        let before = self.segments.take();
+        let Some((record, difference)) = seen else {
+            return;
+        };
+        if before
+            .as_ref()
+            .is_some_and(|doubt| !is_same(&doubt.of, &record))
+        {
+            return;
+        }
+        let tries = before.map_or(0, |doubt| doubt.tries + 1);
+        if difference > 0 && tries < PAUSES.len() {
+            self.segments = Some(Box::new(Doubt { of: record, tries }));
+            return;
         }
         let result = &mut self.result;
         result.segments += 1;
-        result.segment_difference_bytes = result.segment_difference_bytes.max(largest);
-        Ok(())
+        result.segment_difference_bytes = result.segment_difference_bytes.max(difference);
     }
 
     /// By how much a segment differs beyond its bound, bytes, and what it was compared with; `None` if the

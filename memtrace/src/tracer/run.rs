@@ -4,7 +4,7 @@ use std::{
     fs,
     io::{self, Read as _},
     os::unix::ffi::OsStrExt as _,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use memtrace_ebpf::{COMM_LEN, CounterLayout, SegmentHooks, Stat, Tree};
@@ -369,7 +369,10 @@ async fn follow(
     let mut next_drain = tokio::time::Instant::now() + record::LOOK;
     loop {
         if let Some(finished) = finished
-            && (!tracer.wait_tree || probe.tree().is_ok_and(|tree| teardown.is_over(&tree)))
+            && (!tracer.wait_tree
+                || probe.tree().is_ok_and(|tree| {
+                    teardown.is_over(&tree, Instant::now(), || view.of(probe).is_deserted())
+                }))
             && attendant.is_over(&view.of(probe))
         {
             return Ok(finished);
@@ -407,10 +410,7 @@ async fn follow(
             () = tokio::time::sleep_until(next_look) => {
                 let mut pause = TREE_POLL;
                 if finished.is_none() && let Some(checks) = checks.as_mut() {
-                    if let Err(error) = checks.check(probe, pid, view.root_tgid) {
-                        log::debug!("comparison with /proc failed: {error}");
-                    }
-                    pause = checks.pause();
+                    pause = checks.look(probe, pid, view.root_tgid);
                 }
                 next_look = tokio::time::Instant::now() + pause;
             }

@@ -28,12 +28,22 @@ pub(super) async fn wake(at: Option<Instant>) {
     }
 }
 
-/// Waits, under `--wait-tree`, until the memory of the last process is given back, too:
-/// since 6.16 `sched_process_exit` comes before `exit_mm()`.
+/// Waits, under `--wait-tree`, until the last process has ended and its memory is given back, too: since
+/// 6.16 `sched_process_exit` comes before `exit_mm()`.
 #[derive(Debug, Default)]
 pub(super) struct Teardown {
     /// When no process was left.
     began: Option<Instant>,
+    /// What the tree was when it was last seen to change, or looked for, and when that was.
+    still: Option<(Still, Instant)>,
+}
+
+/// What changes while processes of a tree do anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Still {
+    live: i64,
+    processes: u64,
+    events: u64,
 }
 
 impl Teardown {
@@ -41,13 +51,45 @@ impl Teardown {
     /// it; that is not waited for.
     const LIMIT: Duration = Duration::from_secs(2);
 
-    pub(super) fn is_over(&mut self, tree: &Tree) -> bool {
+    /// After so long without news, processes are looked for: how the last of them ended may not have
+    /// been seen.
+    const PATIENCE: Duration = Duration::from_secs(1);
+
+    /// `is_deserted` looks whether no process of the tree is there any more.
+    pub(super) fn is_over(
+        &mut self,
+        tree: &Tree,
+        now: Instant,
+        is_deserted: impl FnOnce() -> bool,
+    ) -> bool {
         if tree.live > 0 {
             self.began = None;
-            return false;
+            return self.is_silent(tree, now) && is_deserted();
         }
-        let began = *self.began.get_or_insert_with(Instant::now);
-        tree.rss == 0 || began.elapsed() > Self::LIMIT
+        let began = *self.began.get_or_insert(now);
+        tree.rss == 0 || now.saturating_duration_since(began) > Self::LIMIT
+    }
+
+    /// Whether nothing has happened for so long that it is time to look again.
+    fn is_silent(&mut self, tree: &Tree, now: Instant) -> bool {
+        let seen = Still {
+            live: tree.live,
+            processes: tree.processes,
+            events: tree.events,
+        };
+        match self.still {
+            Some((still, since)) if still == seen => {
+                let silent = now.saturating_duration_since(since) >= Self::PATIENCE;
+                if silent {
+                    self.still = Some((seen, now));
+                }
+                silent
+            }
+            _ => {
+                self.still = Some((seen, now));
+                false
+            }
+        }
     }
 }
 
@@ -61,5 +103,56 @@ pub(super) async fn ended(pidfd: Option<&Watched>) {
             }
         }
         None => tokio::time::sleep(Duration::from_millis(1)).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Duration, Instant, Teardown, Tree};
+    use crate::blank;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn tree(live: i64, rss: i64, events: u64) -> Tree {
+        Tree {
+            live,
+            rss,
+            events,
+            ..blank::TREE
+        }
+    }
+
+    #[test]
+    fn memory_that_others_hold_is_not_waited_for() {
+        let mut teardown = Teardown::default();
+        let start = Instant::now();
+        let at = |ms: u32| start + MS * ms;
+        let never = || unreachable!("no process is left to look for");
+        assert!(!teardown.is_over(&tree(0, 5, 9), at(0), never));
+        assert!(!teardown.is_over(&tree(0, 5, 9), at(2000), never));
+        assert!(teardown.is_over(&tree(0, 5, 9), at(2001), never));
+        assert!(Teardown::default().is_over(&tree(0, 0, 9), at(0), never));
+    }
+
+    /// A process whose end was not seen is waited for as long as it is there, and no longer.
+    #[test]
+    fn an_end_that_was_not_seen_is_found() {
+        let mut teardown = Teardown::default();
+        let start = Instant::now();
+        let mut looks = 0;
+        let mut over = |ms: u32, events: u64, deserted: bool| {
+            teardown.is_over(&tree(1, 5, events), start + MS * ms, || {
+                looks += 1;
+                deserted
+            })
+        };
+        assert!(!over(0, 1, true));
+        assert!(!over(999, 1, true), "not yet");
+        assert!(!over(1000, 1, false), "it is there");
+        assert!(!over(1020, 1, true), "not before another second is over");
+        assert!(!over(1900, 2, true), "something happens");
+        assert!(!over(2899, 2, true));
+        assert!(over(2900, 2, true));
+        assert_eq!(looks, 2);
     }
 }
