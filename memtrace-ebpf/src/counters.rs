@@ -4,7 +4,7 @@ use core::cmp::min;
 
 use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_probe_read_kernel};
 use memtrace_ebpf::{
-    ABSENT, Control, CounterLayout, Image, MAX_CPUS, Pages, Stat, SumScheme, TOUCHED_CPUS,
+    ABSENT, Control, CounterLayout, Image, MAX_CPUS, Pages, Stat, SumScheme, TOUCHED_CPUS, reading,
 };
 
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// How often a sum is read again when a share moved meanwhile.
-const TRIES: u32 = 4;
+const TRIES: u32 = 8;
 
 /// Notes that the image was updated on this CPU (scheme B).
 ///
@@ -73,39 +73,62 @@ struct Parts {
     shares: u64,
 }
 
+/// In which order the lock and the count are read: see [`reading`].
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Order {
+    CountFirst,
+    LockFirst,
+}
+
 /// The verifier allows a load from a typed pointer only at a known offset, so the
 /// member is a compile-time constant here.
 #[inline(always)]
-fn parts_of<const MEMBER: u32, S: Struct>(mm: S) -> Parts {
+fn parts_of<const MEMBER: u32, S: Struct>(mm: S, order: Order) -> Parts {
     // SAFETY: fields of the read-only data.
-    unsafe {
-        let base = offset!(mm_rss_stat) + MEMBER * offset!(counter_stride);
-        let at_lock = offset!(counter_lock);
-        let lock = if at_lock == ABSENT {
+    let (base, at_lock, at_count, at_shares) = unsafe {
+        (
+            offset!(mm_rss_stat) + MEMBER * offset!(counter_stride),
+            offset!(counter_lock),
+            offset!(counter_count),
+            offset!(counter_counters),
+        )
+    };
+    let lock = || {
+        if at_lock == ABSENT {
             0
         } else {
             mm.load(base + at_lock)
-        };
-        Parts {
-            lock,
-            count: mm.load(base + offset!(counter_count)),
-            // Up to 6.1 there are none.
-            shares: if offset!(counter_counters) == ABSENT {
-                0
-            } else {
-                mm.load(base + offset!(counter_counters))
-            },
         }
+    };
+    let (count, lock) = match order {
+        Order::CountFirst => {
+            let count = mm.load(base + at_count);
+            (count, lock())
+        }
+        Order::LockFirst => {
+            let lock = lock();
+            (mm.load(base + at_count), lock)
+        }
+    };
+    Parts {
+        lock,
+        count,
+        // Up to 6.1 there are none.
+        shares: if at_shares == ABSENT {
+            0
+        } else {
+            mm.load(base + at_shares)
+        },
     }
 }
 
 #[inline(always)]
-fn parts(mm: impl Struct, member: u32) -> Parts {
+fn parts(mm: impl Struct, member: u32, order: Order) -> Parts {
     match member {
-        0 => parts_of::<0, _>(mm),
-        1 => parts_of::<1, _>(mm),
-        2 => parts_of::<2, _>(mm),
-        _ => parts_of::<3, _>(mm),
+        0 => parts_of::<0, _>(mm, order),
+        1 => parts_of::<1, _>(mm, order),
+        2 => parts_of::<2, _>(mm, order),
+        _ => parts_of::<3, _>(mm, order),
     }
 }
 
@@ -119,23 +142,28 @@ fn parts(mm: impl Struct, member: u32) -> Parts {
 pub(crate) fn sum(mm: impl Struct, member: impl Fn() -> u32, image: *mut Image, all: bool) -> i64 {
     // SAFETY: fields of the read-only data.
     let scheme = unsafe { config!(scheme) };
-    let before = parts(mm, member());
-    let mut value = before.count;
-    if before.shares != 0 {
-        // What is summed over all CPUs whatever the scheme is seldom summed, and so read in the
-        // way that tells whether it can be.
-        value += if all {
-            all_shares(before.shares, share)
-        } else if scheme == SumScheme::AllCpus as u32 {
-            all_shares(before.shares, quick_share)
-        } else {
-            touched_shares(before.shares, image)
-        };
-    }
-    // A share that moves into `count` does so under the counter's lock, first added,
-    // then subtracted. Neither was under way if the lock was free and `count` is the
-    // same as before.
-    if before.lock != 0 || before.count != parts(mm, member()).count {
+    let first = parts(mm, member(), Order::CountFirst);
+    let (mut value, is_sum) = reading(
+        (first.count, first.lock),
+        || {
+            // What is summed over all CPUs whatever the scheme is seldom summed, and so read in the
+            // way that tells whether it can be.
+            if first.shares == 0 {
+                0
+            } else if all {
+                all_shares(first.shares, share)
+            } else if scheme == SumScheme::AllCpus as u32 {
+                all_shares(first.shares, quick_share)
+            } else {
+                touched_shares(first.shares, image)
+            }
+        },
+        || {
+            let last = parts(mm, member(), Order::LockFirst);
+            (last.lock, last.count)
+        },
+    );
+    if !is_sum {
         count(Stat::Torn);
         // SAFETY: a map value.
         value = sum_again(unsafe { (*image).mm }, member().into());
@@ -170,26 +198,30 @@ pub(crate) extern "C" fn sum_again(mm: u64, member: u64) -> i64 {
         return 0;
     }
     let mut lowest = i64::MAX;
-    let mut last = i64::MIN;
     for _ in 0..TRIES {
-        let lock: u32 = counter.load(at_lock);
         let before: i64 = counter.load(at_count);
-        let mut value = before;
-        if at_shares != ABSENT {
-            value += sum_shares(counter.load(at_shares));
-        }
-        let moved = counter.load::<i64>(at_count) ^ before;
-        // Whoever reads /proc/PID/status holds the lock too, and moves nothing: two
-        // equal sums in a row tell that.
-        if moved == 0 && (lock == 0 || value == last) {
+        let (value, is_sum) = reading(
+            (before, counter.load(at_lock)),
+            || {
+                if at_shares == ABSENT {
+                    0
+                } else {
+                    sum_shares(counter.load(at_shares))
+                }
+            },
+            || {
+                let lock = counter.load(at_lock);
+                (lock, counter.load(at_count))
+            },
+        );
+        if is_sum {
             return value;
         }
-        last = value;
-        // `count` is read first, so a sum across a move lacks pages rather than
-        // having them twice. What it lacks, the update that moved them brings: its
-        // own event comes right after. The lowest reading can thus not make a peak.
+        // Whoever holds the lock moves a share, or sums up for /proc, which takes as long as this
+        // sum does.
         lowest = min(lowest, value);
     }
+    // A sum across a move can have pages twice, or lack them; the result says by how much.
     count(Stat::Unverified);
     lowest
 }

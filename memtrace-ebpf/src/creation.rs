@@ -200,6 +200,8 @@ impl Newcomer {
             flags: self.flags,
             refused_child: 0,
             refused_mm: self.refused_mm,
+            oom_killed: 0,
+            exited: 0,
             threads: 1,
             exits: 0,
             utime: 0,

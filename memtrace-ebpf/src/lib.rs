@@ -19,6 +19,7 @@ mod config;
 pub mod event;
 mod image;
 mod process;
+mod reading;
 mod segment;
 mod stat;
 mod timeline;
@@ -41,6 +42,7 @@ pub use config::{
 };
 pub use image::{Image, ImageKind, ImageState, Integral, VM_FIELDS, VM_MEANS, VmField, VmMean};
 pub use process::{Process, ProcessFlags};
+pub use reading::reading;
 pub use segment::{SEGMENTS, Segment, SegmentHooks, SegmentsChange, SegmentsRecord};
 pub use stat::Stat;
 pub use timeline::{Change, ChangeKind, ImageWindow, SIZES, Size, SizesChange, TreeWindow};

@@ -98,7 +98,7 @@ pub(crate) fn create_late(mm: impl Struct, tgid: u32, kind: ImageKind) -> Option
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn create_image(mm: u64, tgid: u64, kind: u64) -> u64 {
-    let (Some(image), Some(tree)) = (state::insert_image(mm), state::tree(0)) else {
+    let (Some(image), Some(tree)) = (state::nascent_image(), state::tree(0)) else {
         return 0;
     };
     let mut stage = ImageState::Active;
@@ -129,6 +129,10 @@ pub(crate) extern "C" fn create_image(mm: u64, tgid: u64, kind: u64) -> u64 {
         (*image).vm_integral_at = now;
         (*image).seq = (*tree).peak_seq;
         (*image).state = stage as u32;
+        if !state::insert_image(mm, image) {
+            // Another CPU was faster: that one is as good.
+            return 0;
+        }
         crate::atomic::add(&raw mut (*tree).images, 1);
         if (*tree).started_at == 0 && stage as u32 == ImageState::Active as u32 {
             (*tree).started_at = now;
@@ -155,18 +159,19 @@ pub(crate) fn update_with(
     image: *mut Image,
     value: impl FnOnce(bool) -> i64,
 ) {
-    let ending = is_ending(mm);
-    let at = state::now();
     // SAFETY: map values, under the lock of the image's tree.
     unsafe {
-        if (*image).state == 0 {
-            // Another CPU is just making it; its next update brings this value too.
-            return;
-        }
         let Some(tree) = state::tree((*image).tree) else {
             return;
         };
         let held = state::lock(tree);
+        if !is_of(mm, image) {
+            state::unlock(tree, held);
+            return;
+        }
+        let ending = is_ending(mm);
+        // Here, so that no booking goes back in time.
+        let at = state::now();
         let value = value(ending);
         let before = (&raw const (*image).cur)
             .cast::<i64>()
@@ -187,6 +192,37 @@ pub(crate) fn update_with(
             state::remove_image((*image).mm);
         }
     }
+}
+
+/// Whether the map element that was looked up for `mm` still is its image. While the tree's lock was
+/// waited for the image can have ended, and the element be another's: then `mm` is as good as gone, and
+/// its last values are booked. Call under the tree's lock.
+///
+/// # Safety
+///
+/// `image` must point at a map value.
+#[inline(always)]
+pub(crate) unsafe fn is_of(mm: Typed, image: *mut Image) -> bool {
+    // SAFETY: as the caller vouches.
+    let is =
+        unsafe { (*image).mm == mm.address() && (*image).end_reason & event_reason::ENDED == 0 };
+    if !is {
+        outlived(as_number(mm.address()).unwrap_or(0));
+    }
+    is
+}
+
+/// What was looked up for `mm` is not its image any more. A function of its own for the verifier, like
+/// `state::wait_for_lock`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn outlived(mm: u64) -> u64 {
+    state::count(Stat::Outlived);
+    if state::image(mm).is_some() {
+        // An address space that is not gone: this value is missing.
+        state::count(Stat::MapBusy);
+    }
+    0
 }
 
 /// Books a value of an image that is in use. Call under the tree's lock.
@@ -245,6 +281,9 @@ pub(crate) unsafe fn prepare(
             accounting::note_sizes(image, mm, at);
             prepare_living(mm, image, increases, at);
         } else if (*image).end_reason == 0 {
+            // Here and not in it: the frames of functions that call one another add up, and may take 512
+            // bytes together.
+            enter_successor((*image).mm, at);
             begin_end((*image).mm, at);
         }
     }
@@ -302,6 +341,8 @@ unsafe fn is_empty(image: *mut Image) -> bool {
 pub(crate) mod event_reason {
     pub(crate) const ALL_ZERO: u64 = 1;
     pub(crate) const EXIT_MMAP: u64 = 2;
+    /// Either of them.
+    pub(crate) const ENDED: u32 = (ALL_ZERO | EXIT_MMAP) as u32;
     /// The end has begun; never sent.
     pub(crate) const BEGUN: u32 = 4;
 }
@@ -317,6 +358,23 @@ unsafe fn activate(mm: impl Struct, image: *mut Image, at: u64) {
         }
         if Typed::current().follow(offset!(task_mm)).address() == mm.address() {
             accounting::enter_tree((*image).mm, at);
+        }
+    }
+}
+
+/// The old image's end begins, in the task that has executed another program: from
+/// `exec_mmap()` on the new image is what it has, with the pages of its arguments, and counts before the
+/// old one's go.
+#[inline(always)]
+unsafe fn enter_successor(mm: u64, at: u64) {
+    // SAFETY: a field of the read-only data; a map value.
+    unsafe {
+        let own = Typed::current().follow(offset!(task_mm)).address();
+        if own != mm
+            && let Some(image) = state::image(own)
+            && (*image).state == ImageState::Execing as u32
+        {
+            accounting::enter_tree(own, at);
         }
     }
 }

@@ -9,9 +9,10 @@ impl ProcessFlags {
     pub const PRE_EXEC: u32 = 1;
     /// It shares its creator's image (`CLONE_VM`, as vfork and `posix_spawn` do).
     pub const SHARES_IMAGE: u32 = 2;
-    /// The OOM killer chose it.
+    /// The OOM killer chose it. In a record, or what userspace makes of a map value: there it has a
+    /// word of its own.
     pub const OOM_KILLED: u32 = 4;
-    /// Its end has been reported.
+    /// Its end has been reported. As [`ProcessFlags::OOM_KILLED`].
     pub const EXITED: u32 = 8;
 }
 
@@ -33,16 +34,22 @@ pub struct Process {
     pub creator: u32,
     /// Index of its tree.
     pub tree: u32,
-    /// [`ProcessFlags`].
+    /// [`ProcessFlags`] that only the process's own hooks change.
     pub flags: u32,
     /// tgid of the last process it created for which there was no room, or 0.
     pub refused_child: u32,
     /// Address of the last `mm_struct` it was to have an image of for which there was no
     /// room, its own or that of a child under construction, or 0.
     pub refused_mm: u64,
+    /// 1 when the OOM killer chose it. A word of its own, because that happens on any CPU; set under
+    /// the tree's lock, under which the entry is removed too.
+    pub oom_killed: u64,
+    /// 1 when its end has been reported. Set under the tree's lock.
+    pub exited: u64,
     /// Threads that were created, itself included.
     pub threads: u64,
-    /// Threads whose exit was seen.
+    /// Threads whose exit was seen; raised by each as the last that it does with the entry, which the
+    /// last of them removes.
     pub exits: u64,
     /// CPU time in user mode of its threads that exited, ns.
     pub utime: u64,
@@ -54,7 +61,22 @@ pub struct Process {
     pub maj_flt: u64,
 }
 
-const _: () = assert!(size_of::<Process>() == 104);
+const _: () = assert!(size_of::<Process>() == 120);
+
+impl Process {
+    /// [`Process::flags`] with those that have words of their own.
+    #[must_use]
+    pub const fn all_flags(&self) -> u32 {
+        let mut flags = self.flags;
+        if self.oom_killed != 0 {
+            flags |= ProcessFlags::OOM_KILLED;
+        }
+        if self.exited != 0 {
+            flags |= ProcessFlags::EXITED;
+        }
+        flags
+    }
+}
 
 #[cfg(feature = "user")]
 // SAFETY: `repr(C)`, u64s and an even number of u32s, no padding.

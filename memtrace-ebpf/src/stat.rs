@@ -59,6 +59,8 @@ stats! {
     NotContinued = "programs that could not go on",
     /// Images for whose segments there was no room.
     SegmentsFull = "images without segments, segment map full",
+    /// Updates of an image that ended while they waited for the tree's lock.
+    Outlived = "updates that came after the end of their image",
     /// Images and processes for which the kernel found no memory.
     NoMemory = "images or processes lost, the kernel had no memory for them",
 }

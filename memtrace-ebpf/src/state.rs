@@ -56,10 +56,16 @@ static TIMELINE: RingBuf<u64, 4096> = RingBuf::new();
 #[btf_map]
 static OFFSET_PROBE: PerCpuArray<u64, 1> = PerCpuArray::new();
 
-/// An image with nothing in it: too large for the stack, and a map can only be
-/// filled from memory.
+/// Where an image is put together before it goes into the map as a whole, on this CPU: too large for the
+/// stack. What `life::create_image` does not set stays 0.
 #[btf_map]
-static BLANK: Array<Image, 1> = Array::new();
+static NASCENT: PerCpuArray<Image, 1> = PerCpuArray::new();
+
+/// This CPU's own place for an image that is not in the map yet.
+#[inline(always)]
+pub(crate) fn nascent_image() -> Option<*mut Image> {
+    NASCENT.get_ptr_mut(0)
+}
 
 /// What `rss_stat_before` found out for `rss_stat_size` (see `programs::classic`).
 #[derive(Clone, Copy)]
@@ -70,6 +76,9 @@ pub(crate) struct Pending {
     pub(crate) at: u64,
     pub(crate) member: u32,
     pub(crate) ending: u32,
+    /// Index of its tree.
+    pub(crate) tree: u32,
+    pub(crate) reserved: u32,
 }
 
 #[btf_map]
@@ -149,25 +158,24 @@ fn count_hash(mm: u64, by: u64) {
     }
 }
 
-/// Puts a blank image for `mm` into the map.
+/// Puts an image into the map, whole; true if it was this call and no other CPU's that did.
 #[inline(always)]
-pub(crate) fn insert_image(mm: u64) -> Option<*mut Image> {
+pub(crate) fn insert_image(mm: u64, image: *const Image) -> bool {
     const BPF_NOEXIST: u64 = 1;
     const EEXIST: i32 = -17;
-    let blank = BLANK.get(0)?;
     // First: what is told must not lack an image that is there.
     count_hash(mm, 1);
-    let inserted = IMAGES.insert(mm, blank, BPF_NOEXIST);
-    if inserted.is_err() {
+    // By reference: a copy would not fit on the stack.
+    // SAFETY: a map value.
+    let image: &Image = unsafe { &*image };
+    let inserted = IMAGES.insert(mm, image, BPF_NOEXIST);
+    if let Err(error) = inserted {
         count_hash(mm, 1_u64.wrapping_neg());
-    }
-    match inserted {
-        Ok(()) | Err(EEXIST) => image(mm),
-        Err(error) => {
+        if error != EEXIST {
             refuse_image(mm, refusal(error, Stat::ImagesFull));
-            None
         }
     }
+    inserted.is_ok()
 }
 
 /// What a map's refusal of a new entry is counted as.
@@ -248,6 +256,24 @@ pub(crate) fn remove_process(tgid: u32) {
     {
         count(Stat::MapBusy);
     }
+}
+
+/// Removes the entry of a process under its tree's lock. A function of its own for the verifier, like
+/// [`wait_for_lock`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn remove_process_locked(tgid: u64) -> u64 {
+    let tgid = tgid as u32;
+    let index = match process(tgid) {
+        // SAFETY: a map value.
+        Some(process) => unsafe { (*process).tree },
+        None => return 0,
+    };
+    let Some(tree) = tree(index) else { return 0 };
+    let held = lock(tree);
+    remove_process(tgid);
+    unlock(tree, held);
+    0
 }
 
 /// What one thread holds back of an image's counters (up to 6.1), as last seen.

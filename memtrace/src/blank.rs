@@ -121,6 +121,8 @@ pub(crate) const PROCESS: Process = Process {
     flags: 0,
     refused_child: 0,
     refused_mm: 0,
+    oom_killed: 0,
+    exited: 0,
     threads: 0,
     exits: 0,
     utime: 0,

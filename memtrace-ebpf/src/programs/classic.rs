@@ -35,23 +35,31 @@ pub(crate) fn rss_stat_before(ctx: BtfTracePointContext) -> i32 {
     let Some(image) = life::image_of(mm) else {
         return 0;
     };
-    let ending = life::is_ending(mm);
-    let at = state::now();
     // SAFETY: map values, under the lock of the image's tree.
     unsafe {
-        let Some(tree) = state::tree((*image).tree) else {
+        let index = (*image).tree;
+        let Some(tree) = state::tree(index) else {
             return 0;
         };
         let held = state::lock(tree);
+        if !life::is_of(mm, image) {
+            state::unlock(tree, held);
+            return 0;
+        }
+        let ending = life::is_ending(mm);
+        let at = state::now();
         // Whether the value grows is not known yet; taking it for no makes the
         // footprint's high bound higher, never lower.
         life::prepare(mm, image, ending, false, at);
+        let number = (*image).mm;
         state::unlock(tree, held);
         *pending = state::Pending {
-            mm: (*image).mm,
+            mm: number,
             at,
             member,
             ending: ending.into(),
+            tree: index,
+            reserved: 0,
         };
     }
     0
@@ -75,15 +83,17 @@ pub(crate) fn rss_stat_size(ctx: TracePointContext) -> u32 {
         state::count(Stat::ReadFailed);
         return 0;
     };
-    let Some(image) = state::image(pending.mm) else {
-        return 0;
-    };
     // SAFETY: map values, under the lock of the image's tree.
     unsafe {
-        let Some(tree) = state::tree((*image).tree) else {
+        let Some(tree) = state::tree(pending.tree) else {
             return 0;
         };
         let held = state::lock(tree);
+        // Looked up under the lock, it stays what it is.
+        let Some(image) = state::image(pending.mm) else {
+            state::unlock(tree, held);
+            return 0;
+        };
         let ended = life::complete(
             image,
             tree,

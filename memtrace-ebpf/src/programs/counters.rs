@@ -72,8 +72,12 @@ fn torn_down(ctx: &BtfTracePointContext) {
         let Some(tree) = state::tree((*image).tree) else {
             return;
         };
-        let at = state::now();
         let held = state::lock(tree);
+        if !life::is_of(mm, image) {
+            state::unlock(tree, held);
+            return;
+        }
+        let at = state::now();
         if counters::may_lack_cpus() {
             let values = counters::sums(mm, image);
             accounting::settle(image, tree, &values, at);

@@ -5,7 +5,7 @@
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use aya_log_ebpf::debug;
 use memtrace_ebpf::{
-    ProcessFlags, Stat,
+    Process, ProcessFlags, Stat,
     event::{self, Exit},
 };
 
@@ -69,7 +69,6 @@ fn exited(ctx: &BtfTracePointContext) {
             &raw mut (*process).maj_flt,
             task.load(offset!(task_maj_flt)),
         );
-        atomic::add(&raw mut (*process).exits, 1);
         if counters::threads_have_caches() {
             if let Some(tree) = state::tree((*process).tree) {
                 let held = state::lock(tree);
@@ -80,23 +79,45 @@ fn exited(ctx: &BtfTracePointContext) {
             state::remove_cache(tid);
         }
         let signal = task.follow(offset!(task_signal));
-        if signal.load::<i32>(offset!(signal_live)) != 0 {
+        if signal.load::<i32>(offset!(signal_live)) == 0 {
+            process_exited(ctx, tgid, process);
+        }
+        // From here on another thread can remove the entry: nothing may be written to it. What is read
+        // of another one's tells at worst to remove what is not there.
+        atomic::add(&raw mut (*process).exits, 1);
+        if (*process).exited != 0 && (*process).exits >= (*process).threads {
+            state::remove_process_locked(tgid.into());
+        }
+    }
+}
+
+/// The last thread of the process ends, or one of two that both find nobody else alive.
+///
+/// # Safety
+///
+/// `process` must point at the entry of the current process.
+#[inline(always)]
+unsafe fn process_exited(ctx: &BtfTracePointContext, tgid: u32, process: *mut Process) {
+    let task = Typed::new(ctx.arg::<*const u8>(0));
+    // SAFETY: as the caller vouches; fields of the read-only data; what `tree` gives is a map value.
+    unsafe {
+        let signal = task.follow(offset!(task_signal));
+        let Some(tree) = state::tree((*process).tree) else {
             return;
-        }
-        if let Some(tree) = state::tree((*process).tree) {
-            let held = state::lock(tree);
-            family::family_user_leaves((*process).mm, state::now());
-            state::unlock(tree, held);
-        }
+        };
+        let held = state::lock(tree);
+        family::family_user_leaves((*process).mm, state::now());
+        let again = (*process).exited;
+        (*process).exited = 1;
+        state::unlock(tree, held);
         let mm: u64 = task.follow(offset!(task_mm)).address();
         if mm != 0
             && let Some(image) = state::image(mm)
         {
             life::note_hiwater(task.follow(offset!(task_mm)), image);
         }
-        let before = (*process).flags;
-        (*process).flags = before | ProcessFlags::EXITED;
-        let again = before & ProcessFlags::EXITED != 0;
+        // Without a branch, so that the verifier does not follow two ways.
+        let oom_killed = (*process).oom_killed as u32 * ProcessFlags::OOM_KILLED;
         // wait_task_zombie() reports the group's code, or else the leader's.
         let flags: u32 = signal.load(offset!(signal_flags));
         let wait_status: u32 = if flags & SIGNAL_GROUP_EXIT != 0 {
@@ -117,8 +138,8 @@ fn exited(ctx: &BtfTracePointContext) {
             },
             tgid,
             wait_status,
-            again: again.into(),
-            flags: before,
+            again: again as u32,
+            flags: (*process).flags | oom_killed,
             utime: (*process).utime,
             stime: (*process).stime,
             min_flt: (*process).min_flt,
@@ -127,16 +148,9 @@ fn exited(ctx: &BtfTracePointContext) {
             threads: (*process).threads as u32,
             reserved: 0,
         });
-        if !again {
+        if again == 0 {
             state::set_tracked(tgid, false);
-            if let Some(tree) = state::tree((*process).tree) {
-                atomic::add((&raw mut (*tree).live).cast(), 1_u64.wrapping_neg());
-            }
-        }
-        // Of two last threads that both find nobody else alive, the other may
-        // still be on its way here with its own times.
-        if (*process).exits >= (*process).threads {
-            state::remove_process(tgid);
+            atomic::add((&raw mut (*tree).live).cast(), 1_u64.wrapping_neg());
         }
     }
 }

@@ -2,10 +2,7 @@
 //! change was also backported); userspace loads the program that fits.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use memtrace_ebpf::{
-    ProcessFlags,
-    event::{self, Oom},
-};
+use memtrace_ebpf::event::{self, Oom};
 
 use crate::{
     kernel::{Struct as _, Typed, offset},
@@ -34,15 +31,22 @@ fn mark(tgid: u32) {
     let Some(process) = state::process(tgid) else {
         return;
     };
-    // SAFETY: a map value; the flag is only ever set.
-    let tree = unsafe {
-        (*process).flags |= ProcessFlags::OOM_KILLED;
-        (*process).tree
+    // SAFETY: a map value.
+    let index = unsafe { (*process).tree };
+    let Some(tree) = state::tree(index) else {
+        return;
     };
+    let held = state::lock(tree);
+    // Again, for it could have ended meanwhile; while the lock is held its entry stays its own.
+    if let Some(process) = state::process(tgid) {
+        // SAFETY: a map value.
+        unsafe { (*process).oom_killed = 1 };
+    }
+    state::unlock(tree, held);
     state::send(&Oom {
         header: event::Header {
             kind: event::OOM,
-            tree,
+            tree: index,
             at: state::now(),
         },
         tgid,

@@ -44,13 +44,13 @@ fn outdated() -> Option<(*mut Image, Address)> {
 
 #[inline(always)]
 fn look(image: *mut Image, mm: Address) {
-    let at = state::now();
     // SAFETY: map values, changed under the tree's lock.
     unsafe {
         let Some(tree) = state::tree((*image).tree) else {
             return;
         };
         let held = state::lock(tree);
+        let at = state::now();
         accounting::note_sizes(image, mm, at);
         envelope::changed(image, at);
         state::unlock(tree, held);

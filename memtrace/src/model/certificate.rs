@@ -230,14 +230,14 @@ const fn meaning(stat: Stat) -> Meaning {
         // change that was in flight delivers itself.
         Stat::Negative
         | Stat::Torn
-        | Stat::Unverified
+        | Stat::Outlived
         | Stat::ProcessHealed
         // The timeline has gaps; peaks are kept in the kernel.
         | Stat::TimelineFull
         // So are counters; what segments are worth is said by itself.
         | Stat::SegmentsFull => Meaning::Remark,
-        // The tracer knows the bound of overlaps, and states it as a limit.
-        Stat::Residual | Stat::CacheOverlap => Meaning::Nothing,
+        // The tracer knows the bounds of these, and states them as limits.
+        Stat::CacheOverlap | Stat::Unverified | Stat::Residual => Meaning::Nothing,
     }
 }
 

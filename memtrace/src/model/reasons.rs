@@ -77,6 +77,7 @@ impl Remedy {
             | Stat::ProcessHealed
             | Stat::Residual
             | Stat::Unlocked
+            | Stat::Outlived
             | Stat::NotContinued => Self::Again,
         }
     }
@@ -123,6 +124,7 @@ const fn one(stat: Stat) -> &'static str {
         Stat::TimelineFull => "timeline record lost, ring buffer full",
         Stat::NotContinued => "program that could not go on",
         Stat::SegmentsFull => "image without segments, segment map full",
+        Stat::Outlived => "update that came after the end of its image",
         Stat::NoMemory => "image or process lost, the kernel had no memory for it",
     }
 }

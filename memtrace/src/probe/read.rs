@@ -43,6 +43,14 @@ fn map_error(operation: &'static str, map: &'static str) -> impl Fn(MapError) ->
     }
 }
 
+/// A process with all its flags in one word.
+fn whole(process: Process) -> Process {
+    Process {
+        flags: process.all_flags(),
+        ..process
+    }
+}
+
 impl Probe {
     /// Totals of the tree as they are now; while programs run, of no one moment.
     ///
@@ -88,7 +96,7 @@ impl Probe {
             .map_err(map_error("open", MAP))?
             .get(&tgid, 0)
         {
-            Ok(process) => Ok(Some(process)),
+            Ok(process) => Ok(Some(whole(process))),
             Err(MapError::KeyNotFound) => Ok(None),
             Err(source) => Err(map_error("read", MAP)(source)),
         }
@@ -211,7 +219,7 @@ impl Probe {
             .map_err(map_error("open", MAP))?
             .iter()
             .take(self.most_processes)
-            .map(|entry| entry.map(|(_, process)| process))
+            .map(|entry| entry.map(|(_, process)| whole(process)))
             .collect::<Result<_, _>>()
             .map_err(map_error("read", MAP))
     }

@@ -448,6 +448,9 @@ pub(super) fn process(v: &mut impl Visit, process: &mut Process, base: u64) {
     let Process {
         mm: _,
         refused_mm: _,
+        // In the flags.
+        oom_killed: _,
+        exited: _,
         refused_child: _,
         image,
         started_at,

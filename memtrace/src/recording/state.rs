@@ -204,5 +204,6 @@ pub(super) const fn stat_number(stat: Stat) -> u64 {
         Stat::NotContinued => 17,
         Stat::SegmentsFull => 18,
         Stat::NoMemory => 19,
+        Stat::Outlived => 20,
     }
 }

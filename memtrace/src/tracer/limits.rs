@@ -2,6 +2,7 @@
 
 use memtrace_ebpf::MAX_CPUS;
 
+use super::cross_check;
 use crate::{
     kernel,
     model::{
@@ -72,6 +73,22 @@ pub(super) fn of_overlaps(
     })
 }
 
+/// Sums that could not be verified have a share of each CPU twice or not at all, at most, until the
+/// next update of the same counter.
+pub(super) fn of_unverified(sums: u64, cpus: u32, page_size: u64) -> Option<model::Limit> {
+    (sums > 0).then(|| model::Limit {
+        reason: Remedy::Again.end(&format!(
+            "{} of a counter's shares could not be verified, because others moved them all the time",
+            counted(sums, "sum", "sums")
+        )),
+        bound_bytes: Some(
+            sums.saturating_mul(u64::from(cpus))
+                .saturating_mul(cross_check::batch(cpus.into()))
+                .saturating_mul(page_size),
+        ),
+    })
+}
+
 /// Shares of CPUs beyond what the programs can sum over would be missing.
 pub(super) fn of_machine(cpus: u32) -> Option<model::Limit> {
     (cpus as usize > MAX_CPUS).then(|| model::Limit {
@@ -80,4 +97,19 @@ pub(super) fn of_machine(cpus: u32) -> Option<model::Limit> {
         )),
         bound_bytes: None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::of_unverified;
+
+    /// A value that is not known to be right is not called exact: off by a share of each CPU.
+    #[test]
+    fn sums_that_could_not_be_verified_are_bounded() {
+        assert!(of_unverified(0, 2, 4096).is_none());
+        let bound =
+            |sums, cpus| of_unverified(sums, cpus, 4096).and_then(|limit| limit.bound_bytes);
+        assert_eq!(bound(1, 2), Some(2 * 32 * 4096));
+        assert_eq!(bound(3, 64), Some(3 * 64 * 128 * 4096));
+    }
 }

@@ -306,6 +306,11 @@ pub(super) fn trace<'a>(
                 remains.tree.peak_threads,
                 options.page_size,
             ))
+            .chain(limits::of_unverified(
+                remains.stats.get(Stat::Unverified),
+                options.cpus,
+                options.page_size,
+            ))
             .chain(unseen_faults(&features, &probe, &remains.tree, &options))
             .collect(),
         page_size: options.page_size,

@@ -48,12 +48,15 @@ fn losses_are_named() {
 fn what_heals_is_a_remark() {
     let (verdict, reasons, remarks) = verdict(|end| {
         end.stats.set(Stat::Torn, 5);
-        end.stats.set(Stat::Unverified, 1);
+        end.stats.set(Stat::Outlived, 1);
     });
     assert_eq!((verdict, reasons.len()), (Verdict::Exact, 0));
     assert_eq!(
         remarks,
-        ["5 sums read again", "1 sum that could not be verified"]
+        [
+            "5 sums read again",
+            "1 update that came after the end of its image"
+        ]
     );
 }
 
