@@ -135,6 +135,9 @@ pub(crate) enum Command {
     /// The process that `check` measures
     #[command(name = "self-test-workload", hide = true)]
     SelfTestWorkload(WorkloadArgs),
+    /// Write pages of the manual, for `cargo xtask man` and packages
+    #[command(name = "man-pages", hide = true)]
+    ManPages(ManPagesArgs),
 }
 
 #[derive(Args, Debug)]
@@ -329,6 +332,13 @@ pub(crate) struct HelpArgs {
 pub(crate) struct WorkloadArgs {
     /// Pages of each kind of memory
     pub(crate) pages: usize,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ManPagesArgs {
+    /// The directory to write them to, made if it is not there
+    #[arg(value_name = "DIR")]
+    pub(crate) directory: PathBuf,
 }
 
 #[cfg(test)]

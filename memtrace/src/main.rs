@@ -60,6 +60,7 @@ fn dispatch(program: OsString, arguments: Vec<OsString>) -> ExitCode {
             Command::Completions(args) => commands::completions::main(&args),
             Command::Help(args) => help(program, args.command),
             Command::Version => dispatch(program, vec!["--version".into()]),
+            Command::ManPages(args) => commands::man_pages::main(&args),
             Command::SelfTestWorkload(args) => commands::self_test::workload(args.pages),
         },
         Err(error) => {

@@ -16,9 +16,11 @@ const WORDS: usize = 4;
 /// Adds how to run a command to the message about a word that is no subcommand. Most who write
 /// `memtrace ls` mean the program.
 pub(crate) fn advise(mut error: Error, words: &[OsString]) -> Error {
-    if error.kind() != ErrorKind::InvalidSubcommand
-        || error.get(ContextKind::SuggestedSubcommand).is_some()
-    {
+    if error.kind() != ErrorKind::InvalidSubcommand {
+        return error;
+    }
+    forget_hidden(&mut error);
+    if error.get(ContextKind::SuggestedSubcommand).is_some() {
         return error;
     }
     // Options before it would not be the program's; and who asks for help does not run anything.
@@ -51,6 +53,25 @@ pub(crate) fn advise(mut error: Error, words: &[OsString]) -> Error {
         ContextValue::StyledStrs(vec![advice.into()]),
     );
     error
+}
+
+/// clap finds hidden subcommands similar, too.
+fn forget_hidden(error: &mut Error) {
+    let Some(ContextValue::Strings(mut names)) = error.remove(ContextKind::SuggestedSubcommand)
+    else {
+        return;
+    };
+    let commands = Cli::command();
+    names.retain(|name| {
+        let found = commands.find_subcommand(name);
+        found.is_some_and(|command| !command.is_hide_set())
+    });
+    if !names.is_empty() {
+        error.insert(
+            ContextKind::SuggestedSubcommand,
+            ContextValue::Strings(names),
+        );
+    }
 }
 
 /// The subcommand with the same letters in another order, which clap does not find similar

@@ -100,6 +100,8 @@ fn mistakes() {
         "ls",
         "ls -l /tmp",
         "make -j8 all install check",
+        "man-page x",
+        "self-test x",
         "rnu -- ls",
         "reprot x",
         "--json x -- ls",

@@ -6,6 +6,7 @@ mod broken;
 mod full;
 mod fuzz;
 mod kernels;
+mod man;
 mod stamp;
 mod toolchain;
 
@@ -35,6 +36,8 @@ enum Task {
     Fuzz(fuzz::Options),
     /// Run the end-to-end tests on other kernels, in QEMU
     Kernels(kernels::Options),
+    /// Write the pages of the manual
+    Man(man::Options),
 }
 
 fn main() -> Result<()> {
@@ -47,6 +50,7 @@ fn main() -> Result<()> {
         Task::Full(options) => full::run(&root, &options),
         Task::Fuzz(options) => fuzz::run(&root, options),
         Task::Kernels(options) => kernels::run(&root, &options),
+        Task::Man(options) => man::run(&root, &options),
     }
 }
 

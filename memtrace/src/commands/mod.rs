@@ -10,6 +10,7 @@ pub(super) mod failure;
 mod file_size;
 mod live;
 mod log;
+pub(crate) mod man_pages;
 pub(crate) mod maps;
 pub(crate) mod report;
 mod results;

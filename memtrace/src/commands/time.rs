@@ -59,7 +59,7 @@ pub(crate) fn main(program: &str, arguments: impl IntoIterator<Item = OsString>)
     match time_options::parse(arguments, env::var_os("TIME")) {
         Ok(TimeRequest::Run(options)) => run(program, options),
         Ok(TimeRequest::Help) => {
-            print(&HELP.replace("PROGRAM", program));
+            print(&help(program));
             ExitCode::SUCCESS
         }
         Ok(TimeRequest::Version) => {
@@ -71,6 +71,11 @@ pub(crate) fn main(program: &str, arguments: impl IntoIterator<Item = OsString>)
             code(OWN_FAILURE)
         }
     }
+}
+
+/// The help, for a command called so.
+pub(super) fn help(program: &str) -> String {
+    HELP.replace("PROGRAM", program)
 }
 
 fn print(text: &str) {
