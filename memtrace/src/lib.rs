@@ -43,6 +43,7 @@ pub mod ptrace;
 pub mod recording;
 pub mod report;
 mod tracer;
+pub mod units;
 
 pub use attend::{Live, Moment, PeakLimit, RootSizes};
 // Tests name this crate as others do, so that what they share can be used by both.

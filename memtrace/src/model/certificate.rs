@@ -10,7 +10,7 @@ use super::{
     reasons::{Remedy, counted, statistic},
     segments::{Segments, SegmentsSeen},
 };
-use crate::report::units::human;
+use crate::units::human;
 
 /// How exact a result is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use memtrace_ebpf::Stat;
 
-pub(crate) use crate::report::units::counted;
+pub(crate) use crate::units::counted;
 
 /// What whoever wants an exact result can do. Every reason ends with one of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use memtrace_ebpf::CounterLayout;
 
 use super::{image::Image, tree::Tree};
-use crate::report::units::counted;
+use crate::units::counted;
 
 /// How far a `VmHWM` can be from the true peak of RSS.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -20,7 +20,7 @@ use crate::{
         VmMeans,
         reasons::{Remedy, counted},
     },
-    report::units::{duration, human},
+    units::{duration, human},
 };
 
 /// The name of this tier.

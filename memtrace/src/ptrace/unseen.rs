@@ -11,7 +11,7 @@ use super::{
     status::Stat,
     tree::Tree,
 };
-use crate::report::units::{counted, human};
+use crate::units::{counted, human};
 
 /// Page faults of the processes that ended, and those that the kernel passed on to who had
 /// waited for them: each process's go to at most one other.

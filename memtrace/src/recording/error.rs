@@ -3,7 +3,7 @@
 use std::{io, path::PathBuf};
 
 use super::format::VERSION;
-use crate::report::units::counted;
+use crate::units::counted;
 
 /// A recording is not whole.
 #[derive(Debug, thiserror::Error)]

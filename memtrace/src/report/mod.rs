@@ -33,6 +33,6 @@ pub mod select;
 pub mod svg;
 pub mod text;
 pub mod times;
-pub mod units;
+pub use crate::units;
 
 pub use chart::Run;

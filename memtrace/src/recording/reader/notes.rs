@@ -1,6 +1,6 @@
 //! What is wrong with a file, in sentences.
 
-use crate::report::units::seconds;
+use crate::units::seconds;
 
 /// How many places are told one by one.
 const MOST: usize = 20;

@@ -9,7 +9,7 @@ const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
 /// Amounts below 1 KiB are exact. Never shows `1024.0` of a unit.
 ///
 /// ```
-/// use memtrace::report::units::human;
+/// use memtrace::units::human;
 /// assert_eq!(human(1_546_188_226), "1.4 GiB");
 /// ```
 #[must_use]
