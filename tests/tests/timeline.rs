@@ -321,3 +321,42 @@ fn files_that_exist_and_disks_that_are_full() -> Result<()> {
     assert_eq!(run.summary.tree.peak_rss_bytes, lab.status("top")?.rss()?);
     Ok(())
 }
+
+/// While the memory of the program before is given back, which can take long, the one that follows it counts:
+/// the pages of its arguments are in its image, and in no other any more.
+#[test]
+fn a_new_programs_arguments_count_while_the_old_memory_goes() -> Result<()> {
+    require_privileges!();
+    let lab = Lab::new()?;
+    let long = "x".repeat(100_000);
+    let words = format!(
+        "fork{{ anon {} tag {long} exec-big NOTHING 15 }} wait",
+        mib(50)
+    );
+    let (run, recorded) = record(&lab, &["--resolution", "0"], &words)?;
+    let timeline = check(&run, &recorded)?;
+    let child = run
+        .summary
+        .processes
+        .iter()
+        .find(|process| process.images.len() == 2);
+    let child = child.context("no process has two images")?;
+    let (summary, _) = recorded.timeline(None, 1)?;
+    let spans = |n: usize| {
+        let id = child.images.get(n).map(|image| image.id);
+        let at = summary.images.iter().position(|image| Some(image.id) == id);
+        at.and_then(|at| timeline.images.get(at))
+            .context("an image is missing")
+    };
+    let (old, new) = (spans(0)?, spans(1)?);
+    let half = old
+        .iter()
+        .skip_while(|span| span.last.rss() < 50 << 20)
+        .find(|span| span.last.rss() < 25 << 20)
+        .context("the old memory did not go")?;
+    let counted = new.iter().find(|span| span.last.rss() > 0);
+    let counted = counted.context("the new program does not count")?;
+    assert!(counted.last.rss() > 1_500_000, "{counted:?}");
+    assert!(counted.start_ns < half.start_ns, "{counted:?}, {half:?}");
+    Ok(())
+}
