@@ -221,6 +221,7 @@ pub(crate) extern "C" fn enter_tree(mm: u64, at: u64) -> u64 {
         };
         keep_for_peak(image, tree);
         (*image).state = ImageState::Active as u32;
+        begin_life(image, at);
         if (*tree).started_at == 0 {
             (*tree).started_at = at;
         }
@@ -234,6 +235,22 @@ pub(crate) extern "C" fn enter_tree(mm: u64, at: u64) -> u64 {
         envelope::changed(image, at);
     }
     0
+}
+
+/// The life of a new program's image, and with it its means, begin when it is in use: while it was built,
+/// the old one was.
+#[inline(always)]
+unsafe fn begin_life(image: *mut Image, at: u64) {
+    // SAFETY: a map value, see `enter_tree`.
+    unsafe {
+        (*image).born_at = at;
+        words::clear(&raw mut (*image).integral);
+        for member in 0..MEMBERS as u32 {
+            *slot(&raw mut (*image).integral_at, member) = at;
+        }
+        words::clear(&raw mut (*image).vm_integral);
+        (*image).vm_integral_at = at;
+    }
 }
 
 /// The peak of RSS + swap. `do_swap_page()` counts a page as resident before it

@@ -134,7 +134,7 @@ pub struct Image {
     pub state: u32,
     /// An [`ImageKind`].
     pub kind: u32,
-    /// When it was first seen.
+    /// When it was first seen; if execve built it, when it was first in use.
     pub born_at: u64,
     /// Its value now: exact sums, absolute.
     pub cur: Pages,
