@@ -7,10 +7,10 @@
 
 use std::{
     fmt,
-    hint::black_box,
     sync::{Mutex, PoisonError},
 };
 
+use memmap2::MmapMut;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, rlim_t, setrlimit};
 
 /// What this process would like to have. More stack than that only costs room.
@@ -87,9 +87,9 @@ pub(super) fn raised() -> Vec<Raised> {
 ///
 /// When it cannot; the limits that are to blame are named.
 pub(crate) fn require_room(bytes: usize) -> Result<(), NoRoom> {
-    let mut room: Vec<u8> = Vec::new();
-    // Not to be left out as unused.
-    if black_box(&mut room).try_reserve_exact(bytes).is_ok() {
+    // Not by an allocation: having freed one that large, glibc keeps all of that size in its heap, and
+    // gives nothing back (`M_MMAP_THRESHOLD` in mallopt(3)), which costs what was asked for.
+    if MmapMut::map_anon(bytes).is_ok() {
         return Ok(());
     }
     Err(NoRoom {
