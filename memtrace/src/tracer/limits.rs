@@ -73,6 +73,15 @@ pub(super) fn of_overlaps(
     })
 }
 
+/// Processes that the programs take for living ones were not there any more.
+pub(super) fn of_unseen_ends(unseen: bool) -> Option<model::Limit> {
+    unseen.then(|| model::Limit {
+        reason: Remedy::Again
+            .end("the end of a process was not seen: it is shown as still running, and is not"),
+        bound_bytes: None,
+    })
+}
+
 /// Sums that could not be verified have a share of each CPU twice or not at all, at most, until the
 /// next update of the same counter.
 pub(super) fn of_unverified(sums: u64, cpus: u32, page_size: u64) -> Option<model::Limit> {

@@ -242,6 +242,7 @@ pub(super) fn trace<'a>(
     let mut model = Model::new();
     let mut checker = CrossChecker::new(options.page_size, options.cpus);
     let mut snapshots = Snapshots::new(tracer.snapshots, options.page_size);
+    let mut teardown = Teardown::default();
     let followed = runtime.block_on(async {
         let checks = (!tracer.no_cross_checks).then_some(&mut checker);
         follow(
@@ -251,7 +252,7 @@ pub(super) fn trace<'a>(
             &watched,
             (&mut model, &mut feed),
             (checks, &mut snapshots),
-            (&mut attendant, view),
+            (&mut attendant, view, &mut teardown),
         )
         .await
     });
@@ -311,6 +312,7 @@ pub(super) fn trace<'a>(
                 options.cpus,
                 options.page_size,
             ))
+            .chain(limits::of_unseen_ends(teardown.is_unseen()))
             .chain(unseen_faults(&features, &probe, &remains.tree, &options))
             .collect(),
         page_size: options.page_size,
@@ -362,13 +364,12 @@ async fn follow(
     watched: &Watching<'_>,
     (model, feed): (&mut Model, &mut Feed<'_>),
     (mut checks, snapshots): (Option<&mut CrossChecker>, &mut Snapshots),
-    (attendant, view): (&mut Attendant, View),
+    (attendant, view, teardown): (&mut Attendant, View, &mut Teardown),
 ) -> Result<Finished, TraceError> {
     // Without a descriptor the command is looked at now and then.
     let pidfd = running.pidfd().and_then(|pidfd| watch(pidfd).ok());
     let pid = running.pid();
     let mut finished: Option<Finished> = None;
-    let mut teardown = Teardown::default();
     let first = checks.as_mut().map_or(TREE_POLL, |checks| checks.pause());
     let mut next_look = tokio::time::Instant::now() + first;
     let mut next_drain = tokio::time::Instant::now() + record::LOOK;

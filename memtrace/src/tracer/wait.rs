@@ -36,6 +36,8 @@ pub(super) struct Teardown {
     began: Option<Instant>,
     /// What the tree was when it was last seen to change, or looked for, and when that was.
     still: Option<(Still, Instant)>,
+    /// No process was there any more, though the last was not seen to end.
+    deserted: bool,
 }
 
 /// What changes while processes of a tree do anything.
@@ -64,10 +66,16 @@ impl Teardown {
     ) -> bool {
         if tree.live > 0 {
             self.began = None;
-            return self.is_silent(tree, now) && is_deserted();
+            self.deserted = self.is_silent(tree, now) && is_deserted();
+            return self.deserted;
         }
         let began = *self.began.get_or_insert(now);
         tree.rss == 0 || now.saturating_duration_since(began) > Self::LIMIT
+    }
+
+    /// Whether it is over though an end was not seen.
+    pub(super) const fn is_unseen(&self) -> bool {
+        self.deserted
     }
 
     /// Whether nothing has happened for so long that it is time to look again.
@@ -131,6 +139,7 @@ mod tests {
         assert!(!teardown.is_over(&tree(0, 5, 9), at(0), never));
         assert!(!teardown.is_over(&tree(0, 5, 9), at(2000), never));
         assert!(teardown.is_over(&tree(0, 5, 9), at(2001), never));
+        assert!(!teardown.is_unseen());
         assert!(Teardown::default().is_over(&tree(0, 0, 9), at(0), never));
     }
 
@@ -154,5 +163,6 @@ mod tests {
         assert!(!over(2899, 2, true));
         assert!(over(2900, 2, true));
         assert_eq!(looks, 2);
+        assert!(teardown.is_unseen());
     }
 }
