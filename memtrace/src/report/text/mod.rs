@@ -148,7 +148,13 @@ fn headline(summary: &Summary, out: &mut Page<'_>) -> io::Result<()> {
     };
     let mut figure = needs.figure();
     if let Some(about) = needs.about() {
-        figure = format!("about {}, for sure {figure}", human(about));
+        // What is not exact has no sure bounds either.
+        let sure = if summary.certificate.verdict == Verdict::Exact {
+            "for sure"
+        } else {
+            "by counters"
+        };
+        figure = format!("about {}, {sure} {figure}", human(about));
     }
     let parts: Vec<String> = std::iter::once(format!("sum of RSS {}", human(tree.peak_rss)))
         .chain(needs.parts.iter().cloned())
