@@ -52,6 +52,7 @@ pub(crate) const IMAGE: Image = Image {
     looked_at: 0,
     faults_seen: 0,
     fault_pending: 0,
+    user_left: 0,
     sharer: 0,
     heir: 0,
     last_heir: 0,

@@ -91,6 +91,27 @@ fn a_younger_sibling_keeps_what_only_the_parent_shared() -> Result<()> {
     holds(&words, 350)
 }
 
+/// What a process wrote to without any counter change counts though all its relatives end at
+/// the same time, the first of the family and the oldest heir, which look at each other only.
+#[test]
+fn writes_of_one_whose_relatives_end_together_count() -> Result<()> {
+    require_privileges!();
+    let lab = Lab::new()?;
+    let chunks = (0..8).map(|slot| format!("0:w:{slot}"));
+    let rest = [
+        "0:k:1", "0:k:2", "2:a:0", "2:w:0", "2:w:1", "0:q:0", "1:q:0", "2:a:0",
+    ];
+    let mut command = vec![env!("CARGO_BIN_EXE_families").to_owned()];
+    command.extend(chunks.chain(rest.map(str::to_owned)));
+    for _ in 0..scaled(10, 2) {
+        let summary = lab.run(&["--wait-tree"], &command)?.summary;
+        summary.assert_exact();
+        let high = summary.tree.peak_footprint_high_bytes;
+        assert!(high >= 10 * 16 * MIB, "{high}");
+    }
+    Ok(())
+}
+
 /// A small generator, so that a seed says everything about a failure.
 struct Random(u64);
 

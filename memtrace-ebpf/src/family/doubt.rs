@@ -195,9 +195,47 @@ unsafe fn note_relatives(image: *mut Image) {
 #[inline(always)]
 unsafe fn note_faults_of_relative(relative: *mut Image, mm: u64) {
     let owner = owner_of(mm);
-    if owner != Some(0) {
-        // SAFETY: a map value, see the callers.
-        unsafe { note_faults(relative, faults_of_owner(owner)) };
+    // SAFETY: a map value, see the callers.
+    unsafe {
+        if owner != Some(0) {
+            note_faults(relative, faults_of_owner(owner));
+        }
+    }
+}
+
+/// Before the image of `mm` leaves its family: who is without relatives then is not looked at any more,
+/// and has perhaps not been since it wrote. (The first of a family and its oldest heir look at
+/// each other alone when they end together.)
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(super) extern "C" fn family_before_leave(mm: u64) -> u64 {
+    let Some(image) = find(mm) else {
+        return 0;
+    };
+    // SAFETY: a map value.
+    unsafe {
+        note_last_faults_of((*image).sharer);
+        note_last_faults_of((*image).heir);
+    }
+    0
+}
+
+/// [`note_faults_of_relative`], perhaps for the last time. That nobody looked since its last process
+/// let go of it, and nobody will, can be up to 6.15, where `exit_mm()` precedes
+/// `sched_process_exit`: then nothing is known.
+#[inline(always)]
+unsafe fn note_last_faults_of(mm: u64) {
+    let Some(relative) = find(mm) else {
+        return;
+    };
+    // SAFETY: a map value.
+    unsafe {
+        let seen = (*relative).user_left != 0 || (*relative).end_reason != 0;
+        match owner_of(mm) {
+            Some(0) if seen => {}
+            Some(0) => note_faults(relative, None),
+            owner => note_faults(relative, faults_of_owner(owner)),
+        }
     }
 }
 
@@ -222,6 +260,10 @@ pub(crate) extern "C" fn family_user_leaves(mm: u64, at: u64) -> u64 {
                 None => UNKNOWN,
             };
             found_late(image, faults);
+        }
+        let used = Typed::current().follow(offset!(task_mm));
+        if used.address() == mm && used.load::<i32>(offset!(mm_users)) == 1 {
+            (*image).user_left = 1;
         }
         note_footprint(tree, at);
     }

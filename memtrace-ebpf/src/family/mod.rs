@@ -252,6 +252,7 @@ pub(crate) extern "C" fn family_leave(mm: u64) -> u64 {
     };
     // SAFETY: map values.
     unsafe {
+        doubt::family_before_leave(mm);
         family_unlink(mm);
         family_bequeath(mm);
         if let Some(sharer) = find((*image).sharer) {

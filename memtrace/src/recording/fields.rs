@@ -177,6 +177,7 @@ pub(super) fn image(v: &mut impl Visit, image: &mut Image, base: u64) {
         looked_at: _,
         faults_seen: _,
         fault_pending: _,
+        user_left: _,
         sharer: _,
         heir: _,
         last_heir: _,

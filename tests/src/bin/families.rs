@@ -5,14 +5,16 @@
 //!
 //! A step is `WHO:WHAT:SLOT`. Process 0 is the first; `k` forks process SLOT. `w` writes to
 //! each page of a slot of [`CHUNK`] bytes (and so allocates it or copies it), `f` frees it,
-//! `l` makes a counter change of one page, `x` ends the process. One step is done at a time:
-//! each process waits for its turn in shared memory.
+//! `l` makes a counter change of one page, `x` ends the process, `q` ends it while the next
+//! steps are done already, `a` waits for the ends of those that did so. Else one step is done at a time: each process waits for its turn in
+//! shared memory.
 
 use std::{
-    env, fs,
-    io::{self, Error},
-    process::ExitCode,
-    ptr,
+    env,
+    fs::File,
+    io::{self, Error, Read as _},
+    process::{self, ExitCode},
+    ptr, slice,
     sync::atomic::{AtomicUsize, Ordering},
     thread,
     time::Duration,
@@ -78,16 +80,23 @@ fn write(start: *mut u8, length: usize) {
     }
 }
 
+/// Whether the process is there and is no zombie. In memory that is there already, so that no counter
+/// of the caller changes.
+fn runs(pid: usize) -> bool {
+    let mut stat = [0; 512];
+    let read = File::open(format!("/proc/{pid}/stat")).and_then(|mut file| file.read(&mut stat));
+    let stat = stat.get(..read.unwrap_or(0)).unwrap_or_default();
+    // Its name, in parentheses, can have any bytes.
+    let state = stat
+        .rsplit(|byte| *byte == b')')
+        .next()
+        .and_then(|rest| rest.get(1));
+    state.is_some_and(|state| !matches!(state, b'Z' | b'X'))
+}
+
 /// Waits until the process that ended with the last step holds no memory any more: until
 /// it is a zombie or gone. (`exit_mm()` lets go of the address space before it is torn down.)
 fn await_end(pid: usize) {
-    let runs = |pid: usize| {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        let state = stat
-            .rsplit_once(") ")
-            .and_then(|(_, rest)| rest.chars().next());
-        state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
-    };
     while pid != 0 && runs(pid) {
         thread::sleep(Duration::from_micros(200));
     }
@@ -101,7 +110,10 @@ fn run() -> io::Result<()> {
         .ok_or_else(|| Error::other("usage: families WHO:WHAT:SLOT..."))?;
     let shared = map(PAGE, libc::MAP_SHARED)?.cast::<AtomicUsize>();
     // SAFETY: a shared mapping of a page, zeroed, that is never unmapped.
-    let (turn, leaving) = unsafe { (&*shared, &*shared.add(1)) };
+    let words = unsafe { slice::from_raw_parts(shared, PAGE / size_of::<AtomicUsize>()) };
+    let [turn, leaving, quitting @ ..] = words else {
+        return Err(Error::other("a page holds two words"));
+    };
     let slots = map(SLOTS * CHUNK, libc::MAP_PRIVATE)?;
     let look = map(PAGE, libc::MAP_PRIVATE)?;
     // SAFETY: huge pages would be more than what is written; children end unattended.
@@ -128,6 +140,24 @@ fn run() -> io::Result<()> {
                 write(look, PAGE);
                 free(look, PAGE);
             }
+            'q' => {
+                let own = usize::try_from(process::id()).map_err(Error::other)?;
+                let quits = quitting
+                    .iter()
+                    .find(|slot| slot.load(Ordering::SeqCst) == 0);
+                quits
+                    .ok_or_else(|| Error::other("too many quit"))?
+                    .store(own, Ordering::SeqCst);
+                turn.store(at + 1, Ordering::SeqCst);
+                return Ok(());
+            }
+            'a' => {
+                // What looking takes is in memory after the first of these steps, whoever has quit.
+                runs(usize::try_from(process::id()).map_err(Error::other)?);
+                quitting
+                    .iter()
+                    .for_each(|pid| await_end(pid.load(Ordering::SeqCst)));
+            }
             // SAFETY: this process has one thread; the child goes on in this loop.
             'k' => match unsafe { libc::fork() } {
                 0 => {
@@ -141,7 +171,7 @@ fn run() -> io::Result<()> {
                 _ => {}
             },
             'x' => {
-                let own = usize::try_from(std::process::id()).map_err(Error::other)?;
+                let own = usize::try_from(process::id()).map_err(Error::other)?;
                 leaving.store(own, Ordering::SeqCst);
                 turn.store(at + 1, Ordering::SeqCst);
                 return Ok(());
