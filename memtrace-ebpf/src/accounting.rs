@@ -512,7 +512,7 @@ pub(crate) unsafe fn note_footprint(tree: *mut Tree, at: u64) {
     // SAFETY: the caller vouches for the pointer.
     unsafe {
         if (*tree).shared != 0 {
-            note_shared_footprint(0, at);
+            note_shared_footprint((*tree).index, at);
             return;
         }
         let resident = (*tree).rss;

@@ -246,7 +246,7 @@ pub struct Config {
     pub cpus: u32,
     /// log2 of the page size.
     pub page_shift: u32,
-    /// The name by which a process asks to become the root of tree 0 with
+    /// The name by which a process asks to become the root of a tree with
     /// `prctl(PR_SET_NAME)`; see the `register` program. As long as names can be, all but a
     /// NUL: what follows a shorter one is undefined. At a multiple of 8.
     pub root_name: [u8; crate::COMM_LEN],
@@ -268,8 +268,8 @@ pub struct Config {
     pub real_cpus: u32,
     /// A [`SegmentHooks`](crate::SegmentHooks).
     pub segments: u32,
-    /// No meaning.
-    pub reserved: u32,
+    /// Index of the tree of which that process becomes the root.
+    pub root_tree: u32,
     /// Width of the timeline's windows, [`Timeline::Windows`].
     pub window_ns: u64,
 }
@@ -290,7 +290,7 @@ impl Config {
         share_type: 0,
         real_cpus: 0,
         segments: 0,
-        reserved: 0,
+        root_tree: 0,
         window_ns: 0,
     };
 }

@@ -7,7 +7,7 @@ use memtrace_ebpf::{COMM_LEN, ImageKind, ImageState, Process, ProcessFlags, Stat
 
 use crate::{
     accounting, counters, family,
-    kernel::{Struct as _, Typed, offset, probe},
+    kernel::{Struct as _, Typed, config, offset, probe},
     life, segments, state,
 };
 
@@ -48,6 +48,11 @@ pub(crate) fn process_created(child: Typed, first_hook: bool) -> Option<u32> {
     if !state::is_tracked(creator) {
         return None;
     }
+    // SAFETY: a map value.
+    let (index, creator_id) = unsafe {
+        let creator = state::process(creator)?;
+        ((*creator).tree, (*creator).id)
+    };
     // SAFETY: fields of the read-only data.
     let (pid, tgid, mm, own_mm) = unsafe {
         (
@@ -82,12 +87,13 @@ pub(crate) fn process_created(child: Typed, first_hook: bool) -> Option<u32> {
     if !first_hook {
         state::count(Stat::ProcessHealed);
     }
+    let id = state::next_process_id();
     let shares = mm.address() == own_mm;
     let mut flags = 0;
     let mut image_id = 0;
     let mut inherited = 0;
     let mut refused_mm = 0;
-    let tree = state::tree(0)?;
+    let tree = state::tree(index)?;
     if shares {
         flags = ProcessFlags::SHARES_IMAGE;
         if let Some(image) = state::image(mm.address()) {
@@ -114,6 +120,7 @@ pub(crate) fn process_created(child: Typed, first_hook: bool) -> Option<u32> {
                     accounting::settle(image, tree, &values, state::now());
                 }
                 (*image).tgid = tgid;
+                (*image).process = id;
                 (*image).state = ImageState::Active as u32;
                 if let Some(parent) = state::image(own_mm) {
                     family::family_join((*image).mm, (*parent).mm);
@@ -131,6 +138,8 @@ pub(crate) fn process_created(child: Typed, first_hook: bool) -> Option<u32> {
         }
     }
     let new = Newcomer {
+        id,
+        creator_id,
         task: child,
         tgid,
         ns_tgid: namespace_tgid(child),
@@ -141,6 +150,7 @@ pub(crate) fn process_created(child: Typed, first_hook: bool) -> Option<u32> {
         started_at,
         inherited,
         refused_mm,
+        tree: index,
     };
     if !new.follow(tree) && !first_hook {
         // The first hook has told of it already.
@@ -172,6 +182,10 @@ extern "C" fn count_thread(index: u64) -> u64 {
 
 /// A process to be taken in.
 struct Newcomer {
+    /// See [`Process::id`].
+    id: u64,
+    /// That of its creator.
+    creator_id: u64,
     task: Typed,
     tgid: u32,
     ns_tgid: u32,
@@ -183,6 +197,8 @@ struct Newcomer {
     inherited: i64,
     /// See [`Process::refused_mm`].
     refused_mm: u64,
+    /// Index of its tree.
+    tree: u32,
 }
 
 impl Newcomer {
@@ -190,13 +206,14 @@ impl Newcomer {
     #[inline(always)]
     fn follow(&self, tree: *mut Tree) -> bool {
         let process = Process {
+            id: self.id,
             image: self.image,
             mm: self.mm,
             started_at: self.started_at,
             tgid: self.tgid,
             ns_tgid: self.ns_tgid,
             creator: self.creator,
-            tree: 0,
+            tree: self.tree,
             flags: self.flags,
             refused_child: 0,
             refused_mm: self.refused_mm,
@@ -215,7 +232,7 @@ impl Newcomer {
             // SAFETY: a map value.
             unsafe { crate::atomic::add((&raw mut (*tree).live).cast(), 1) };
             if counters::threads_have_caches() {
-                count_thread(0);
+                count_thread(self.tree.into());
             }
         }
         room
@@ -229,9 +246,11 @@ impl Newcomer {
         state::send(&event::Fork {
             header: event::Header {
                 kind: event::FORK,
-                tree: 0,
+                tree: self.tree,
                 at: state::now(),
             },
+            process: self.id,
+            creator_process: self.creator_id,
             tgid: self.tgid,
             ns_tgid: self.ns_tgid,
             creator: self.creator,
@@ -248,14 +267,15 @@ impl Newcomer {
 #[inline(always)]
 pub(crate) fn root_registered(task: Typed) {
     // SAFETY: fields of the read-only data.
-    let (tgid, mm, started_at) = unsafe {
+    let (tgid, mm, started_at, index) = unsafe {
         (
             task.load::<u32>(offset!(task_tgid)),
             task.follow(offset!(task_mm)).address(),
             task.load::<u64>(offset!(task_start_boottime)),
+            config!(root_tree),
         )
     };
-    let (Some(control), Some(tree)) = (state::control(), state::tree(0)) else {
+    let (Some(control), Some(tree)) = (state::control(), state::tree(index)) else {
         return;
     };
     // SAFETY: a map value.
@@ -263,6 +283,8 @@ pub(crate) fn root_registered(task: Typed) {
         return;
     }
     let new = Newcomer {
+        id: state::next_process_id(),
+        creator_id: 0,
         task,
         tgid,
         ns_tgid: namespace_tgid(task),
@@ -273,7 +295,10 @@ pub(crate) fn root_registered(task: Typed) {
         started_at,
         inherited: 0,
         refused_mm: 0,
+        tree: index,
     };
+    // SAFETY: a map value, which nobody uses before.
+    unsafe { (*tree).index = index.into() };
     if new.follow(tree) {
         // SAFETY: a map value.
         unsafe { (*control).root_tgid = tgid };

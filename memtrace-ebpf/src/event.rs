@@ -51,6 +51,10 @@ pub struct Header {
 pub struct Fork {
     /// Header.
     pub header: Header,
+    /// [`Process::id`](crate::Process::id).
+    pub process: u64,
+    /// That of its creator; 0 for a root.
+    pub creator_process: u64,
     /// Its tgid in the initial PID namespace.
     pub tgid: u32,
     /// Its tgid in its own PID namespace.
@@ -75,6 +79,8 @@ pub struct Fork {
 pub struct Exec {
     /// Header.
     pub header: Header,
+    /// [`Process::id`](crate::Process::id).
+    pub process: u64,
     /// Its tgid.
     pub tgid: u32,
     /// Id of the thread that called execve before it became the leader.
@@ -110,6 +116,8 @@ pub struct Exec {
 pub struct Exit {
     /// Header.
     pub header: Header,
+    /// [`Process::id`](crate::Process::id).
+    pub process: u64,
     /// Its tgid.
     pub tgid: u32,
     /// Status as wait(2) encodes it.
@@ -140,6 +148,8 @@ pub struct Exit {
 pub struct Oom {
     /// Header.
     pub header: Header,
+    /// [`Process::id`](crate::Process::id).
+    pub process: u64,
     /// Its tgid.
     pub tgid: u32,
     /// No meaning.
@@ -147,10 +157,10 @@ pub struct Oom {
 }
 
 const _: () = assert!(size_of::<Header>() == 16);
-const _: () = assert!(size_of::<Fork>() == 16 + 16 + 24 + 16);
-const _: () = assert!(size_of::<Exec>() == 16 + 8 + 24 + 16 + 16 + PATH_LEN + ARGS_LEN);
-const _: () = assert!(size_of::<Exit>() == 16 + 16 + 40 + 8);
-const _: () = assert!(size_of::<Oom>() == 24);
+const _: () = assert!(size_of::<Fork>() == 16 + 16 + 16 + 24 + 16);
+const _: () = assert!(size_of::<Exec>() == 16 + 8 + 8 + 24 + 16 + 16 + PATH_LEN + ARGS_LEN);
+const _: () = assert!(size_of::<Exit>() == 16 + 8 + 16 + 40 + 8);
+const _: () = assert!(size_of::<Oom>() == 32);
 
 #[cfg(feature = "user")]
 // SAFETY: `repr(C)`, sizes pinned above to the sum of the fields: no padding; any bytes are valid.

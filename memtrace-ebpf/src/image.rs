@@ -126,6 +126,8 @@ pub struct Image {
     pub mm: u64,
     /// The image it was forked from (its `id`), or 0.
     pub parent: u64,
+    /// [`Process::id`](crate::Process::id) of the process that [`Image::tgid`] is of.
+    pub process: u64,
     /// Process that owns it (`mm->owner`'s tgid; for a fork image under construction, the creator's).
     pub tgid: u32,
     /// Index of the tree it counts in.

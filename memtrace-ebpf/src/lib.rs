@@ -46,7 +46,7 @@ pub use reading::reading;
 pub use segment::{SEGMENTS, Segment, SegmentHooks, SegmentsChange, SegmentsRecord};
 pub use stat::Stat;
 pub use timeline::{Change, ChangeKind, ImageWindow, SIZES, Size, SizesChange, TreeWindow};
-pub use tree::{Control, EPOCHS, Tree};
+pub use tree::{Control, EPOCHS, MAX_TREES, Tree};
 
 /// `NR_MM_COUNTERS` of the kernel (`include/linux/mm_types_task.h`).
 pub const MEMBERS: usize = 4;

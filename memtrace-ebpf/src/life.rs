@@ -98,7 +98,16 @@ pub(crate) fn create_late(mm: impl Struct, tgid: u32, kind: ImageKind) -> Option
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn create_image(mm: u64, tgid: u64, kind: u64) -> u64 {
-    let (Some(image), Some(tree)) = (state::nascent_image(), state::tree(0)) else {
+    // Made by whom it belongs to, or by whose child.
+    let (Some(image), Some(process)) = (
+        state::nascent_image(),
+        state::process(state::current_tgid()),
+    ) else {
+        return 0;
+    };
+    // SAFETY: a map value.
+    let (index, owner) = unsafe { ((*process).tree, (*process).id) };
+    let Some(tree) = state::tree(index) else {
         return 0;
     };
     let mut stage = ImageState::Active;
@@ -123,6 +132,8 @@ pub(crate) extern "C" fn create_image(mm: u64, tgid: u64, kind: u64) -> u64 {
         (*image).mm = mm;
         (*image).parent = parent_id;
         (*image).tgid = tgid as u32;
+        (*image).tree = index;
+        (*image).process = owner;
         (*image).kind = kind as u32;
         (*image).born_at = now;
         (*image).integral_at = [now; MEMBERS];

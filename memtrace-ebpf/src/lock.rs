@@ -11,17 +11,19 @@ pub(crate) use plain::{give, next, take};
 
 #[cfg(not(feature = "plain"))]
 mod fetching {
+    use memtrace_ebpf::Tree;
+
     use crate::atomic;
 
-    /// Takes the lock at `at`, a word of a map value; false if someone has it.
+    /// Takes the tree's lock; false if someone has it.
     ///
     /// # Safety
     ///
-    /// `at` must point into a map value, 8-byte aligned.
+    /// `tree` must point at a map value.
     #[inline(always)]
-    pub(crate) unsafe fn take(at: *mut u64) -> bool {
+    pub(crate) unsafe fn take(tree: *mut Tree) -> bool {
         // SAFETY: the caller vouches for the pointer.
-        unsafe { atomic::replace(at, 0, 1) }
+        unsafe { atomic::replace(&raw mut (*tree).lock, 0, 1) }
     }
 
     /// Gives the lock back if `held` is 1, does nothing if it is 0.
@@ -30,16 +32,16 @@ mod fetching {
     ///
     /// As for [`take`].
     #[inline(always)]
-    pub(crate) unsafe fn give(at: *mut u64, held: u64) {
+    pub(crate) unsafe fn give(tree: *mut Tree, held: u64) {
         // SAFETY: the caller vouches for the pointer.
-        unsafe { atomic::add(at, held.wrapping_neg()) };
+        unsafe { atomic::add(&raw mut (*tree).lock, held.wrapping_neg()) };
     }
 
     /// Counts the word at `at` up by one; no two calls return the same.
     ///
     /// # Safety
     ///
-    /// As for [`take`]. Not under the tree's lock.
+    /// `at` must point into a map value, 8-byte aligned. Not under a tree's lock.
     #[inline(always)]
     pub(crate) unsafe fn next(at: *mut u64) -> u64 {
         // SAFETY: the caller vouches for the pointer.
@@ -50,42 +52,46 @@ mod fetching {
 #[cfg(feature = "plain")]
 mod plain {
     use aya_ebpf::{btf_maps::HashMap, macros::btf_map};
-    use memtrace_ebpf::Stat;
+    use memtrace_ebpf::{MAX_TREES, Stat, Tree};
 
     use crate::state;
 
-    /// Holds the key while the tree's lock is taken.
+    /// Holds a tree's index while its lock is taken.
     #[btf_map]
-    static LOCKS: HashMap<u32, u32, 1> = HashMap::new();
+    static LOCKS: HashMap<u32, u32, { MAX_TREES as usize }> = HashMap::new();
 
-    const TREE: u32 = 0;
     const BPF_NOEXIST: u64 = 1;
 
     /// As in `fetching`; the word tells userspace.
     #[inline(always)]
-    pub(crate) unsafe fn take(at: *mut u64) -> bool {
-        let taken = LOCKS.insert(TREE, 1, BPF_NOEXIST).is_ok();
-        if taken {
-            // SAFETY: the caller vouches for the pointer.
-            unsafe { core::ptr::write_volatile(at, 1) };
+    pub(crate) unsafe fn take(tree: *mut Tree) -> bool {
+        // SAFETY: the caller vouches for the pointer.
+        unsafe {
+            let taken = LOCKS.insert((*tree).index as u32, 1, BPF_NOEXIST).is_ok();
+            if taken {
+                core::ptr::write_volatile(&raw mut (*tree).lock, 1);
+            }
+            taken
         }
-        taken
     }
 
     /// As in `fetching`.
     #[inline(always)]
-    pub(crate) unsafe fn give(at: *mut u64, held: u64) {
+    pub(crate) unsafe fn give(tree: *mut Tree, held: u64) {
         if held == 0 {
             return;
         }
         // SAFETY: the caller vouches for the pointer.
-        unsafe { core::ptr::write_volatile(at, 0) };
-        if LOCKS.remove(TREE).is_err() {
+        let index = unsafe {
+            core::ptr::write_volatile(&raw mut (*tree).lock, 0);
+            (*tree).index as u32
+        };
+        if LOCKS.remove(index).is_err() {
             state::count(Stat::MapBusy);
         }
     }
 
-    /// As in `fetching`. Call without the tree's lock.
+    /// As in `fetching`; the numbers are common to all trees, and the first one's lock serves them.
     #[inline(always)]
     pub(crate) unsafe fn next(at: *mut u64) -> u64 {
         let Some(tree) = state::tree(0) else {

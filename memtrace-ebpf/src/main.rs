@@ -4,6 +4,7 @@
 //! atomics, `lock` what else needs them, `preempt` keeps programs from being interrupted, `counters` sums the kernel's counters, `caches` adds what
 //! threads hold back on old kernels, `accounting` books a value to
 //! an image and its tree, `envelope` keeps or sends the timeline, `family` follows which fork images still share pages, `segments` books changes to what pages are for,
+//! `stop` ends all of them at once,
 //! `life` makes, updates and ends images, `creation` takes in processes, `words` clears and
 //! copies what is too small for a loop, and `programs` has one file per hook family that ties an event of the kernel to those.
 #![no_std]
@@ -32,6 +33,7 @@ mod preempt;
 mod programs;
 mod segments;
 mod state;
+mod stop;
 mod words;
 
 /// "Dual MIT/GPL": the kernel lets only GPL-compatible programs read its structs.

@@ -16,9 +16,14 @@
 
 use memtrace_ebpf::{PREEMPT_DISABLE, PREEMPT_ENABLE};
 
-/// Runs `body`, the whole of a program, without being preempted.
+use crate::stop::is_stopped;
+
+/// Runs `body`, the whole of a program, without being preempted, unless tracing has ended.
 #[inline(always)]
 pub(crate) fn undisturbed(body: impl FnOnce()) -> i32 {
+    if is_stopped() {
+        return 0;
+    }
     call::<PREEMPT_DISABLE>();
     body();
     call::<PREEMPT_ENABLE>();
@@ -51,7 +56,7 @@ macro_rules! further {
         $(
             #[aya_ebpf::macros::btf_tracepoint(function = $hook)]
             pub(crate) fn $name(ctx: aya_ebpf::programs::BtfTracePointContext) -> i32 {
-                if ($left)(&ctx) {
+                if !$crate::stop::is_stopped() && ($left)(&ctx) {
                     // SAFETY: nothing here needs to be dropped.
                     unsafe { $array.tail_call(&ctx, 0) };
                     // That there is nothing to go on in must not go unnoticed.

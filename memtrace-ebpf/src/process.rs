@@ -20,11 +20,14 @@ impl ProcessFlags {
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Process {
+    /// A number that no other process of this run has, from 1 on: its identity. (Ids of the kernel are
+    /// used again.)
+    pub id: u64,
     /// Address of its `mm_struct`.
     pub mm: u64,
     /// Its image's id, 0 if that is not tracked.
     pub image: u64,
-    /// When it was created (`start_boottime`); with the tgid its identity.
+    /// When it was created (`start_boottime`).
     pub started_at: u64,
     /// Thread group id in the initial PID namespace.
     pub tgid: u32,
@@ -61,7 +64,7 @@ pub struct Process {
     pub maj_flt: u64,
 }
 
-const _: () = assert!(size_of::<Process>() == 120);
+const _: () = assert!(size_of::<Process>() == 128);
 
 impl Process {
     /// [`Process::flags`] with those that have words of their own.

@@ -512,6 +512,16 @@ pub(crate) fn next_image_id() -> u64 {
     }
 }
 
+/// A number no other process of this run has.
+#[inline(always)]
+pub(crate) fn next_process_id() -> u64 {
+    match control() {
+        // SAFETY: a field of a map value.
+        Some(control) => unsafe { lock::next(&raw mut (*control).last_process) },
+        None => 0,
+    }
+}
+
 /// How often to try for the lock: first with little time between, as a holder needs
 /// less than a microsecond, then with much, for one whose virtual CPU is not running.
 /// In rounds, each of which is a function of its own for the verifier.
@@ -543,10 +553,12 @@ const IDLE_LEN: usize = 128 * 1024;
 #[inline(always)]
 pub(crate) fn lock(tree: *mut Tree) -> Held {
     // SAFETY: `tree` points at a map value.
-    if unsafe { lock::take(&raw mut (*tree).lock) } {
-        return Held(1);
+    unsafe {
+        if lock::take(tree) {
+            return Held(1);
+        }
+        Held(wait_for_lock((*tree).index))
     }
-    Held(wait_for_lock(0))
 }
 
 /// Whether the tree's lock is held: 1, or 0 if it was given up. A number, so that [`unlock`]
@@ -559,7 +571,7 @@ pub(crate) struct Held(u64);
 #[inline(always)]
 pub(crate) fn unlock(tree: *mut Tree, Held(held): Held) {
     // SAFETY: `tree` points at a map value.
-    unsafe { lock::give(&raw mut (*tree).lock, held) };
+    unsafe { lock::give(tree, held) };
 }
 
 /// Waits for the lock of the tree at `index`; 1 if it was taken.
@@ -599,7 +611,7 @@ pub(crate) extern "C" fn wait_short(index: u64) -> u64 {
             now();
         }
         // SAFETY: `tree` points at a map value.
-        if unsafe { lock::take(&raw mut (*tree).lock) } {
+        if unsafe { lock::take(tree) } {
             return 1;
         }
     }
@@ -630,7 +642,7 @@ pub(crate) extern "C" fn wait_long(index: u64) -> u64 {
     for _ in 0..TRIES {
         pause_long();
         // SAFETY: `tree` points at a map value.
-        if unsafe { lock::take(&raw mut (*tree).lock) } {
+        if unsafe { lock::take(tree) } {
             return 1;
         }
     }

@@ -5,6 +5,9 @@ use crate::{Integral, MEMBERS, Pages, TreeWindow};
 /// How many stretches of the recent past a [`Tree`] remembers.
 pub const EPOCHS: usize = 8;
 
+/// How many trees there can be at a time.
+pub const MAX_TREES: u32 = 64;
+
 /// Totals of one tree; an array map's value.
 ///
 /// Updates are ordered by [`Tree::lock`], so that peak, breakdown and footprint
@@ -12,6 +15,8 @@ pub const EPOCHS: usize = 8;
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Tree {
+    /// Its index.
+    pub index: u64,
     /// 1 while a program updates the tree.
     pub lock: u64,
     /// How often a program gave up waiting for the lock and went on without it.
@@ -104,6 +109,8 @@ pub struct Tree {
 pub struct Control {
     /// Last image id given out.
     pub last_image: u64,
+    /// Last process id given out.
+    pub last_process: u64,
     /// tgid, in the initial PID namespace, of the process that registered as root; 0 before.
     pub root_tgid: u32,
     /// 1 once the per-CPU offsets are known.
@@ -113,11 +120,11 @@ pub struct Control {
 }
 
 const _: () = assert!(size_of::<Tree>().is_multiple_of(8));
-const _: () = assert!(size_of::<Control>() == 16 + 8 * crate::MAX_CPUS);
+const _: () = assert!(size_of::<Control>() == 24 + 8 * crate::MAX_CPUS);
 
 #[cfg(feature = "user")]
 // SAFETY: `repr(C)`, only 64-bit words and a window, which has no padding either.
 unsafe impl aya::Pod for Tree {}
 #[cfg(feature = "user")]
-// SAFETY: `repr(C)`, one u64, two u32, then u64s: no padding.
+// SAFETY: `repr(C)`, two u64, two u32, then u64s: no padding.
 unsafe impl aya::Pod for Control {}

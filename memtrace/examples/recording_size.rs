@@ -138,6 +138,8 @@ fn make(count: u64) -> Result<PathBuf, Box<dyn Error>> {
             images.push((born, [0; 4]));
             writer.event(&Event::Fork(Fork {
                 header: header(FORK),
+                process: born,
+                creator_process: 0,
                 tgid: 100 + u32::try_from(born % 30_000)?,
                 ns_tgid: 0,
                 creator: 100,

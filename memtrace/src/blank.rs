@@ -19,6 +19,7 @@ pub(crate) const IMAGE: Image = Image {
     id: 0,
     mm: 0,
     parent: 0,
+    process: 0,
     tgid: 0,
     tree: 0,
     state: 0,
@@ -70,6 +71,7 @@ pub(crate) const IMAGE: Image = Image {
 };
 
 pub(crate) const TREE: Tree = Tree {
+    index: 0,
     lock: 0,
     unlocked: 0,
     cur: [0; MEMBERS],
@@ -112,6 +114,7 @@ pub(crate) const TREE: Tree = Tree {
 };
 
 pub(crate) const PROCESS: Process = Process {
+    id: 0,
     mm: 0,
     image: 0,
     started_at: 0,
@@ -134,6 +137,8 @@ pub(crate) const PROCESS: Process = Process {
 
 pub(crate) const FORK: Fork = Fork {
     header: HEADER,
+    process: 0,
+    creator_process: 0,
     tgid: 0,
     ns_tgid: 0,
     creator: 0,
@@ -146,6 +151,7 @@ pub(crate) const FORK: Fork = Fork {
 
 pub(crate) const EXEC: Exec = Exec {
     header: HEADER,
+    process: 0,
     tgid: 0,
     old_tid: 0,
     image: 0,
@@ -162,6 +168,7 @@ pub(crate) const EXEC: Exec = Exec {
 
 pub(crate) const EXIT: Exit = Exit {
     header: HEADER,
+    process: 0,
     tgid: 0,
     wait_status: 0,
     again: 0,
@@ -177,6 +184,7 @@ pub(crate) const EXIT: Exit = Exit {
 
 pub(crate) const OOM: Oom = Oom {
     header: HEADER,
+    process: 0,
     tgid: 0,
     reserved: 0,
 };

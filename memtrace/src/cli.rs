@@ -241,6 +241,10 @@ pub(crate) struct TracingArgs {
     /// Sum counters as if there were so many CPUs, for benchmarks
     #[arg(long, value_name = "N", default_value_t = 0, hide = true)]
     pub(crate) simulate_cpus: u32,
+    /// Index of the command's tree among those that the programs know, for tests
+    #[arg(long, value_name = "N", default_value_t = 0, hide = true,
+          value_parser = clap::value_parser!(u32).range(..i64::from(memtrace_ebpf::MAX_TREES)))]
+    pub(crate) tree: u32,
     /// Do not compare numbers with /proc while the command runs. Use it where even a look at
     /// /proc now and then disturbs, as when very small times are measured
     #[arg(long)]

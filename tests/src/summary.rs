@@ -3,7 +3,7 @@
 //! Written from the contract and independent of memtrace's own types, so that a field
 //! that is renamed or missing there fails here.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
@@ -40,8 +40,18 @@ pub struct Certificate {
     pub residual_bytes: i64,
     pub cross_checks: CrossChecks,
     pub virtual_sizes: VirtualSizes,
+    /// What each kind of number is worth, by its name.
+    pub quantities: BTreeMap<String, Worth>,
     /// Only with `--segments`.
     pub segments: Option<SegmentsSeen>,
+}
+
+/// What a kind of number is worth.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub struct Worth {
+    pub verdict: String,
+    pub within_bytes: Option<u64>,
+    pub seen: Option<String>,
 }
 
 /// Whether peaks of virtual sizes are exact, or when they were looked at.
@@ -126,6 +136,7 @@ pub struct SegmentsSeen {
 pub struct Tree {
     pub processes: u64,
     pub images: u64,
+    pub survivors: u64,
     pub peak_rss_bytes: u64,
     pub peak_at_ns: u64,
     pub peak_anon_bytes: u64,
@@ -359,6 +370,7 @@ impl Summary {
             residual_bytes,
             cross_checks,
             virtual_sizes: _,
+            quantities: _,
             segments: _,
         } = &self.certificate;
         let skips = |reason: &String| reason.starts_with("the kernel skipped program ");

@@ -1,6 +1,6 @@
 //! Single processes: peaks equal arithmetic and the process's own status, to the page.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use memtrace_tests::{
     HugePages, Image, Lab, Run, Swap, exact_status, mib, page, require, require_privileges, scaled,
     skip,
@@ -292,6 +292,14 @@ fn swapped_pages_are_counted_once() -> Result<()> {
     if let Some(both) = image.peak_rss_swap_bytes {
         assert_eq!(both, before.rss()?);
     }
+    // It is called less than exact where anything was swapped, and only there.
+    let worth = |run: &Run| run.summary.certificate.quantities.get("rss_swap").cloned();
+    let swapped = worth(&run).context("no word about RSS + swap")?;
+    assert_ne!(swapped.verdict, "exact", "{swapped:?}");
+    let unswapped = lab.trace("anon 100")?;
+    assert_eq!(unswapped.summary.tree.peak_swap_bytes, 0);
+    let quantities = &unswapped.summary.certificate.quantities;
+    assert_eq!(worth(&unswapped).as_ref(), quantities.get("rss"));
     Ok(())
 }
 

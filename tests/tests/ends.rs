@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use memtrace_tests::{
     Cgroup, Lab, Run, Summary, exact_status, memtrace, mib, page, require, require_privileges,
-    scaled, skip,
+    scaled, skip, workloads::NOTHING,
 };
 
 /// Killed at its top: the peak is complete, and memtrace ends by the same signal.
@@ -250,6 +250,24 @@ fn readers_of_proc_do_not_disturb_the_accounting() -> Result<()> {
     assert_eq!(children.len(), rounds);
     assert_eq!(children.iter().min(), children.iter().max());
     assert!(children.first().is_some_and(|peak| *peak > 2000 * page()));
+    Ok(())
+}
+
+/// What the command leaves behind forks, executes and ends while tracing ends: all of it counts up to one
+/// moment, and nothing of it is half there.
+#[test]
+fn what_still_forks_when_the_run_ends_leaves_it_exact() -> Result<()> {
+    require_privileges!();
+    let lab = Lab::new()?;
+    let words = format!(
+        "fork{{ loop{{ 150 fork{{ anon 20 exec{{ {NOTHING} }} }} fork{{ anon 40 }} wait wait }} }} \
+         fork{{ loop{{ 150 fork{{ anon 20 exec{{ {NOTHING} }} }} wait }} }} nap-us 20000"
+    );
+    for _ in 0..scaled(20, 3) {
+        let summary = lab.trace(&words)?.summary;
+        summary.assert_exact();
+        assert!(summary.tree.survivors > 0, "the workload had ended");
+    }
     Ok(())
 }
 

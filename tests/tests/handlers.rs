@@ -60,6 +60,11 @@ fn results_do_not_depend_on_the_programs() -> Result<()> {
             let options = ["--simulate-cpus", "64", "--sum-cpus", sum_cpus];
             assert_eq!(with(&options)?, plain, "{sum_cpus}: {words}");
         }
+        // Nor on which of the trees it is.
+        for handler in ["plain", "optimised"] {
+            let options = ["--tree", "3", "--handler", handler];
+            assert_eq!(with(&options)?, plain, "tree 3, {handler}: {words}");
+        }
         // And it is the truth, where the process can tell it.
         let top = lab.status("top")?.rss()?;
         let peak = plain.0.first().copied().unwrap_or(0);

@@ -50,7 +50,7 @@ fn fits(value: &Value, unit: &str) -> bool {
             Some("text" | "base64") => list.iter().all(Value::is_string),
             _ => false,
         },
-        Value::Object(_) => kind == "object",
+        Value::Object(_) => matches!(kind, "object" | "objects by name"),
     }
 }
 
@@ -58,9 +58,14 @@ fn fits(value: &Value, unit: &str) -> bool {
 fn walk(path: &str, value: &Value, seen: &mut BTreeSet<String>, wrong: &mut Vec<String>) {
     match value {
         Value::Object(fields) => {
+            let by_name = documented().get(path) == Some(&"objects by name");
             for (name, value) in fields {
+                if by_name && !DOCUMENT.contains(&format!("\n| `{name}` | ")) {
+                    wrong.push(format!("{path}.{name} is not in docs/json.md"));
+                }
+                let name = if by_name { "*" } else { name };
                 let path = if path.is_empty() {
-                    name.clone()
+                    name.to_owned()
                 } else {
                     format!("{path}.{name}")
                 };

@@ -237,6 +237,8 @@ fn write_large(path: &Path, count: u64) -> Result<u64> {
         if turn.is_multiple_of(LIFE) {
             writer.event(&Event::Fork(Fork {
                 header: header(FORK),
+                process: image,
+                creator_process: 0,
                 tgid: 100 + u32::try_from(image)?,
                 ns_tgid: 0,
                 creator: 100,

@@ -6,13 +6,16 @@ use aya_ebpf::{
     programs::{BtfTracePointContext, FExitContext},
 };
 
-use crate::{caches, counters, kernel::Typed, life, state};
+use crate::{caches, counters, kernel::Typed, life, state, stop::is_stopped};
 
 /// A counter of `mm` changed, or a thread's cache is being flushed to it.
 #[btf_tracepoint(function = "rss_stat")]
 pub(crate) fn rss_stat_cached(ctx: BtfTracePointContext) -> i32 {
     let mm = Typed::new(ctx.arg::<*const u8>(0));
     let member = ctx.arg::<i32>(1) as u32;
+    if is_stopped() {
+        return 0;
+    }
     let Some(image) = life::image_of(mm) else {
         return 0;
     };
@@ -34,7 +37,7 @@ pub(crate) fn fault_done(ctx: FExitContext) -> i32 {
     if !counters::threads_have_caches() {
         return 0; // loaded on request where there is nothing to see
     }
-    if cfg!(feature = "broken-share") {
+    if is_stopped() || cfg!(feature = "broken-share") {
         return 0;
     }
     caches::look();

@@ -14,6 +14,7 @@ use crate::{
     accounting::Update,
     kernel::{Typed, config},
     life, state,
+    stop::is_stopped,
 };
 
 /// Notes which image the event is about, or that it is about none of ours.
@@ -21,6 +22,10 @@ use crate::{
 pub(crate) fn rss_stat_before(ctx: BtfTracePointContext) -> i32 {
     let mm = Typed::new(ctx.arg::<*const u8>(0));
     let member = ctx.arg::<i32>(1) as u32;
+    // The other one then finds nothing to complete.
+    if is_stopped() {
+        return 0;
+    }
     let Some(pending) = state::pending() else {
         return 0;
     };

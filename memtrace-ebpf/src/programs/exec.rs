@@ -80,6 +80,7 @@ fn executed(ctx: &BtfTracePointContext) {
                 // copied, partly without a page-table lock (GUP), so that a CPU
                 // may have a share that no update told of.
                 (*image).tgid = tgid;
+                (*image).process = (*process).id;
                 life::note_text(mm, image);
                 if (*image).state == ImageState::Execing as u32 {
                     accounting::enter_tree((*image).mm, at);
@@ -121,9 +122,10 @@ fn executed(ctx: &BtfTracePointContext) {
         unsafe {
             (*record).header = event::Header {
                 kind: event::EXEC,
-                tree: 0,
+                tree: (*process).tree,
                 at: state::now(),
             };
+            (*record).process = (*process).id;
             (*record).tgid = tgid;
             (*record).old_tid = old_tid;
             (*record).image = image_id;

@@ -136,6 +136,7 @@ unsafe fn process_exited(ctx: &BtfTracePointContext, tgid: u32, process: *mut Pr
                 tree: (*process).tree,
                 at: state::now(),
             },
+            process: (*process).id,
             tgid,
             wait_status,
             again: again as u32,

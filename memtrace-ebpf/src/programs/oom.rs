@@ -38,17 +38,25 @@ fn mark(tgid: u32) {
     };
     let held = state::lock(tree);
     // Again, for it could have ended meanwhile; while the lock is held its entry stays its own.
+    let mut id = 0;
     if let Some(process) = state::process(tgid) {
         // SAFETY: a map value.
-        unsafe { (*process).oom_killed = 1 };
+        unsafe {
+            (*process).oom_killed = 1;
+            id = (*process).id;
+        }
     }
     state::unlock(tree, held);
+    if id == 0 {
+        return;
+    }
     state::send(&Oom {
         header: event::Header {
             kind: event::OOM,
             tree: index,
             at: state::now(),
         },
+        process: id,
         tgid,
         reserved: 0,
     });

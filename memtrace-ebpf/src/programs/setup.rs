@@ -117,14 +117,17 @@ pub(crate) fn check_atomics(ctx: RawTracePointContext) -> i32 {
         if core::ptr::read_volatile(word) != 42 {
             return 1;
         }
-        if !lock::take(word) {
+        let Some(tree) = state::tree(0) else {
+            return 100;
+        };
+        if !lock::take(tree) {
             return 2;
         }
-        if lock::take(word) {
+        if lock::take(tree) {
             return 3;
         }
-        lock::give(word, 1);
-        if core::ptr::read_volatile(word) != 0 {
+        lock::give(tree, 1);
+        if core::ptr::read_volatile(&raw const (*tree).lock) != 0 {
             return 4;
         }
     }

@@ -133,6 +133,7 @@ pub(crate) extern "C" fn segment_told(mm: u64, member: u64) -> u64 {
     // SAFETY: map values.
     unsafe {
         (*segments).image = (*image).id;
+        (*segments).header.tree = (*image).tree;
         match unbooked(image, segments, member) {
             0 => NOTHING,
             delta => of_member(context::segment(mm, image, member, delta), member).into(),
@@ -236,7 +237,7 @@ pub(crate) extern "C" fn segments_moment(mm: u64, at: u64) -> u64 {
         unsafe {
             (*record).header = event::Header {
                 kind: event::SEGMENTS_CHANGE,
-                tree: 0,
+                tree: (*segments).header.tree,
                 at,
             };
             (*record).image = (*segments).image;
@@ -424,7 +425,7 @@ pub(crate) extern "C" fn segments_end(mm: u64, at: u64) -> u64 {
         }
         (*segments).header = event::Header {
             kind: event::SEGMENTS,
-            tree: 0,
+            tree: (*segments).header.tree,
             at,
         };
         state::send(&*segments);

@@ -250,6 +250,7 @@ pub(super) fn tracer(args: &TracingArgs, backend: BackendArg) -> Tracer {
         segments,
         handler,
         simulate_cpus,
+        tree,
         no_cross_checks,
         no_snapshots,
     } = args;
@@ -274,6 +275,7 @@ pub(super) fn tracer(args: &TracingArgs, backend: BackendArg) -> Tracer {
         .vm_events(*vm_events)
         .segments(*segments)
         .simulate_cpus(*simulate_cpus)
+        .root_tree(*tree)
         .cross_checks(!no_cross_checks)
         .snapshots(if *no_snapshots {
             SnapshotUse::Never

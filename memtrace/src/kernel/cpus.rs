@@ -21,6 +21,12 @@ pub fn possible() -> Result<u32, KernelError> {
         .ok_or(KernelError::CpuList { text })
 }
 
+/// Whether locks of the kernel sleep (`PREEMPT_RT`; /sys/kernel/realtime, kernel/ksysfs.c).
+#[must_use]
+pub fn is_realtime() -> bool {
+    fs::read_to_string("/sys/kernel/realtime").is_ok_and(|text| text.trim_ascii() == "1")
+}
+
 /// The highest number in a list such as `0-3,8,10-11`
 /// (Documentation/admin-guide/cputopology.rst). `None` if it is empty or malformed.
 fn highest(list: &str) -> Option<u32> {

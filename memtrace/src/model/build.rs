@@ -178,34 +178,32 @@ fn zero(tree: &Tree, lives: &Lives, ended_at: u64) -> u64 {
     starts.min().unwrap_or(ended_at)
 }
 
-/// Joins the processes of the map with those of the records. Gives the identities
-/// of those that live, with their images.
-fn check_processes(
-    lives: &mut Lives,
-    last: &Final,
-    findings: &mut Findings,
-) -> BTreeMap<(u32, u64), u64> {
+/// Joins the processes of the map with those of the records. Gives the numbers of those that live, with
+/// their images.
+fn check_processes(lives: &mut Lives, last: &Final, findings: &mut Findings) -> BTreeMap<u64, u64> {
     let born = lives.0.values().filter(|life| life.birth.is_some()).count();
     let mut alive = BTreeMap::new();
     for process in &last.processes {
         if process.flags & ProcessFlags::EXITED != 0 {
             continue;
         }
-        let identity = (process.tgid, process.started_at);
-        alive.insert(identity, process.image);
-        let life = lives.0.entry(identity).or_insert_with(|| {
+        alive.insert(process.id, process.image);
+        let life = lives.0.entry(process.id).or_insert_with(|| {
             findings.gap("processes alive without a record of their creation", || {
                 format!("pid {}", process.tgid)
             });
             Life {
+                id: process.id,
                 pid: process.tgid,
                 started_at: process.started_at,
                 birth: Some(Birth {
                     ns_tgid: process.ns_tgid,
                     creator: process.creator,
+                    creator_process: 0,
                     // What was shared or not is unknown; nothing is claimed.
                     flags: process.flags | ProcessFlags::SHARES_IMAGE,
                     image: 0,
+                    started_at: process.started_at,
                     at: process.started_at,
                     comm: Vec::new(),
                 }),
@@ -214,7 +212,7 @@ fn check_processes(
         });
         life.oom |= process.flags & ProcessFlags::OOM_KILLED != 0;
     }
-    for (identity, life) in &lives.0 {
+    for (id, life) in &lives.0 {
         let pid = life.pid;
         if life.birth.is_none() {
             findings.gap("processes without a record of their creation", || {
@@ -222,7 +220,7 @@ fn check_processes(
             });
         }
         match &life.exit {
-            None if !alive.contains_key(identity) => {
+            None if !alive.contains_key(id) => {
                 findings.gap("processes without a record of their end", || {
                     format!("pid {pid}")
                 });

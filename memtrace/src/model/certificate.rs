@@ -6,7 +6,8 @@
 use memtrace_ebpf::Stat;
 
 use super::{
-    final_state::{CrossChecks, Final, Stats},
+    final_state::{CrossChecks, Final, Limited, Stats},
+    quantities::{Grounds, Quantities},
     reasons::{Remedy, counted, statistic},
     segments::{Segments, SegmentsSeen},
 };
@@ -76,6 +77,8 @@ pub struct Certificate {
     pub cross_checks: CrossChecks,
     /// When sizes of virtual memory were looked at, which decides what can have been missed.
     pub sizes_seen: SizesSeen,
+    /// What each kind of number is worth.
+    pub quantities: Quantities,
     /// What segments are worth, where they were told apart.
     pub segments: Option<SegmentsSeen>,
     /// All statistics counters.
@@ -324,7 +327,20 @@ pub(super) fn judge(last: &Final, findings: &Findings, told: &[&Segments]) -> Ce
         judge.incomplete(remedy.end(&format!("{what}: {count} ({example})")));
     }
     judge_differences(&mut judge, last, findings);
+    let mut rss_swap_within = Some(0_u64);
     for limit in &last.limits {
+        if limit.of == Limited::RssSwap {
+            let bound = limit.bound_bytes;
+            rss_swap_within = rss_swap_within.zip(bound).map(|(a, b)| a.saturating_add(b));
+            let most = bound.map_or_else(
+                || "without a bound".to_owned(),
+                |b| format!("within {}", human(b)),
+            );
+            judge
+                .remarks
+                .push(format!("RSS + swap is {most}: {}", limit.reason));
+            continue;
+        }
         match limit.bound_bytes {
             None => judge.incomplete(Remedy::Again.end(&limit.reason)),
             Some(0) => judge.remarks.push(limit.reason.clone()),
@@ -334,8 +350,18 @@ pub(super) fn judge(last: &Final, findings: &Findings, told: &[&Segments]) -> Ce
             }
         }
     }
+    let verdict = judge.verdict();
+    let apart = last.tree.peak_footprint_high - last.tree.peak_footprint_low;
+    let grounds = Grounds {
+        sizes_seen,
+        footprint_width: u64::try_from(apart)
+            .unwrap_or(0)
+            .saturating_mul(last.page_size),
+        rss_swap_within,
+    };
     Certificate {
-        verdict: judge.verdict(),
+        verdict,
+        quantities: Quantities::of(verdict, &grounds),
         reasons: judge.reasons,
         remarks: judge.remarks,
         tier: last.tier.clone(),

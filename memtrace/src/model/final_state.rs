@@ -149,4 +149,16 @@ pub struct Limit {
     /// By how many bytes results may be wrong because of it: 0 for a remark that
     /// changes no number, `None` if there is no bound (the result is incomplete).
     pub bound_bytes: Option<u64>,
+    /// What it limits.
+    pub of: Limited,
+}
+
+/// Which numbers a [`Limit`] is about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Limited {
+    /// RSS, and with it everything.
+    #[default]
+    Rss,
+    /// RSS + swap alone.
+    RssSwap,
 }

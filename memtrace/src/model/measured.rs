@@ -100,6 +100,8 @@ pub(super) const fn rss_integral(page_ns: &[u128; MEMBERS]) -> u128 {
 pub(super) struct Measured {
     pub(super) id: u64,
     pub(super) parent: u64,
+    /// The number of the process that [`Measured::tgid`] is of.
+    pub(super) process: u64,
     pub(super) tgid: u32,
     pub(super) state: Option<ImageState>,
     pub(super) kind: Option<ImageKind>,
@@ -148,6 +150,7 @@ impl Measured {
         Self {
             id: image.id,
             parent: image.parent,
+            process: image.process,
             tgid: image.tgid,
             state: state(image.state),
             kind: kind(image.kind),

@@ -30,6 +30,7 @@ mod certificate;
 mod final_state;
 mod measured;
 mod processes;
+mod quantities;
 pub(crate) mod reasons;
 mod segments;
 mod story;
@@ -47,7 +48,8 @@ use memtrace_ebpf::{Image, SegmentsRecord};
 pub use self::timeline::{ImageSpan, Loss, Sizes, Timeline, TreeSpan};
 pub use self::{
     certificate::{Certificate, Lost, SizesSeen, Verdict},
-    final_state::{CrossChecks, EndedByLimit, Final, Limit, Missed, Stats},
+    final_state::{CrossChecks, EndedByLimit, Final, Limit, Limited, Missed, Stats},
+    quantities::{Moments, Quantities, Worth},
     segments::{SegmentUse, Segments, SegmentsSeen},
     summary::{
         Amounts, Fate, Footprint, Holder, ImageSummary, ImageUse, Origin, Outcome, PeakRange,

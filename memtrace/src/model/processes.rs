@@ -9,7 +9,7 @@ use super::{
     build::Clock,
     certificate::Findings,
     measured::Measured,
-    story::{Execution, Identity, Life, Lives},
+    story::{Execution, Life, Lives},
     summary::{Fate, ImageUse, Outcome, ProcessSummary, Program, Usage, UseKind},
 };
 
@@ -28,7 +28,7 @@ pub(super) struct People<'a> {
     lives: Vec<&'a Life>,
     parents: Vec<Option<usize>>,
     /// Processes that live, each with the image that its last record names.
-    alive: BTreeMap<Identity, u64>,
+    alive: BTreeMap<u64, u64>,
     images: &'a BTreeMap<u64, Measured>,
     places: BTreeMap<u64, Place>,
     /// Images without a record that names their process, by the process that tried.
@@ -40,27 +40,19 @@ impl<'a> People<'a> {
     pub(super) fn new(
         known: &'a Lives,
         images: &'a BTreeMap<u64, Measured>,
-        alive: BTreeMap<Identity, u64>,
+        alive: BTreeMap<u64, u64>,
         findings: &mut Findings,
     ) -> Self {
         let mut lives: Vec<&Life> = known.0.values().collect();
-        lives.sort_by_key(|life| (life.started_at, life.pid));
-        let index: BTreeMap<Identity, usize> = lives
-            .iter()
-            .map(|life| (life.pid, life.started_at))
-            .zip(0..)
-            .collect();
-        let find = |pid: u32, at: u64| -> Option<usize> {
-            known
-                .at(pid, at)
-                .and_then(|life| index.get(&(life.pid, life.started_at)).copied())
-        };
+        lives.sort_by_key(|life| (life.started_at, life.pid, life.id));
+        let index: BTreeMap<u64, usize> = lives.iter().map(|life| life.id).zip(0..).collect();
+        let find = |process: u64| index.get(&process).copied();
         let parents = lives
             .iter()
             .map(|life| {
                 life.birth
                     .as_ref()
-                    .and_then(|birth| find(birth.creator, birth.at))
+                    .and_then(|birth| find(birth.creator_process))
             })
             .zip(0..)
             .map(|(parent, own)| parent.filter(|&parent| parent != own))
@@ -78,8 +70,7 @@ impl<'a> People<'a> {
             let claim = claims.get(&image.id);
             let owner = claim
                 .map(|claim| claim.owner)
-                .or_else(|| find(image.tgid, image.born_at))
-                .or_else(|| find(image.tgid, image.until));
+                .or_else(|| find(image.process));
             let fate = people.fate(image, owner, claim.is_some(), findings);
             let program = people.program(image, owner, claim);
             let pid = owner
@@ -161,7 +152,7 @@ impl<'a> People<'a> {
         // begin_new_exec() makes the new image the process's own; the record is sent, and the process
         // known to have it, when the program is loaded into it. Tracing can end between.
         let is_loading = switched.is_some_and(|life| {
-            let known = self.alive.get(&(life.pid, life.started_at));
+            let known = self.alive.get(&life.id);
             known.is_some_and(|&known| known != id)
         });
         if active && image.is_alive() && is_loading {
@@ -235,8 +226,7 @@ impl<'a> People<'a> {
         lives
             .map(|((life, &parent), i)| {
                 let exit = life.exit.as_ref();
-                let survivor =
-                    exit.is_none() && self.alive.contains_key(&(life.pid, life.started_at));
+                let survivor = exit.is_none() && self.alive.contains_key(&life.id);
                 let birth = life.birth.as_ref();
                 let comm = life.execs.last().map(|exec| exec.program.comm.clone());
                 let until = exit.map_or(clock.ended_at, |exit| exit.header.at);

@@ -1,11 +1,9 @@
 //! Who was created by whom, ran what and ended how: the records other than
-//! images, kept until the end and then put together by time.
+//! images, kept until the end and then put together.
 //!
-//! Only a FORK record carries a process's full identity, its tgid and its start
-//! time; the others carry a tgid and a time. A tgid belongs to one process at a
-//! time, so a record belongs to the latest process with its tgid that had
-//! started by then. Since this is decided at the end, from sorted maps, the order
-//! in which records arrive has no influence.
+//! Every record carries its process's number, [`Process::id`](memtrace_ebpf::Process::id).
+//! They are put together at the end, from sorted maps, so the order in which they arrive has no
+//! influence.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,16 +17,16 @@ use memtrace_ebpf::{
 
 use super::summary::Program;
 
-/// tgid and start time: unique for as long as the machine runs.
-pub(super) type Identity = (u32, u64);
-
 /// One FORK record.
 #[derive(Clone, Debug)]
 pub(super) struct Birth {
     pub(super) ns_tgid: u32,
     pub(super) creator: u32,
+    /// The creator's number, 0 of a root.
+    pub(super) creator_process: u64,
     pub(super) flags: u32,
     pub(super) image: u64,
+    pub(super) started_at: u64,
     pub(super) at: u64,
     pub(super) comm: Vec<u8>,
 }
@@ -56,6 +54,8 @@ pub(super) struct Execution {
 /// All records of one process.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Life {
+    /// Its number.
+    pub(super) id: u64,
     pub(super) pid: u32,
     /// 0 if unknown.
     pub(super) started_at: u64,
@@ -84,12 +84,14 @@ impl Life {
 /// The records as they came.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Story {
-    births: BTreeMap<Identity, Birth>,
-    /// By tgid, time, image.
-    execs: BTreeMap<(u32, u64, u64), Execution>,
-    /// By tgid, whether it replaces an earlier one, and time.
-    exits: BTreeMap<(u32, u64, u32), Exit>,
-    ooms: BTreeSet<(u32, u64)>,
+    /// By process, with its pid.
+    births: BTreeMap<u64, (u32, Birth)>,
+    /// By process, time, image; with the pid.
+    execs: BTreeMap<(u64, u64, u64), (u32, Execution)>,
+    /// By process, time, and whether it replaces an earlier one.
+    exits: BTreeMap<(u64, u64, u32), Exit>,
+    /// Processes with their pids.
+    ooms: BTreeSet<(u64, u32)>,
 }
 
 impl Story {
@@ -97,15 +99,17 @@ impl Story {
         let birth = Birth {
             ns_tgid: fork.ns_tgid,
             creator: fork.creator,
+            creator_process: fork.creator_process,
             flags: fork.flags,
             image: fork.image,
+            started_at: fork.started_at,
             at: fork.header.at,
             comm: until_nul(&fork.comm).to_vec(),
         };
-        let slot = self
+        let (_, slot) = self
             .births
-            .entry((fork.tgid, fork.started_at))
-            .or_insert(birth.clone());
+            .entry(fork.process)
+            .or_insert((fork.tgid, birth.clone()));
         // Sent once per process; should it come twice, the earlier one counts.
         if (birth.at, birth.image) < (slot.at, slot.image) {
             *slot = birth;
@@ -120,20 +124,22 @@ impl Story {
             maxrss: exec.maxrss,
             program: Arc::new(program(exec)),
         };
-        self.execs
-            .insert((exec.tgid, exec.header.at, exec.image), execution);
+        self.execs.insert(
+            (exec.process, exec.header.at, exec.image),
+            (exec.tgid, execution),
+        );
     }
 
     pub(super) fn exit(&mut self, exit: &Exit) {
         self.exits
-            .insert((exit.tgid, exit.header.at, exit.again), *exit);
+            .insert((exit.process, exit.header.at, exit.again), *exit);
     }
 
     pub(super) fn oom(&mut self, oom: &Oom) {
-        self.ooms.insert((oom.tgid, oom.header.at));
+        self.ooms.insert((oom.process, oom.tgid));
     }
 
-    /// Puts the records together: one [`Life`] per process, ordered by tgid and start.
+    /// Puts the records together: one [`Life`] per process, in order of their numbers.
     pub(super) fn lives(self) -> Lives {
         let Self {
             births,
@@ -142,49 +148,37 @@ impl Story {
             ooms,
         } = self;
         let mut lives = Lives::default();
-        for ((pid, started_at), birth) in births {
-            let life = Life {
-                pid,
-                started_at,
-                birth: Some(birth),
-                ..Life::default()
-            };
-            lives.0.insert((pid, started_at), life);
+        for (id, (pid, birth)) in births {
+            let life = lives.get_or_new(id, pid);
+            life.started_at = birth.started_at;
+            life.birth = Some(birth);
         }
-        for ((pid, at, _), exec) in execs {
-            lives.at_or_new(pid, at).execs.push(exec);
+        for ((id, ..), (pid, exec)) in execs {
+            lives.get_or_new(id, pid).execs.push(exec);
         }
-        for ((pid, at, _), exit) in exits {
-            let life = lives.at_or_new(pid, at);
+        for ((id, at, _), exit) in exits {
+            let life = lives.get_or_new(id, exit.tgid);
             let newer = |old: &Exit| (old.again, old.header.at) < (exit.again, at);
             if life.exit.as_ref().is_none_or(newer) {
                 life.exit = Some(exit);
             }
         }
-        for (pid, at) in ooms {
-            lives.at_or_new(pid, at).oom = true;
+        for (id, pid) in ooms {
+            lives.get_or_new(id, pid).oom = true;
         }
         lives
     }
 }
 
-/// The processes by identity.
+/// The processes by number.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Lives(pub(super) BTreeMap<Identity, Life>);
+pub(super) struct Lives(pub(super) BTreeMap<u64, Life>);
 
 impl Lives {
-    /// The process that had this pid at that time.
-    pub(super) fn at(&self, pid: u32, at: u64) -> Option<&Life> {
-        let (identity, life) = self.0.range(..=(pid, at)).next_back()?;
-        (identity.0 == pid).then_some(life)
-    }
-
-    /// The same; if there is none, a process of unknown origin.
-    fn at_or_new(&mut self, pid: u32, at: u64) -> &mut Life {
-        let identity = self
-            .at(pid, at)
-            .map_or((pid, 0), |life| (pid, life.started_at));
-        self.0.entry(identity).or_insert_with(|| Life {
+    /// The process with this number; if there is none, one of unknown origin.
+    fn get_or_new(&mut self, id: u64, pid: u32) -> &mut Life {
+        self.0.entry(id).or_insert_with(|| Life {
+            id,
             pid,
             ..Life::default()
         })

@@ -60,6 +60,8 @@ pub struct Probe {
     /// How many entries the maps can have: while they change, going through them has no end
     /// of its own.
     pub(super) most_images: usize,
+    /// See [`Options::root_tree`].
+    pub(super) root_tree: u32,
     /// See [`Probe::most_images`].
     pub(super) most_processes: usize,
     /// A descriptor kept free for the end, when there may be no other.
@@ -165,6 +167,7 @@ impl Probe {
             may_lack_misses: features.layout == CounterLayout::Atomic,
             threads_have_caches: features.task_caches,
             most_images: options.max_images as usize,
+            root_tree: options.root_tree,
             most_processes: options.max_processes as usize,
             spare: None,
             undecodable: 0,
@@ -379,6 +382,12 @@ impl Probe {
     pub(super) fn map(&self, name: &'static str) -> Result<&Map, ProbeError> {
         self.ebpf
             .map(name)
+            .ok_or(ProbeError::Missing { kind: "map", name })
+    }
+
+    pub(super) fn map_mut(&mut self, name: &'static str) -> Result<&mut Map, ProbeError> {
+        self.ebpf
+            .map_mut(name)
             .ok_or(ProbeError::Missing { kind: "map", name })
     }
 

@@ -63,7 +63,7 @@ pub(super) fn open(
             ),
             share_type: choice.functions.share_type(),
             segments: choice.segments as u32,
-            reserved: 0,
+            root_tree: options.root_tree,
             window_ns: options.timeline.map_or(0, Resolution::width_ns),
         },
     };
@@ -124,6 +124,7 @@ impl Settings<'_> {
             .override_global("CONFIG", config, true)
             // A constant for the verifier, which drops the logging where it is 0.
             .override_global(aya_log::LEVEL, &log_level, true)
+            .map_max_entries("TREES", options.root_tree.saturating_add(1))
             .map_max_entries("IMAGES", options.max_images)
             .map_max_entries("PROCESSES", options.max_processes)
             .map_max_entries("SEGMENTS_OF", followed)

@@ -79,6 +79,9 @@ pub struct Options {
     pub cpus: u32,
     /// As many CPUs in what counters are summed over, for benchmarks; results stay the same.
     pub simulated_cpus: u32,
+    /// Index of the command's tree, below [`MAX_TREES`](memtrace_ebpf::MAX_TREES); results do not
+    /// depend on it.
+    pub root_tree: u32,
     /// Bytes per page.
     pub page_size: u64,
 }
@@ -114,6 +117,7 @@ impl Options {
             handler: Handler::Optimised,
             cpus,
             simulated_cpus: 0,
+            root_tree: 0,
             page_size,
         }
     }

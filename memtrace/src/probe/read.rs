@@ -7,7 +7,7 @@ use std::{
 };
 
 use aya::{
-    maps::{Array, HashMap, MapError, PerCpuArray},
+    maps::{Array, ArrayOfMaps, HashMap, MapData, MapError, PerCpuArray},
     programs::Program,
 };
 use memtrace_ebpf::{Image, Process, SegmentsRecord, Stat, Tree};
@@ -62,7 +62,7 @@ impl Probe {
         let map = self.map(MAP)?;
         Array::<_, Tree>::try_from(map)
             .map_err(map_error("open", MAP))?
-            .get(&0, 0)
+            .get(&self.root_tree, 0)
             .map_err(map_error("read", MAP))
     }
 
@@ -102,13 +102,18 @@ impl Probe {
         }
     }
 
-    /// Detaches every program: from here on nothing changes.
+    /// Ends tracing at one moment for all programs, waits for those that run, and detaches them: from
+    /// here on nothing changes.
     ///
     /// # Errors
     ///
     /// When a program cannot be detached or a map not be read.
     pub fn stop(&mut self) -> Result<(), ProbeError> {
         self.spare = None;
+        self.end_all()?;
+        if self.has_anyone()? {
+            self.wait_for_programs()?;
+        }
         let mut missed = Vec::new();
         // The further programs on an event only do what the first one left.
         let (further, first): (Vec<_>, Vec<_>) = self.programs.iter().partition(|program| {
@@ -137,7 +142,35 @@ impl Probe {
         missed.extend(fd.map(|fd| self.recursion_misses(FAULT_DONE, &fd)));
         self.missed = missed.into_iter().collect::<Result<_, _>>()?;
         discount_families(&mut self.missed);
-        self.wait_until_quiet()
+        Ok(())
+    }
+
+    /// No program begins anything from here on.
+    fn end_all(&mut self) -> Result<(), ProbeError> {
+        const MAP: &str = ".bss";
+        let map = self.map_mut(MAP)?;
+        Array::<_, u64>::try_from(map)
+            .map_err(map_error("open", MAP))?
+            .set(0, 1, 0)
+            .map_err(map_error("write", MAP))
+    }
+
+    /// Whether anyone is left whose events a program could be at work on.
+    fn has_anyone(&self) -> Result<bool, ProbeError> {
+        Ok(self.tree()?.live != 0
+            || !self.all_images()?.is_empty()
+            || !self.all_processes()?.is_empty())
+    }
+
+    /// Waits until every program that runs has returned: an RCU grace period. Detaching does not wait.
+    fn wait_for_programs(&mut self) -> Result<(), ProbeError> {
+        const MAP: &str = "GRACE";
+        let inner = Array::<MapData, u64>::create(1, 0).map_err(map_error("create", MAP))?;
+        let map = self.map_mut(MAP)?;
+        ArrayOfMaps::<_, Array<MapData, u64>>::try_from(map)
+            .map_err(map_error("open", MAP))?
+            .set(0, &inner, 0)
+            .map_err(map_error("write", MAP))
     }
 
     /// Reads what is left after [`Probe::stop`]. The ring may still hold records:
@@ -173,22 +206,6 @@ impl Probe {
         let mut seen = BTreeSet::new();
         now.processes.retain(|process| seen.insert(process.tgid));
         Ok(now)
-    }
-
-    /// Detaching does not wait for programs that run at that moment; each needs
-    /// microseconds and holds the tree's lock while it changes anything.
-    fn wait_until_quiet(&self) -> Result<(), ProbeError> {
-        const TRIES: u32 = 100;
-        let mut before = self.tree()?;
-        for _ in 0..TRIES {
-            std::thread::sleep(std::time::Duration::from_micros(200));
-            let after = self.tree()?;
-            if after.lock == 0 && before.events == after.events {
-                break;
-            }
-            before = after;
-        }
-        Ok(())
     }
 
     fn all_images(&self) -> Result<Vec<Image>, ProbeError> {

@@ -16,8 +16,8 @@ use crate::{
     launch::Finished,
     model::{
         Amounts, Certificate, CrossChecks, Fate, Footprint, Holder, ImageSummary, ImageUse, Lost,
-        Outcome, PeakRange, ProcessSummary, SizesSeen, Stats, Summary, TreeSummary, Verdict,
-        VmMeans,
+        Outcome, PeakRange, ProcessSummary, Quantities, SizesSeen, Stats, Summary, TreeSummary,
+        Verdict, VmMeans,
         reasons::{Remedy, counted},
     },
     units::{duration, human},
@@ -444,11 +444,13 @@ fn certificate(
         "heap sizes, means of data and stack, pages of hugetlbfs and OOM kills are not known in this tier and given as 0 or false",
         "what is shared after fork is not known: the footprint is given as between the largest process and the sum of RSS",
     ];
+    let verdict = match peak.within {
+        Some(bytes) if facts.followed && facts.failures.is_empty() => Verdict::Within(bytes),
+        _ => Verdict::Incomplete,
+    };
     Certificate {
-        verdict: match peak.within {
-            Some(bytes) if facts.followed && facts.failures.is_empty() => Verdict::Within(bytes),
-            _ => Verdict::Incomplete,
-        },
+        verdict,
+        quantities: Quantities::of_samples(verdict),
         reasons: reasons.collect(),
         remarks: remarks.map(str::to_owned).to_vec(),
         tier: TIER.to_owned(),

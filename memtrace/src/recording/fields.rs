@@ -143,6 +143,7 @@ pub(super) fn image(v: &mut impl Visit, image: &mut Image, base: u64) {
         id,
         mm: _,
         parent,
+        process,
         tgid,
         tree,
         state,
@@ -244,6 +245,7 @@ pub(super) fn image(v: &mut impl Visit, image: &mut Image, base: u64) {
     if v.has_more() {
         v.signed(huge);
         v.signed(peak_huge);
+        v.number(process);
     }
 }
 
@@ -330,6 +332,7 @@ pub(super) fn tree(v: &mut impl Visit, tree: &mut Tree, base: u64) {
         epoch_start: _,
         epoch_high: _,
         epoch_rss: _,
+        index: _,
         unlocked,
         cur,
         rss,
@@ -447,6 +450,7 @@ pub(super) fn segments(v: &mut impl Visit, segments: &mut SegmentsRecord) {
 /// A process that lives; times as distances from `base`.
 pub(super) fn process(v: &mut impl Visit, process: &mut Process, base: u64) {
     let Process {
+        id,
         mm: _,
         refused_mm: _,
         // In the flags.
@@ -480,6 +484,9 @@ pub(super) fn process(v: &mut impl Visit, process: &mut Process, base: u64) {
     v.number(stime);
     v.number(min_flt);
     v.number(maj_flt);
+    if v.has_more() {
+        v.number(id);
+    }
 }
 
 fn comm(v: &mut impl Visit, comm: &mut [u8; COMM_LEN]) {
@@ -491,6 +498,8 @@ fn comm(v: &mut impl Visit, comm: &mut [u8; COMM_LEN]) {
 pub(super) fn fork(v: &mut impl Visit, fork: &mut Fork) {
     let Fork {
         header: Header { at, .. },
+        process,
+        creator_process,
         tgid,
         ns_tgid,
         creator,
@@ -508,12 +517,17 @@ pub(super) fn fork(v: &mut impl Visit, fork: &mut Fork) {
     v.time(started_at, *at);
     v.signed(inherited);
     comm(v, name);
+    if v.has_more() {
+        v.number(process);
+        v.number(creator_process);
+    }
 }
 
 /// A record of a new program. Of path and arguments only what is valid.
 pub(super) fn exec(v: &mut impl Visit, exec: &mut Exec) {
     let Exec {
         header: _,
+        process,
         tgid,
         old_tid,
         image,
@@ -536,6 +550,9 @@ pub(super) fn exec(v: &mut impl Visit, exec: &mut Exec) {
     comm(v, name);
     *path_len = valid(v, path, *path_len);
     *args_len = valid(v, args, *args_len);
+    if v.has_more() {
+        v.number(process);
+    }
 }
 
 /// The valid part of a field of bytes; gives its length.
@@ -548,6 +565,7 @@ fn valid(v: &mut impl Visit, field: &mut [u8], len: u32) -> u32 {
 pub(super) fn exit(v: &mut impl Visit, exit: &mut Exit) {
     let Exit {
         header: _,
+        process,
         tgid,
         wait_status,
         again,
@@ -570,14 +588,21 @@ pub(super) fn exit(v: &mut impl Visit, exit: &mut Exit) {
     v.number(maj_flt);
     v.number(maxrss);
     v.small(threads);
+    if v.has_more() {
+        v.number(process);
+    }
 }
 
 /// A record of the OOM killer's choice.
 pub(super) fn oom(v: &mut impl Visit, oom: &mut Oom) {
     let Oom {
         header: _,
+        process,
         tgid,
         reserved: _,
     } = oom;
     v.small(tgid);
+    if v.has_more() {
+        v.number(process);
+    }
 }

@@ -11,7 +11,10 @@ use super::{
 };
 use crate::{
     blank,
-    model::{CrossChecks, EndedByLimit, Final, Limit, Missed, PssSnapshot, Stats, reasons::Remedy},
+    model::{
+        CrossChecks, EndedByLimit, Final, Limit, Limited, Missed, PssSnapshot, Stats,
+        reasons::Remedy,
+    },
 };
 
 /// Snapshots that are read; no memtrace writes as many.
@@ -194,6 +197,7 @@ pub(super) fn read_final(parts: &[Vec<u8>]) -> Result<Final, Malformed> {
                             "a newer memtrace recorded, and counted {total} of what this one does not know (statistic {number})"
                         )),
                         bound_bytes: None,
+                        of: Limited::Rss,
                     }),
                 }
             }

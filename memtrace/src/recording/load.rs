@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{Entry, Head, ReadError, Reader, tail::Tail};
 use crate::model::{
-    Final, Limit, Model, Summary, Timeline,
+    Final, Limit, Limited, Model, Summary, Timeline,
     reasons::{Remedy, counted},
     timeline::{self, Builder},
 };
@@ -155,6 +155,7 @@ pub(super) fn pass(reader: &mut Reader, mut see: impl FnMut(&Entry)) -> Result<P
             reason: Remedy::RecordAgain
                 .end("the recording is damaged where processes or images are told"),
             bound_bytes: None,
+            of: Limited::Rss,
         });
     }
     // What was lost before is in the end's statistics.
@@ -166,6 +167,7 @@ pub(super) fn pass(reader: &mut Reader, mut see: impl FnMut(&Entry)) -> Result<P
                 counted(lost_life, "record is", "records are")
             )),
             bound_bytes: None,
+            of: Limited::Rss,
         });
     }
     let summary = model.finish(last.clone());

@@ -17,6 +17,7 @@ mod error;
 mod fields;
 mod format;
 mod head;
+pub(crate) mod identities;
 mod items;
 mod last;
 mod life;

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     blank,
     event::Event,
-    model::{CrossChecks, Final, Limit, PssSnapshot, Stats},
+    model::{CrossChecks, Final, Limit, Limited, PssSnapshot, Stats},
 };
 
 /// The state at the end of what can be read.
@@ -28,8 +28,8 @@ use crate::{
 pub(super) struct Tail {
     tree: Tree,
     images: BTreeMap<u64, Image>,
-    /// By tgid.
-    processes: BTreeMap<u32, Process>,
+    /// By number.
+    processes: BTreeMap<u64, Process>,
     ended: BTreeSet<u64>,
     born: u64,
     stats: Stats,
@@ -83,7 +83,7 @@ impl Tail {
             .processes
             .iter()
             .filter(|process| process.flags & ProcessFlags::EXITED == 0)
-            .map(|process| (process.tgid, *process))
+            .map(|process| (process.id, *process))
             .collect();
         self.stats = state.stats;
         self.undecodable = state.undecodable;
@@ -99,7 +99,7 @@ impl Tail {
             Event::Exec(exec) => self.exec(exec),
             Event::Exit(exit) => self.exit(exit),
             Event::Oom(oom) => {
-                if let Some(process) = self.processes.get_mut(&oom.tgid) {
+                if let Some(process) = self.processes.get_mut(&oom.process) {
                     process.flags |= ProcessFlags::OOM_KILLED;
                 }
             }
@@ -133,6 +133,7 @@ impl Tail {
     fn fork(&mut self, fork: &Fork) {
         self.born = self.born.saturating_add(1);
         let process = Process {
+            id: fork.process,
             image: fork.image,
             started_at: fork.started_at,
             tgid: fork.tgid,
@@ -142,28 +143,30 @@ impl Tail {
             flags: fork.flags,
             ..blank::PROCESS
         };
-        self.processes.insert(fork.tgid, process);
+        self.processes.insert(fork.process, process);
         if fork.flags & (ProcessFlags::SHARES_IMAGE | ProcessFlags::PRE_EXEC) == 0
             && let Some(image) = self.image(fork.image, fork.header.at)
         {
             image.kind = ImageKind::Fork as u32;
             image.tgid = fork.tgid;
+            image.process = fork.process;
             image.inherited = fork.inherited.max(0);
         }
     }
 
     fn exec(&mut self, exec: &Exec) {
-        if let Some(process) = self.processes.get_mut(&exec.tgid) {
+        if let Some(process) = self.processes.get_mut(&exec.process) {
             process.image = exec.image;
             process.flags &= !(ProcessFlags::PRE_EXEC | ProcessFlags::SHARES_IMAGE);
         }
         if let Some(image) = self.image(exec.image, exec.header.at) {
             image.tgid = exec.tgid;
+            image.process = exec.process;
         }
     }
 
     fn exit(&mut self, exit: &Exit) {
-        self.processes.remove(&exit.tgid);
+        self.processes.remove(&exit.process);
     }
 
     fn end(&mut self, image: &Image) {
@@ -367,6 +370,7 @@ impl Tail {
         limits.push(Limit {
             reason: why,
             bound_bytes: None,
+            of: Limited::Rss,
         });
         Final {
             ended_at: until,

@@ -27,6 +27,7 @@ pub(super) fn of_kernel(limit: &kernel::Limit) -> model::Limit {
     model::Limit {
         reason: limit.to_string(),
         bound_bytes,
+        of: model::Limited::Rss,
     }
 }
 
@@ -50,6 +51,7 @@ pub(super) fn of_threads(peak_threads: i64, page_size: u64, why: &str) -> model:
             counted(threads, "thread", "threads")
         )),
         bound_bytes: Some(bytes),
+        of: model::Limited::Rss,
     }
 }
 
@@ -70,6 +72,7 @@ pub(super) fn of_overlaps(
             counted(overlaps, "time", "times")
         )),
         bound_bytes: Some(others.saturating_mul(FAULTS).saturating_mul(AROUND.max(page_size))),
+        of: model::Limited::Rss,
     })
 }
 
@@ -79,6 +82,7 @@ pub(super) fn of_unseen_ends(unseen: bool) -> Option<model::Limit> {
         reason: Remedy::Again
             .end("the end of a process was not seen: it is shown as still running, and is not"),
         bound_bytes: None,
+        of: model::Limited::Rss,
     })
 }
 
@@ -95,6 +99,27 @@ pub(super) fn of_unverified(sums: u64, cpus: u32, page_size: u64) -> Option<mode
                 .saturating_mul(cross_check::batch(cpus.into()))
                 .saturating_mul(page_size),
         ),
+        of: model::Limited::Rss,
+    })
+}
+
+/// What swapping in can add to RSS + swap: `do_swap_page()` (mm/memory.c) counts a folio as resident and
+/// then uncounts its swap entries, under one lock, so that each CPU can be between the two with one
+/// folio of at most what a page table maps; any number of threads where locks sleep (`PREEMPT_RT`).
+pub(super) fn of_swap(
+    peak_swap: i64,
+    cpus: u32,
+    page_size: u64,
+    realtime: bool,
+) -> Option<model::Limit> {
+    const ENTRY: u64 = 8;
+    let folio = page_size.saturating_mul(page_size / ENTRY);
+    (peak_swap > 0).then(|| model::Limit {
+        reason:
+            "pages that come back from swap on several CPUs at once can count twice for a moment"
+                .to_owned(),
+        bound_bytes: (!realtime).then(|| u64::from(cpus).saturating_mul(folio)),
+        of: model::Limited::RssSwap,
     })
 }
 
@@ -105,12 +130,24 @@ pub(super) fn of_machine(cpus: u32) -> Option<model::Limit> {
             "this machine may have {cpus} CPUs, but shares are summed over {MAX_CPUS} only"
         )),
         bound_bytes: None,
+        of: model::Limited::Rss,
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::of_unverified;
+    use super::{of_swap, of_unverified};
+    use crate::model::Limited;
+
+    /// Without swap RSS + swap is RSS.
+    #[test]
+    fn rss_and_swap_is_bounded_where_anything_was_swapped() {
+        assert!(of_swap(0, 4, 4096, false).is_none());
+        let bound =
+            |realtime| of_swap(1, 4, 4096, realtime).map(|limit| (limit.bound_bytes, limit.of));
+        assert_eq!(bound(false), Some((Some(8 << 20), Limited::RssSwap)));
+        assert_eq!(bound(true), Some((None, Limited::RssSwap)));
+    }
 
     /// A value that is not known to be right is not called exact: off by a share of each CPU.
     #[test]

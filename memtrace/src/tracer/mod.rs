@@ -82,6 +82,7 @@ pub struct Tracer {
     pub(crate) fentry: Fentry,
     pub(crate) handler: Handler,
     pub(crate) simulated_cpus: u32,
+    pub(crate) root_tree: u32,
     pub(crate) vm_events: bool,
     pub(crate) segments: bool,
     pub(crate) events: bool,
@@ -164,6 +165,13 @@ impl Tracer {
     #[must_use]
     pub const fn simulate_cpus(mut self, cpus: u32) -> Self {
         self.simulated_cpus = cpus;
+        self
+    }
+
+    /// The index of the command's tree among those that the programs know. Results do not depend on it.
+    #[must_use]
+    pub const fn root_tree(mut self, index: u32) -> Self {
+        self.root_tree = index;
         self
     }
 

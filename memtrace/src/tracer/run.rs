@@ -286,6 +286,7 @@ pub(super) fn trace<'a>(
         feed.event(&event);
     });
     phases.at("everything is read");
+    let [.., most_swapped, _] = remains.tree.peak;
     let tree_started = i64::try_from(remains.tree.started_at).unwrap_or(0);
     let last = Final {
         ended_by_limit: attendant.finish(),
@@ -311,6 +312,12 @@ pub(super) fn trace<'a>(
                 remains.stats.get(Stat::Unverified),
                 options.cpus,
                 options.page_size,
+            ))
+            .chain(limits::of_swap(
+                most_swapped,
+                options.cpus,
+                options.page_size,
+                kernel::cpus::is_realtime(),
             ))
             .chain(limits::of_unseen_ends(teardown.is_unseen()))
             .chain(unseen_faults(&features, &probe, &remains.tree, &options))
@@ -458,6 +465,7 @@ fn options(
     options.fentry = tracer.fentry;
     options.handler = tracer.handler;
     options.simulated_cpus = tracer.simulated_cpus;
+    options.root_tree = tracer.root_tree;
     options.vm_events = tracer.vm_events;
     if tracer.events && recorded {
         if !features.find_calls(btf)? {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::model::{
     Amounts, Certificate, CrossChecks, Fate, Footprint, Holder, ImageSpan, ImageSummary, ImageUse,
-    Loss, Lost, Origin, Outcome, ProcessSummary, Program, Sizes, SizesSeen, Stats, Summary,
-    Timeline, TreeSpan, TreeSummary, Usage, UseKind, Verdict, VmMeans, VmPeaks,
+    Loss, Lost, Origin, Outcome, ProcessSummary, Program, Quantities, Sizes, SizesSeen, Stats,
+    Summary, Timeline, TreeSpan, TreeSummary, Usage, UseKind, Verdict, VmMeans, VmPeaks,
 };
 
 pub(super) const PAGE: u64 = 4096;
@@ -424,6 +424,7 @@ fn certificate() -> Certificate {
         residual_bytes: 0,
         breakdown_difference_bytes: 0,
         sizes_seen: SizesSeen::AtPageFaults,
+        quantities: Quantities::of_samples(Verdict::Exact),
         segments: None,
         cross_checks: CrossChecks::default(),
         stats: Stats::default(),

@@ -3,14 +3,21 @@
 use memtrace_ebpf::Stat;
 
 use super::{
-    super::{CrossChecks, Final, Limit, Missed, Model, Verdict, reasons::has_remedy},
+    super::{
+        Certificate, CrossChecks, Final, Limit, Limited, Missed, Model, Verdict, Worth,
+        reasons::has_remedy,
+    },
     last, tree,
 };
 
-fn verdict(change: impl FnOnce(&mut Final)) -> (Verdict, Vec<String>, Vec<String>) {
+fn certificate(change: impl FnOnce(&mut Final)) -> Certificate {
     let mut end = last(tree(), 100);
     change(&mut end);
-    let certificate = Model::new().finish(end).certificate;
+    Model::new().finish(end).certificate
+}
+
+fn verdict(change: impl FnOnce(&mut Final)) -> (Verdict, Vec<String>, Vec<String>) {
+    let certificate = certificate(change);
     (
         certificate.verdict,
         certificate.reasons,
@@ -66,6 +73,7 @@ fn bounds_add_up() {
     let limit = |reason: &str, bound_bytes| Limit {
         reason: reason.to_owned(),
         bound_bytes,
+        of: Limited::Rss,
     };
     let (within, reasons, remarks) = verdict(|end| {
         end.limits.push(limit("silent caches", Some(4096)));
@@ -93,6 +101,26 @@ fn bounds_add_up() {
     assert_eq!(incomplete, Verdict::Incomplete);
 }
 
+/// What concerns RSS + swap alone makes nothing else less than exact.
+#[test]
+fn a_limit_of_one_quantity_is_its_own() {
+    let certificate = certificate(|end| {
+        end.limits.push(Limit {
+            reason: "swapped in at once".to_owned(),
+            bound_bytes: Some(8192),
+            of: Limited::RssSwap,
+        });
+    });
+    assert_eq!(certificate.verdict, Verdict::Exact);
+    let quantities = certificate.quantities;
+    assert_eq!(quantities.rss, Worth::Exact);
+    assert_eq!(quantities.rss_swap, Worth::Within(8192));
+    assert_eq!(
+        certificate.remarks,
+        ["RSS + swap is within 8.0 KiB: swapped in at once"]
+    );
+}
+
 /// Whatever makes a result less than exact, each reason ends with what to do, names amounts in
 /// units, and tells one from several.
 #[test]
@@ -114,10 +142,12 @@ fn every_reason_says_what_to_do() {
             end.limits.push(Limit {
                 reason: "said elsewhere".to_owned(),
                 bound_bytes: Some(4096 * count),
+                of: Limited::Rss,
             });
             end.limits.push(Limit {
                 reason: "said elsewhere, without a bound".to_owned(),
                 bound_bytes: None,
+                of: Limited::Rss,
             });
             end.cross_checks = CrossChecks {
                 count,

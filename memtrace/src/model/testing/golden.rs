@@ -258,6 +258,14 @@ pub(crate) fn history(text: &str) -> (Vec<Event>, Final) {
             _ => events.push(fields.event(kind).expect("a known kind of line")),
         }
     }
+    // The histories have pids and times alone, as the first recordings.
+    let mut identities = crate::recording::identities::Identities::default();
+    let mut in_order: Vec<&mut Event> = events.iter_mut().collect();
+    in_order.sort_by_key(|event| event.at());
+    for event in in_order {
+        identities.complete_event(event);
+    }
+    identities.complete_state(&mut processes, &mut images);
     let end = end.expect("an end");
     let end = Final {
         tree,

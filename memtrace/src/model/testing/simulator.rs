@@ -223,12 +223,13 @@ impl Simulator {
     }
 
     /// A new image; its id is its index + 1.
-    fn born(&mut self, kind: ImageKind, state: ImageState, parent: u64, tgid: u32) -> usize {
+    fn born(&mut self, kind: ImageKind, state: ImageState, parent: u64, p: usize) -> usize {
         let index = self.images.len();
         let mut image = super::image(index as u64 + 1, kind);
         image.state = state as u32;
         image.parent = parent;
-        image.tgid = tgid;
+        image.tgid = self.processes[p].tgid;
+        image.process = number(p);
         image.born_at = self.tick();
         self.images.push(image);
         self.users.push(1);
@@ -238,8 +239,7 @@ impl Simulator {
 
     fn copy(&mut self, parent: usize, p: usize) -> usize {
         let (id, cur) = (self.images[parent].id, self.images[parent].cur);
-        let tgid = self.processes[p].tgid;
-        let child = self.born(ImageKind::Fork, ImageState::Forking, id, tgid);
+        let child = self.born(ImageKind::Fork, ImageState::Forking, id, p);
         for (member, pages) in cur.into_iter().enumerate() {
             self.set(child, member, pages);
         }
@@ -247,8 +247,7 @@ impl Simulator {
     }
 
     fn nascent(&mut self, p: usize) -> usize {
-        let tgid = self.processes[p].tgid;
-        let nascent = self.born(ImageKind::Exec, ImageState::Execing, 0, tgid);
+        let nascent = self.born(ImageKind::Exec, ImageState::Execing, 0, p);
         self.set(nascent, 1, 2);
         nascent
     }
@@ -266,6 +265,11 @@ impl Simulator {
             return;
         };
         fork.header.at = self.tick();
+        let own = self.processes.len();
+        fork.process = number(own);
+        if creator < own {
+            fork.creator_process = number(creator);
+        }
         fork.tgid = tgid;
         fork.ns_tgid = tgid;
         fork.creator = self.processes.get(creator).map_or(1, |p| p.tgid);
@@ -280,6 +284,7 @@ impl Simulator {
                 uses.push((fork.image, UseKind::Shared));
             } else {
                 self.images[i].tgid = tgid;
+                self.images[i].process = number(own);
                 uses.push((fork.image, UseKind::Fork));
             }
         }
@@ -317,6 +322,7 @@ impl Simulator {
             return;
         };
         exec.header.at = self.tick();
+        exec.process = number(p);
         exec.tgid = self.processes[p].tgid;
         exec.image = id;
         exec.old_image = old_image;
@@ -332,6 +338,7 @@ impl Simulator {
             return;
         };
         exit.header.at = self.tick();
+        exit.process = number(p);
         exit.tgid = self.processes[p].tgid;
         exit.wait_status = status << 8;
         self.processes[p].status = Some(status);
@@ -456,12 +463,19 @@ impl Simulator {
         end.processes = self
             .processes
             .iter()
-            .filter(|p| p.status.is_none())
-            .map(|p| Process {
+            .enumerate()
+            .filter(|(_, p)| p.status.is_none())
+            .map(|(index, p)| Process {
+                id: number(index),
                 image: p.known,
                 ..process(p.tgid, p.started_at, 1)
             })
             .collect();
         end
     }
+}
+
+/// The number of the process with this index.
+const fn number(index: usize) -> u64 {
+    index as u64 + 1
 }

@@ -22,6 +22,7 @@ use super::{
     Head, Loss, ReadError, State,
     columns::Records,
     format::{HEADER_LEN, MAGIC, PREAMBLE_LEN, Preamble, VERSION, flag, kind},
+    identities::Identities,
     last::read_final,
     life,
     varint::Malformed,
@@ -60,6 +61,8 @@ pub struct Reader {
     /// How many of them were given.
     position: u32,
     life: VecDeque<(u32, Event)>,
+    /// Of processes in recordings that have no numbers for them.
+    identities: Identities,
     losses: VecDeque<Loss>,
     /// Records that the writer left out, those of processes among them.
     unwritten: u64,
@@ -159,6 +162,7 @@ impl Reader {
             timeline: None,
             position: 0,
             life: VecDeque::new(),
+            identities: Identities::default(),
             losses: VecDeque::new(),
             unwritten: 0,
             zero: 0,
@@ -234,6 +238,15 @@ impl Reader {
     ///
     /// If the file cannot be read. Damage is no error, see [`Reader::notes`].
     pub fn next_entry(&mut self) -> Result<Option<Entry>, ReadError> {
+        let mut entry = self.recorded_entry()?;
+        if let Some(entry) = &mut entry {
+            self.identities.complete(entry);
+        }
+        Ok(entry)
+    }
+
+    /// The same as it was recorded.
+    fn recorded_entry(&mut self) -> Result<Option<Entry>, ReadError> {
         loop {
             if let Some(event) = self.next_of_stretch() {
                 return Ok(Some(Entry::Event(event)));

@@ -45,6 +45,7 @@ fn header(kind: u32, at: u64) -> Header {
 fn fork(id: u64, at: u64) -> Event {
     Event::Fork(Fork {
         header: header(FORK, at),
+        process: 10 + id,
         tgid: 100 + id as u32,
         ns_tgid: 100 + id as u32,
         creator: 100,
@@ -57,12 +58,14 @@ fn fork(id: u64, at: u64) -> Event {
 fn end(id: u64, at: u64, window: ImageWindow) -> [Event; 2] {
     let exit = Event::Exit(Exit {
         header: header(memtrace_ebpf::event::EXIT, at),
+        process: 10 + id,
         tgid: 100 + id as u32,
         ..blank::EXIT
     });
     let image = Image {
         header: header(IMAGE_END, at),
         id,
+        process: 10 + id,
         tgid: 100 + id as u32,
         state: 3,
         kind: 1,

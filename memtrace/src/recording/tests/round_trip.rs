@@ -17,7 +17,7 @@ use super::{
 use crate::{
     blank,
     event::Event,
-    model::{CrossChecks, EndedByLimit, Final, Limit, Missed, PssSnapshot, Stats},
+    model::{CrossChecks, EndedByLimit, Final, Limit, Limited, Missed, PssSnapshot, Stats},
 };
 
 const SIZES: [(u32, usize); 12] = [
@@ -108,6 +108,7 @@ fn kernel_side() -> (Tree, Image, Process) {
     tree.window.max_rss_at = 39;
     let mut image = blank::IMAGE;
     image.id = 40;
+    image.process = 63;
     image.vm_peak = [41, 42, 43, 44, 45, 46, 53];
     image.vm_cur = [54, 55, 56, 57, 58, 59, 60, 61];
     image.vm_integral[7].hi = 62;
@@ -120,6 +121,7 @@ fn kernel_side() -> (Tree, Image, Process) {
     image.window.counted = 48;
     image.window.last = [49, -50, 51, 52];
     let mut process = blank::PROCESS;
+    process.id = 64;
     process.tgid = 50;
     process.maj_flt = 51;
     process.started_at = 52;
@@ -181,10 +183,22 @@ fn the_end_round_trips() {
             Limit {
                 reason: "no bound".to_owned(),
                 bound_bytes: None,
+                of: Limited::Rss,
             },
             Limit {
                 reason: "bound".to_owned(),
                 bound_bytes: Some(0),
+                of: Limited::Rss,
+            },
+            Limit {
+                reason: "of swap, no bound".to_owned(),
+                bound_bytes: None,
+                of: Limited::RssSwap,
+            },
+            Limit {
+                reason: "of swap".to_owned(),
+                bound_bytes: Some(77),
+                of: Limited::RssSwap,
             },
         ],
         page_size: 65_536,

@@ -15,8 +15,8 @@ use std::sync::Arc;
 
 use memtrace::model::{
     Amounts, Certificate, CrossChecks, Fate, Footprint, Holder, ImageSpan, ImageSummary, ImageUse,
-    Lost, Origin, Outcome, ProcessSummary, Program, Sizes, SizesSeen, Stats, Summary, Timeline,
-    TreeSpan, TreeSummary, Usage, UseKind, Verdict, VmMeans, VmPeaks,
+    Lost, Origin, Outcome, ProcessSummary, Program, Quantities, Sizes, SizesSeen, Stats, Summary,
+    Timeline, TreeSpan, TreeSummary, Usage, UseKind, Verdict, VmMeans, VmPeaks,
 };
 
 pub use scenes::{
@@ -356,6 +356,7 @@ impl Scene {
                 residual_bytes: 0,
                 breakdown_difference_bytes: 0,
                 sizes_seen: SizesSeen::AtPageFaults,
+                quantities: Quantities::of_samples(Verdict::Exact),
                 segments: None,
                 cross_checks: CrossChecks {
                     count: 21,

@@ -1,9 +1,9 @@
 //! What the numbers are worth.
 
 use memtrace_ebpf::SegmentHooks;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
-use crate::model::{Certificate, SegmentsSeen, SizesSeen, Verdict};
+use crate::model::{Certificate, Quantities, SegmentsSeen, SizesSeen, Verdict, Worth};
 
 #[derive(Serialize)]
 pub(super) struct CertificateDoc {
@@ -17,6 +17,8 @@ pub(super) struct CertificateDoc {
     residual_bytes: u64,
     breakdown_difference_bytes: u64,
     cross_checks: CrossChecksDoc,
+    quantities: QuantitiesDoc,
+    /// What the first results had of [`QuantitiesDoc`].
     virtual_sizes: VirtualSizesDoc,
     #[serde(skip_serializing_if = "Option::is_none")]
     segments: Option<SegmentsSeenDoc>,
@@ -60,6 +62,42 @@ impl From<SegmentsSeen> for SegmentsSeenDoc {
             exact_images: exact,
             images,
             compared_with_smaps: compared,
+        }
+    }
+}
+
+/// What each kind of number is worth, by its name.
+struct QuantitiesDoc(Quantities);
+
+impl Serialize for QuantitiesDoc {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let all = self.0.all();
+        serializer.collect_map(all.map(|(name, worth)| (name, WorthDoc::from(worth))))
+    }
+}
+
+/// What a kind of number is worth.
+#[derive(Serialize)]
+struct WorthDoc {
+    /// `exact`, `within`, `seen` or `incomplete`.
+    verdict: &'static str,
+    /// Null unless the verdict is `within`.
+    within_bytes: Option<u64>,
+    /// When it was looked at; null unless the verdict is `seen`.
+    seen: Option<&'static str>,
+}
+
+impl From<Worth> for WorthDoc {
+    fn from(worth: Worth) -> Self {
+        let (within_bytes, seen) = match worth {
+            Worth::Exact | Worth::Incomplete => (None, None),
+            Worth::Within(bytes) => (Some(bytes), None),
+            Worth::Seen(moments) => (None, Some(moments.name())),
+        };
+        Self {
+            verdict: worth.name(),
+            within_bytes,
+            seen,
         }
     }
 }
@@ -149,6 +187,7 @@ impl From<&Certificate> for CertificateDoc {
             },
             residual_bytes: certificate.residual_bytes,
             breakdown_difference_bytes: certificate.breakdown_difference_bytes,
+            quantities: QuantitiesDoc(certificate.quantities),
             virtual_sizes: certificate.sizes_seen.into(),
             segments: certificate.segments.map(SegmentsSeenDoc::from),
             cross_checks: CrossChecksDoc {

@@ -83,7 +83,7 @@ pub fn write_selected(
         line(
             out,
             "huge",
-            &format!("{most} of hugetlbfs pages at most, which no RSS has"),
+            &format!("{most} of hugetlbfs pages, as seen when RSS changed; no RSS has them"),
         )?;
     }
     holders::write(summary, out)?;
