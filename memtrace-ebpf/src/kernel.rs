@@ -10,11 +10,15 @@ use aya_ebpf::helpers::generated::bpf_get_current_task;
 #[cfg(not(feature = "plain"))]
 use aya_ebpf::helpers::generated::bpf_get_current_task_btf;
 use aya_ebpf::helpers::{bpf_probe_read_kernel, generated};
-use memtrace_ebpf::{ABSENT, Config, Offsets, RDONLY_CAST};
+use memtrace_ebpf::{ABSENT, RDONLY_CAST};
+#[cfg(not(test))]
+use memtrace_ebpf::{Config, Offsets};
 
+#[cfg(not(test))]
 #[unsafe(no_mangle)]
 static OFFSETS: Offsets = Offsets::UNKNOWN;
 
+#[cfg(not(test))]
 #[unsafe(no_mangle)]
 static CONFIG: Config = Config::UNSET;
 
@@ -35,15 +39,20 @@ macro_rules! config {
 
 pub(crate) use {config, offset};
 
+#[cfg(not(test))]
 #[inline(always)]
 pub(crate) fn offsets() -> *const Offsets {
     &raw const OFFSETS
 }
 
+#[cfg(not(test))]
 #[inline(always)]
 pub(crate) fn settings() -> *const Config {
     &raw const CONFIG
 }
+
+#[cfg(test)]
+pub(crate) use crate::host::{offsets, settings};
 
 /// Reads a field of read-only data.
 ///

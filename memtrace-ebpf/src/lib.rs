@@ -25,6 +25,43 @@ mod stat;
 mod timeline;
 mod tree;
 
+// What the programs compute is tested here, on the host: their modules, over maps, helpers and a kernel that
+// are made up (`host`). They name this crate and aya's as they do in the programs.
+#[cfg(test)]
+extern crate self as aya_ebpf;
+#[cfg(test)]
+extern crate self as memtrace_ebpf;
+#[cfg(test)]
+#[expect(dead_code, reason = "the programs use more of it")]
+mod accounting;
+#[cfg(test)]
+#[path = "host/atomic.rs"]
+mod atomic;
+#[cfg(test)]
+#[expect(dead_code, reason = "the programs use more of it")]
+mod counters;
+#[cfg(test)]
+mod creation;
+#[cfg(test)]
+mod envelope;
+#[cfg(test)]
+#[expect(dead_code, reason = "the programs use more of it")]
+mod execution;
+#[cfg(test)]
+mod family;
+#[cfg(test)]
+mod host;
+#[cfg(test)]
+#[expect(dead_code, reason = "the programs use more of it")]
+mod kernel;
+#[cfg(test)]
+#[expect(dead_code, reason = "the programs use more of it")]
+mod life;
+#[cfg(test)]
+mod words;
+#[cfg(test)]
+pub(crate) use host::{helpers, segments, state};
+
 /// Stands in the object for a call of the kernel's `bpf_preempt_disable()`: the number of a
 /// helper that no kernel has. Userspace replaces the instruction before load.
 pub const PREEMPT_DISABLE: u32 = 0x7d00_0001;

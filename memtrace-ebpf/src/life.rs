@@ -338,6 +338,33 @@ pub(crate) unsafe fn complete(
     }
 }
 
+/// The address space has been torn down: its image ends, if it has not with the last update.
+#[inline(always)]
+pub(crate) fn torn_down(mm: Typed) {
+    let Some(image) = state::image(mm.address()) else {
+        return;
+    };
+    // SAFETY: map values, under the tree's lock.
+    unsafe {
+        let Some(tree) = state::tree((*image).tree) else {
+            return;
+        };
+        let held = state::lock(tree);
+        if !is_of(mm, image) {
+            state::unlock(tree, held);
+            return;
+        }
+        let at = state::now();
+        if counters::may_lack_cpus() {
+            let values = counters::sums(mm, image);
+            accounting::settle(image, tree, &values, at);
+        }
+        finish_image((*image).mm, at, event_reason::EXIT_MMAP);
+        state::unlock(tree, held);
+        state::remove_image(mm.address());
+    }
+}
+
 /// Are all counters 0?
 #[inline(always)]
 unsafe fn is_empty(image: *mut Image) -> bool {

@@ -25,6 +25,7 @@ mod caches;
 mod counters;
 mod creation;
 mod envelope;
+mod execution;
 mod family;
 mod kernel;
 mod life;

@@ -281,13 +281,16 @@ pub(crate) extern "C" fn family_before_end(mm: u64, at: u64) -> u64 {
     // SAFETY: map values.
     unsafe {
         note_relatives(image);
-        if let Some(sharer) = find((*image).sharer)
-            && (*image).heir != 0
-        {
-            // Its heirs pass to its sharer, and what they shared with it alone then
-            // belongs to one of them.
-            let legacy = rss(&(*image).cur) - (*image).shared + (*image).uncertain;
-            add_doubt(sharer, tree, legacy);
+        if let Some(sharer) = find((*image).sharer) {
+            // What it does not share with an earlier one, later ones may share with it, and it will be
+            // one of theirs: heirs whatever it has, siblings what it inherited.
+            let mut common = 0;
+            if (*image).heir != 0 {
+                common = rss(&(*image).cur);
+            } else if (*image).younger != 0 {
+                common = min(rss(&(*image).cur), (*image).inherited);
+            }
+            add_doubt(sharer, tree, common - (*image).shared + (*image).uncertain);
         }
         note_footprint(tree, at);
     }

@@ -101,11 +101,10 @@ unsafe fn resident_changed(image: *mut Image, tree: *mut Tree, delta: i64, now: 
             set_shared(image, tree, left);
             doubt = -delta - (shared - left);
         }
-        if ending && (*image).sharer != 0 {
-            // What its end leaves open was counted when it began.
-            return;
-        }
-        if (*image).heir != 0 {
+        // What it frees without sharing it with an earlier one, a later one may have alone now. Of an
+        // ending one with an earlier one, all of that was counted when its end began.
+        let counted = ending && (*image).sharer != 0;
+        if !counted && ((*image).heir != 0 || (*image).younger != 0) {
             let unpassed = -delta - family_limit_heir((*image).mm, now);
             if unpassed > doubt {
                 doubt = unpassed;
@@ -336,9 +335,9 @@ extern "C" fn family_bequeath(mm: u64) -> u64 {
             tell(rest, first, tree);
             append(heir, rest, last);
             family_limit_heir((*heir).mm, rss(&(*heir).cur));
-            // What the others shared with the ended image alone.
-            add_doubt(heir, tree, (*image).uncertain);
         }
+        // What others shared with the ended image alone, or with its heir.
+        add_doubt(heir, tree, (*image).uncertain);
     }
     0
 }

@@ -8,7 +8,7 @@ use aya_ebpf::{EbpfContext as _, macros::btf_tracepoint, programs::BtfTracePoint
 use crate::{
     accounting, counters,
     kernel::{Struct as _, Typed},
-    life::{self, event_reason},
+    life,
     preempt::{further, undisturbed},
     state,
 };
@@ -54,36 +54,9 @@ further!("rss_stat", RSS_STAT_AGAIN, rss_stat_2 => |ctx: &BtfTracePointContext| 
 /// `mm` has been torn down, and its image ends if it has not with the last update.
 #[btf_tracepoint(function = "exit_mmap")]
 pub(crate) fn exit_mmap(ctx: BtfTracePointContext) -> i32 {
-    undisturbed(|| torn_down(&ctx))
+    undisturbed(|| life::torn_down(Typed::new(ctx.arg::<*const u8>(0))))
 }
 
 further!("exit_mmap", EXIT_MMAP_AGAIN, exit_mmap_2 exit_mmap_3 => |ctx: &BtfTracePointContext| {
     state::image(Typed::new(ctx.arg::<*const u8>(0)).address()).is_some()
 });
-
-#[inline(always)]
-fn torn_down(ctx: &BtfTracePointContext) {
-    let mm = Typed::new(ctx.arg::<*const u8>(0));
-    let Some(image) = state::image(mm.address()) else {
-        return;
-    };
-    // SAFETY: map values, under the tree's lock.
-    unsafe {
-        let Some(tree) = state::tree((*image).tree) else {
-            return;
-        };
-        let held = state::lock(tree);
-        if !life::is_of(mm, image) {
-            state::unlock(tree, held);
-            return;
-        }
-        let at = state::now();
-        if counters::may_lack_cpus() {
-            let values = counters::sums(mm, image);
-            accounting::settle(image, tree, &values, at);
-        }
-        life::finish_image((*image).mm, at, event_reason::EXIT_MMAP);
-        state::unlock(tree, held);
-        state::remove_image(mm.address());
-    }
-}

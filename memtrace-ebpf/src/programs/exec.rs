@@ -8,14 +8,14 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::debug;
 use memtrace_ebpf::{
-    ImageKind, ImageState, ProcessFlags, Stat,
+    ProcessFlags, Stat,
     event::{self, ARGS_LEN, Exec, PATH_LEN},
 };
 
 use crate::{
-    accounting, counters, creation, family,
+    creation,
+    execution::{self, Change},
     kernel::{Struct, Typed, offset},
-    life,
     preempt::{further, undisturbed},
     segments, state,
 };
@@ -63,56 +63,13 @@ fn executed(ctx: &BtfTracePointContext) {
     let Some(process) = state::process(tgid) else {
         return;
     };
-    // SAFETY: fields of the read-only data.
+    // SAFETY: a field of the read-only data.
     let mm = task.follow(unsafe { offset!(task_mm) });
-    let image = match state::image(mm.address()) {
-        Some(image) => Some(image),
-        None => life::create_late(mm, tgid, ImageKind::Exec),
-    };
-    let mut image_id = 0;
-    if let Some(image) = image {
-        // SAFETY: map values, under the tree's lock.
-        unsafe {
-            if let Some(tree) = state::tree((*image).tree) {
-                let held = state::lock(tree);
-                let at = state::now();
-                // Pages of a new program are counted while its arguments are
-                // copied, partly without a page-table lock (GUP), so that a CPU
-                // may have a share that no update told of.
-                (*image).tgid = tgid;
-                (*image).process = (*process).id;
-                life::note_text(mm, image);
-                if (*image).state == ImageState::Execing as u32 {
-                    accounting::enter_tree((*image).mm, at);
-                }
-                if counters::may_lack_cpus() {
-                    let values = counters::sums(mm, image);
-                    accounting::settle(image, tree, &values, at);
-                }
-                state::unlock(tree, held);
-            }
-            image_id = (*image).id;
-        }
-    }
-    // SAFETY: map values, under the tree's lock.
-    unsafe {
-        if (*process).flags & ProcessFlags::SHARES_IMAGE != 0
-            && let Some(tree) = state::tree((*process).tree)
-        {
-            // It leaves its creator's image; what it wrote there counts.
-            let held = state::lock(tree);
-            family::family_user_leaves((*process).mm, state::now());
-            state::unlock(tree, held);
-        }
-    }
-    // SAFETY: a map value that only its own process's hooks change.
-    let old_image = unsafe {
-        let old = (*process).image;
-        (*process).image = image_id;
-        (*process).mm = mm.address();
-        (*process).flags &= !(ProcessFlags::PRE_EXEC | ProcessFlags::SHARES_IMAGE);
-        old
-    };
+    // SAFETY: a map value.
+    let Change {
+        image: image_id,
+        old: old_image,
+    } = unsafe { execution::executed(mm, tgid, process) };
     debug!(
         ctx,
         "process {} executes: image {} after {}", tgid, image_id, old_image
