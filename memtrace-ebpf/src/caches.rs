@@ -33,18 +33,14 @@ fn tid() -> u32 {
 /// What the current thread holds back of `member` now.
 #[inline(always)]
 fn held_back(member: u32) -> i64 {
-    // SAFETY: a field of the read-only data.
-    let at = unsafe { offset!(task_rss_count) } + (member & 3) * 4;
+    let at = offset!(task_rss_count) + (member & 3) * 4;
     i64::from(probe::<i32>(Typed::current().address(), at).unwrap_or(0))
 }
 
 /// `mm->rss_stat.count` of `member` now.
 #[inline(always)]
 fn counter(mm: u64, member: u32) -> i64 {
-    // SAFETY: fields of the read-only data.
-    let at = unsafe {
-        offset!(mm_rss_stat) + offset!(counter_count) + (member & 3) * offset!(counter_stride)
-    };
+    let at = offset!(mm_rss_stat) + offset!(counter_count) + (member & 3) * offset!(counter_stride);
     match probe::<i64>(mm, at) {
         Some(value) => value,
         None => {
@@ -61,7 +57,7 @@ fn counter(mm: u64, member: u32) -> i64 {
 /// `image` must point at a map value.
 #[inline(always)]
 pub(crate) unsafe fn at_event(mm: Typed, member: u32, image: *mut Image, ending: bool) -> i64 {
-    // SAFETY: as the caller vouches; a field of the read-only data.
+    // SAFETY: as the caller vouches.
     unsafe {
         let now = counter((*image).mm, member);
         let counted = slot(&raw mut (*image).counted, member);
@@ -142,10 +138,7 @@ fn at_least_zero(value: i64) -> i64 {
 /// Books what the current thread has held back since it was looked at last.
 #[inline(always)]
 pub(crate) fn look() {
-    // SAFETY: a field of the read-only data.
-    let mm = Typed::current()
-        .follow(unsafe { offset!(task_mm) })
-        .address();
+    let mm = Typed::current().follow(offset!(task_mm)).address();
     let Some(image) = state::image(mm) else {
         return;
     };

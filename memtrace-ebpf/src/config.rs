@@ -270,6 +270,11 @@ pub struct Config {
     pub segments: u32,
     /// Index of the tree of which that process becomes the root.
     pub root_tree: u32,
+    /// 1: this CPU may read in another order than the program, so fences keep the order in which a
+    /// counter's parts are read; see [`reading`](crate::reading).
+    pub fences: u32,
+    /// No meaning.
+    pub reserved: u32,
     /// Width of the timeline's windows, [`Timeline::Windows`].
     pub window_ns: u64,
 }
@@ -291,12 +296,14 @@ impl Config {
         real_cpus: 0,
         segments: 0,
         root_tree: 0,
+        fences: 0,
+        reserved: 0,
         window_ns: 0,
     };
 }
 
 const _: () = assert!(size_of::<Offsets>() == 4 * Offsets::COUNT);
-const _: () = assert!(size_of::<Config>() == 72);
+const _: () = assert!(size_of::<Config>() == 80);
 // Compared in words.
 const _: () = assert!(core::mem::offset_of!(Config, root_name).is_multiple_of(8));
 

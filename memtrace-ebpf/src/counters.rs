@@ -9,7 +9,7 @@ use memtrace_ebpf::{
 
 use crate::{
     kernel::{Address, Struct, config, load_32, offset},
-    state::{control, count},
+    state::{control, count, fence},
 };
 
 /// How often a sum is read again when a share moved meanwhile.
@@ -22,8 +22,7 @@ const TRIES: u32 = 8;
 /// page-table lock. The exceptions are covered by sums over all CPUs at exec and end.
 #[inline(always)]
 pub(crate) fn touch(image: *mut Image) {
-    // SAFETY: a field of the read-only data.
-    if unsafe { config!(scheme) } != SumScheme::Touched as u32 {
+    if config!(scheme) != SumScheme::Touched as u32 {
         return;
     }
     // SAFETY: the helper has no preconditions.
@@ -50,8 +49,7 @@ pub(crate) fn touch(image: *mut Image) {
 /// Whether the sum of the image's counters takes in this CPU's share.
 #[inline(always)]
 pub(crate) fn includes_this_cpu(image: *mut Image) -> bool {
-    // SAFETY: a field of the read-only data.
-    if unsafe { config!(scheme) } != SumScheme::Touched as u32 {
+    if config!(scheme) != SumScheme::Touched as u32 {
         return true;
     }
     // SAFETY: the helper has no preconditions.
@@ -80,19 +78,25 @@ enum Order {
     LockFirst,
 }
 
+/// Keeps what is read before it before what is read after it, where the CPU does not do so by itself.
+/// (Kernels with shares of counters have the atomics; up to 6.1 there is one word to read.)
+#[inline(always)]
+fn in_order() {
+    if config!(fences) != 0 {
+        fence();
+    }
+}
+
 /// The verifier allows a load from a typed pointer only at a known offset, so the
 /// member is a compile-time constant here.
 #[inline(always)]
 fn parts_of<const MEMBER: u32, S: Struct>(mm: S, order: Order) -> Parts {
-    // SAFETY: fields of the read-only data.
-    let (base, at_lock, at_count, at_shares) = unsafe {
-        (
-            offset!(mm_rss_stat) + MEMBER * offset!(counter_stride),
-            offset!(counter_lock),
-            offset!(counter_count),
-            offset!(counter_counters),
-        )
-    };
+    let (base, at_lock, at_count, at_shares) = (
+        offset!(mm_rss_stat) + MEMBER * offset!(counter_stride),
+        offset!(counter_lock),
+        offset!(counter_count),
+        offset!(counter_counters),
+    );
     let lock = || {
         if at_lock == ABSENT {
             0
@@ -103,10 +107,12 @@ fn parts_of<const MEMBER: u32, S: Struct>(mm: S, order: Order) -> Parts {
     let (count, lock) = match order {
         Order::CountFirst => {
             let count = mm.load(base + at_count);
+            in_order();
             (count, lock())
         }
         Order::LockFirst => {
             let lock = lock();
+            in_order();
             (mm.load(base + at_count), lock)
         }
     };
@@ -140,15 +146,15 @@ fn parts(mm: impl Struct, member: u32, order: Order) -> Parts {
 /// while the number is kept.
 #[inline(always)]
 pub(crate) fn sum(mm: impl Struct, member: impl Fn() -> u32, image: *mut Image, all: bool) -> i64 {
-    // SAFETY: fields of the read-only data.
-    let scheme = unsafe { config!(scheme) };
+    let scheme = config!(scheme);
     let first = parts(mm, member(), Order::CountFirst);
     let (mut value, is_sum) = reading(
         (first.count, first.lock),
         || {
+            in_order();
             // What is summed over all CPUs whatever the scheme is seldom summed, and so read in the
             // way that tells whether it can be.
-            if first.shares == 0 {
+            let shares = if first.shares == 0 {
                 0
             } else if all {
                 all_shares(first.shares, share)
@@ -156,7 +162,9 @@ pub(crate) fn sum(mm: impl Struct, member: impl Fn() -> u32, image: *mut Image, 
                 all_shares(first.shares, quick_share)
             } else {
                 touched_shares(first.shares, image)
-            }
+            };
+            in_order();
+            shares
         },
         || {
             let last = parts(mm, member(), Order::LockFirst);
@@ -180,18 +188,15 @@ pub(crate) fn sum(mm: impl Struct, member: impl Fn() -> u32, image: *mut Image, 
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn sum_again(mm: u64, member: u64) -> i64 {
-    // SAFETY: fields of the read-only data.
-    let (counter, at_lock, at_count, at_shares) = unsafe {
-        (
-            Address::new(
-                mm + u64::from(offset!(mm_rss_stat))
-                    + (member & 3) * u64::from(offset!(counter_stride)),
-            ),
-            offset!(counter_lock),
-            offset!(counter_count),
-            offset!(counter_counters),
-        )
-    };
+    let (counter, at_lock, at_count, at_shares) = (
+        Address::new(
+            mm + u64::from(offset!(mm_rss_stat))
+                + (member & 3) * u64::from(offset!(counter_stride)),
+        ),
+        offset!(counter_lock),
+        offset!(counter_count),
+        offset!(counter_counters),
+    );
     // Once, and not at each reading, so that the verifier follows two ways once.
     if counter.read::<i64>(at_count).is_none() {
         count(Stat::ReadFailed);
@@ -200,17 +205,22 @@ pub(crate) extern "C" fn sum_again(mm: u64, member: u64) -> i64 {
     let mut lowest = i64::MAX;
     for _ in 0..TRIES {
         let before: i64 = counter.load(at_count);
+        in_order();
         let (value, is_sum) = reading(
             (before, counter.load(at_lock)),
             || {
-                if at_shares == ABSENT {
+                in_order();
+                let shares = if at_shares == ABSENT {
                     0
                 } else {
                     sum_shares(counter.load(at_shares))
-                }
+                };
+                in_order();
+                shares
             },
             || {
                 let lock = counter.load(at_lock);
+                in_order();
                 (lock, counter.load(at_count))
             },
         );
@@ -229,19 +239,14 @@ pub(crate) extern "C" fn sum_again(mm: u64, member: u64) -> i64 {
 /// Whether threads hold back changes of the counters, see `caches`.
 #[inline(always)]
 pub(crate) fn threads_have_caches() -> bool {
-    // SAFETY: a field of the read-only data.
-    unsafe { offset!(task_rss_count) != ABSENT }
+    offset!(task_rss_count) != ABSENT
 }
 
 /// Whether updates may have left out a CPU that was never seen, so that the sums over
 /// all CPUs say more.
 #[inline(always)]
 pub(crate) fn may_lack_cpus() -> bool {
-    // SAFETY: fields of the read-only data.
-    unsafe {
-        config!(layout) == CounterLayout::PerCpu as u32
-            && config!(scheme) == SumScheme::Touched as u32
-    }
+    config!(layout) == CounterLayout::PerCpu as u32 && config!(scheme) == SumScheme::Touched as u32
 }
 
 /// All four values, over all CPUs.
@@ -260,8 +265,7 @@ pub(crate) fn sums(mm: impl Struct, image: *mut Image) -> Pages {
 /// none; were the addresses wrong, comparisons with /proc and what images leave over would tell.
 #[inline(always)]
 fn quick_share(shares: u64, control: *const Control, cpu: usize, failed: &mut i64) -> i64 {
-    // SAFETY: a field of the read-only data.
-    let to = unsafe { config!(share_type) };
+    let to = config!(share_type);
     if to == 0 {
         return share(shares, control, cpu, failed);
     }
@@ -276,7 +280,7 @@ fn quick_share(shares: u64, control: *const Control, cpu: usize, failed: &mut i6
 /// exist.
 #[inline(always)]
 fn place(shares: u64, control: *const Control, cpu: usize) -> (u64, i64) {
-    // SAFETY: `cpu` is below MAX_CPUS; `control` is a map value; fields of the read-only data.
+    // SAFETY: `cpu` is below MAX_CPUS; `control` is a map value.
     let (offset, cpus, real) = unsafe {
         let offset = *(&raw const (*control).cpu_offset).cast::<u64>().add(cpu);
         (offset, config!(cpus), config!(real_cpus))
@@ -305,8 +309,7 @@ fn share(shares: u64, control: *const Control, cpu: usize, failed: &mut i64) -> 
 #[inline(always)]
 fn all_shares(shares: u64, share: impl Fn(u64, *const Control, usize, &mut i64) -> i64) -> i64 {
     let Some(control) = control() else { return 0 };
-    // SAFETY: a field of the read-only data.
-    let cpus = unsafe { config!(cpus) } as usize;
+    let cpus = config!(cpus) as usize;
     let (mut sum, mut failed) = (0, 0);
     for cpu in 0..MAX_CPUS {
         if cpu >= cpus {

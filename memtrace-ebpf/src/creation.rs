@@ -14,14 +14,11 @@ use crate::{
 /// The process's id in its own PID namespace.
 #[inline(always)]
 fn namespace_tgid(task: Typed) -> u32 {
-    // SAFETY: fields of the read-only data.
-    unsafe {
-        let pid = task.follow(offset!(task_thread_pid));
-        let level: u32 = pid.load(offset!(pid_level));
-        let at = u64::from(offset!(pid_numbers))
-            + u64::from(level & 31) * u64::from(offset!(upid_stride));
-        probe::<u32>(pid.address() + at, offset!(upid_nr)).unwrap_or(0)
-    }
+    let pid = task.follow(offset!(task_thread_pid));
+    let level: u32 = pid.load(offset!(pid_level));
+    let at =
+        u64::from(offset!(pid_numbers)) + u64::from(level & 31) * u64::from(offset!(upid_stride));
+    probe::<u32>(pid.address() + at, offset!(upid_nr)).unwrap_or(0)
 }
 
 /// `comm` of a task.
@@ -53,15 +50,12 @@ pub(crate) fn process_created(child: Typed, first_hook: bool) -> Option<u32> {
         let creator = state::process(creator)?;
         ((*creator).tree, (*creator).id)
     };
-    // SAFETY: fields of the read-only data.
-    let (pid, tgid, mm, own_mm) = unsafe {
-        (
-            child.load::<u32>(offset!(task_pid)),
-            child.load::<u32>(offset!(task_tgid)),
-            child.follow(offset!(task_mm)),
-            Typed::current().follow(offset!(task_mm)).address(),
-        )
-    };
+    let (pid, tgid, mm, own_mm) = (
+        child.load::<u32>(offset!(task_pid)),
+        child.load::<u32>(offset!(task_tgid)),
+        child.follow(offset!(task_mm)),
+        Typed::current().follow(offset!(task_mm)).address(),
+    );
     // A mark stays where the program that clears it was skipped; its id begins again here.
     state::take_exit_seen(pid);
     if pid != tgid {
@@ -76,8 +70,7 @@ pub(crate) fn process_created(child: Typed, first_hook: bool) -> Option<u32> {
         }
         return None;
     }
-    // SAFETY: a field of the read-only data.
-    let started_at = unsafe { child.load::<u64>(offset!(task_start_boottime)) };
+    let started_at = child.load::<u64>(offset!(task_start_boottime));
     if let Some(known) = state::process(tgid) {
         // SAFETY: a map value.
         if unsafe { (*known).started_at } == started_at {
@@ -98,7 +91,10 @@ pub(crate) fn process_created(child: Typed, first_hook: bool) -> Option<u32> {
         flags = ProcessFlags::SHARES_IMAGE;
         if let Some(image) = state::image(mm.address()) {
             // SAFETY: a map value.
-            image_id = unsafe { (*image).id };
+            unsafe {
+                (*image).lent = 1;
+                image_id = (*image).id;
+            }
         }
     } else if mm.address() != 0 {
         let known = state::image(mm.address());
@@ -266,15 +262,12 @@ impl Newcomer {
 /// The current process asks to be the root; its image is memtrace's own.
 #[inline(always)]
 pub(crate) fn root_registered(task: Typed) {
-    // SAFETY: fields of the read-only data.
-    let (tgid, mm, started_at, index) = unsafe {
-        (
-            task.load::<u32>(offset!(task_tgid)),
-            task.follow(offset!(task_mm)).address(),
-            task.load::<u64>(offset!(task_start_boottime)),
-            config!(root_tree),
-        )
-    };
+    let (tgid, mm, started_at, index) = (
+        task.load::<u32>(offset!(task_tgid)),
+        task.follow(offset!(task_mm)).address(),
+        task.load::<u64>(offset!(task_start_boottime)),
+        config!(root_tree),
+    );
     let (Some(control), Some(tree)) = (state::control(), state::tree(index)) else {
         return;
     };

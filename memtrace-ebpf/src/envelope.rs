@@ -25,8 +25,7 @@ use crate::{
 /// A [`Timeline`].
 #[inline(always)]
 fn mode() -> u32 {
-    // SAFETY: a field of the read-only data.
-    unsafe { config!(timeline) }
+    config!(timeline)
 }
 
 /// The image, and so its tree, has changed. Call under the tree's lock.
@@ -101,7 +100,7 @@ pub(crate) unsafe fn note_sizes(image: *mut Image, mm: impl Struct) {
     if mode() == Timeline::Off as u32 {
         return;
     }
-    // SAFETY: fields of the read-only data; `image` as the caller vouches.
+    // SAFETY: `image` as the caller vouches.
     unsafe {
         let start: u64 = mm.load(offset!(mm_start_brk));
         let end: u64 = mm.load(offset!(mm_brk));
@@ -129,7 +128,7 @@ unsafe fn counts(image: *mut Image) -> bool {
 /// before the lock is taken, so `at` can also be a little before it.
 #[inline(always)]
 unsafe fn turn_tree(tree: *mut Tree, index: u32, at: u64) {
-    // SAFETY: a map value, see `timeline_changed`; a field of the read-only data.
+    // SAFETY: a map value, see `timeline_changed`.
     unsafe {
         let width = config!(window_ns);
         if width == 0 {

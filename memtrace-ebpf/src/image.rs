@@ -197,9 +197,11 @@ pub struct Image {
     pub faults_seen: u64,
     /// 1 if the last increase seen came from a fault that was not finished yet.
     pub fault_pending: u64,
-    /// 1 once the last thread that used it was looked at before it let go: `sched_process_exit` since
-    /// 6.16, where it comes before `exit_mm()`.
+    /// 1 once the owner's last thread has ended and was looked at (`sched_process_exit`), and no other process
+    /// ever used it: nothing is written to it any more.
     pub user_left: u64,
+    /// 1 once a process was created that shares it ([`ProcessFlags::SHARES_IMAGE`](crate::ProcessFlags::SHARES_IMAGE)).
+    pub lent: u64,
     /// Address of the mm this one shares pages with (parent, or the relative that took over), or 0.
     pub sharer: u64,
     /// First of the fork images that share pages with this one (an mm address), or 0.

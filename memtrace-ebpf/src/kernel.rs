@@ -26,14 +26,14 @@ static CONFIG: Config = Config::UNSET;
 /// the object file: userspace replaces it before load.
 macro_rules! offset {
     ($field:ident) => {
-        $crate::kernel::constant(&raw const (*$crate::kernel::offsets()).$field)
+        $crate::kernel::constant(&$crate::kernel::offsets().$field)
     };
 }
 
 /// A field of [`CONFIG`], likewise.
 macro_rules! config {
     ($field:ident) => {
-        $crate::kernel::constant(&raw const (*$crate::kernel::settings()).$field)
+        $crate::kernel::constant(&$crate::kernel::settings().$field)
     };
 }
 
@@ -41,27 +41,23 @@ pub(crate) use {config, offset};
 
 #[cfg(not(test))]
 #[inline(always)]
-pub(crate) fn offsets() -> *const Offsets {
-    &raw const OFFSETS
+pub(crate) fn offsets() -> &'static Offsets {
+    &OFFSETS
 }
 
 #[cfg(not(test))]
 #[inline(always)]
-pub(crate) fn settings() -> *const Config {
-    &raw const CONFIG
+pub(crate) fn settings() -> &'static Config {
+    &CONFIG
 }
 
 #[cfg(test)]
 pub(crate) use crate::host::{offsets, settings};
 
-/// Reads a field of read-only data.
-///
-/// # Safety
-///
-/// `field` must point into [`OFFSETS`] or [`CONFIG`].
+/// Reads a field of [`OFFSETS`] or [`CONFIG`] as userspace set it, whatever the compiler knows of it.
 #[inline(always)]
-pub(crate) unsafe fn constant<T: Copy>(field: *const T) -> T {
-    // SAFETY: the caller vouches for the pointer.
+pub(crate) fn constant<T: Copy>(field: &'static T) -> T {
+    // SAFETY: a reference is valid; volatile, because userspace replaces the value before load.
     unsafe { core::ptr::read_volatile(field) }
 }
 

@@ -43,12 +43,16 @@ mod counters;
 #[cfg(test)]
 mod creation;
 #[cfg(test)]
+mod departure;
+#[cfg(test)]
 mod envelope;
 #[cfg(test)]
 #[expect(dead_code, reason = "the programs use more of it")]
 mod execution;
 #[cfg(test)]
 mod family;
+#[cfg(test)]
+mod footprint;
 #[cfg(test)]
 mod host;
 #[cfg(test)]
@@ -57,6 +61,10 @@ mod kernel;
 #[cfg(test)]
 #[expect(dead_code, reason = "the programs use more of it")]
 mod life;
+#[cfg(test)]
+mod sizes;
+#[cfg(test)]
+mod with_swap;
 #[cfg(test)]
 mod words;
 #[cfg(test)]

@@ -8,7 +8,7 @@ use crate::{
     accounting::{self, Update},
     counters, envelope, family,
     kernel::{Address, Struct, Typed, as_number, config, offset, probe},
-    segments, state,
+    segments, sizes, state,
 };
 
 /// The image of `mm`, made now if it is new and belongs to a tracked process.
@@ -31,14 +31,11 @@ fn adopt(mm: Typed) -> Option<*mut Image> {
     if !state::is_tracked(tgid) {
         return None;
     }
-    // SAFETY: fields of the read-only data.
-    let (users, at_owner, at_mm) = unsafe {
-        (
-            mm.load::<i32>(offset!(mm_users)),
-            offset!(mm_owner),
-            offset!(task_mm),
-        )
-    };
+    let (users, at_owner, at_mm) = (
+        mm.load::<i32>(offset!(mm_users)),
+        offset!(mm_owner),
+        offset!(task_mm),
+    );
     if users == 0 {
         return None;
     }
@@ -70,8 +67,7 @@ fn adopt(mm: Typed) -> Option<*mut Image> {
     }
     // A fork child under construction: dup_task_struct() copied the creator's
     // tgid, and copy_mm() sets the child's mm only when it is complete.
-    // SAFETY: fields of the read-only data.
-    let owner_tgid = unsafe { owner.load::<u32>(offset!(task_tgid)) };
+    let owner_tgid = owner.load::<u32>(offset!(task_tgid));
     if owner.follow(at_mm).address() == 0 && owner_tgid == tgid {
         return create(mm, tgid, ImageKind::Fork);
     }
@@ -114,10 +110,7 @@ pub(crate) extern "C" fn create_image(mm: u64, tgid: u64, kind: u64) -> u64 {
     let mut parent_id = 0;
     if kind == ImageKind::Fork as u64 {
         stage = ImageState::Forking;
-        // SAFETY: a field of the read-only data.
-        let parent = Typed::current()
-            .follow(unsafe { offset!(task_mm) })
-            .address();
+        let parent = Typed::current().follow(offset!(task_mm)).address();
         if let Some(parent) = state::image(parent) {
             // SAFETY: a map value.
             parent_id = unsafe { (*parent).id };
@@ -260,7 +253,7 @@ pub(crate) unsafe fn book_value(
     // SAFETY: as the caller vouches.
     unsafe {
         // The caller's stack has no room for looking at them.
-        accounting::note_sizes_of((*image).mm, at);
+        sizes::note_sizes_of((*image).mm, at);
         prepare_living(mm, image, increases, at);
         accounting::book(image, tree, &update);
     }
@@ -269,8 +262,7 @@ pub(crate) unsafe fn book_value(
 /// Has the last user of the address space left?
 #[inline(always)]
 pub(crate) fn is_ending(mm: impl Struct) -> bool {
-    // SAFETY: a field of the read-only data.
-    mm.load::<i32>(unsafe { offset!(mm_users) }) == 0
+    mm.load::<i32>(offset!(mm_users)) == 0
 }
 
 /// What an update needs of the mm itself, before its value is booked.
@@ -289,7 +281,7 @@ pub(crate) unsafe fn prepare(
     // SAFETY: as the caller vouches.
     unsafe {
         if !ending {
-            accounting::note_sizes(image, mm, at);
+            sizes::note_sizes(image, mm, at);
             prepare_living(mm, image, increases, at);
         } else if (*image).end_reason == 0 {
             // Here and not in it: the frames of functions that call one another add up, and may take 512
@@ -405,7 +397,7 @@ unsafe fn activate(mm: impl Struct, image: *mut Image, at: u64) {
 /// old one's go.
 #[inline(always)]
 unsafe fn enter_successor(mm: u64, at: u64) {
-    // SAFETY: a field of the read-only data; a map value.
+    // SAFETY: a map value.
     unsafe {
         let own = Typed::current().follow(offset!(task_mm)).address();
         if own != mm
@@ -430,7 +422,7 @@ pub(crate) extern "C" fn begin_end(mm: u64, at: u64) -> u64 {
     // SAFETY: a map value.
     unsafe {
         (*image).end_reason = event_reason::BEGUN;
-        accounting::note_sizes(image, fields, at);
+        sizes::note_sizes(image, fields, at);
         note_text(fields, image);
         note_hiwater(fields, image);
         if family::has_relatives(image) {
@@ -449,7 +441,7 @@ pub(crate) extern "C" fn begin_end(mm: u64, at: u64) -> u64 {
 /// `image` must point at a map value.
 #[inline(always)]
 pub(crate) unsafe fn note_hiwater(mm: impl Struct, image: *mut Image) {
-    // SAFETY: `image` as the caller vouches; fields of the read-only data.
+    // SAFETY: `image` as the caller vouches.
     unsafe {
         if config!(layout) == CounterLayout::Classic as u32 {
             return;
@@ -483,7 +475,7 @@ pub(crate) unsafe fn note_hiwater(mm: impl Struct, image: *mut Image) {
 /// `image` must point at a map value.
 #[inline(always)]
 pub(crate) unsafe fn note_text(mm: impl Struct, image: *mut Image) {
-    // SAFETY: `image` as the caller vouches; fields of the read-only data.
+    // SAFETY: `image` as the caller vouches.
     unsafe {
         let start: u64 = mm.load(offset!(mm_start_code));
         let end: u64 = mm.load(offset!(mm_end_code));
@@ -512,7 +504,7 @@ pub(crate) extern "C" fn finish_image(mm: u64, at: u64, reason: u64) -> u64 {
             (*image).peak_rss_swap = (*image).held_rss_swap;
         }
         if (*image).huge != 0 {
-            accounting::huge_changed(mm, 0);
+            sizes::huge_changed(mm, 0);
         }
         if family::has_relatives(image) {
             family::family_leave(mm);

@@ -10,7 +10,8 @@
 /// A held lock is never taken for a stable value: its holder may have been stopped between the two.
 ///
 /// `first` is `count`, then the lock; `last` is the lock, then `count`, in the order in which they are
-/// read. The order holds where the CPU keeps loads in order, as x86 does.
+/// read. The caller sees to it that the CPU keeps that order: x86 does by itself, elsewhere fences do
+/// ([`Config::fences`](crate::Config::fences)).
 #[inline(always)]
 pub fn reading(
     first: (i64, u32),

@@ -1,18 +1,19 @@
-//! The maps, and the tree's lock.
+//! The maps. What is in others' hands, the rings and the lock of a tree, is to be had from here too.
 
 use aya_ebpf::{
-    btf_maps::{Array, HashMap, PerCpuArray, RingBuf},
-    helpers::{
-        bpf_get_current_pid_tgid,
-        generated::{bpf_ktime_get_boot_ns, bpf_probe_read_kernel, bpf_ringbuf_query},
-    },
+    btf_maps::{Array, HashMap, PerCpuArray},
+    helpers::{bpf_get_current_pid_tgid, generated::bpf_ktime_get_boot_ns},
     macros::btf_map,
 };
 use memtrace_ebpf::{ALLOCATION, Control, Image, MEMBERS, PID_LIMIT, Process, Stat, Tree};
 
 #[cfg(not(feature = "plain"))]
 use crate::kernel::lower_half;
-use crate::{atomic, kernel::config, lock, words};
+use crate::{atomic, lock, words};
+pub(crate) use crate::{
+    ring::{send, send_in_place, send_to_timeline, send_to_timeline_in_place},
+    waiting::{lock, unlock},
+};
 
 /// Images by the address of their `mm_struct`. Userspace sets the size.
 #[btf_map]
@@ -42,15 +43,6 @@ static CONTROL: Array<Control, 1> = Array::new();
 
 #[btf_map]
 static STATS: PerCpuArray<u64, { Stat::ALL.len() }> = PerCpuArray::new();
-
-/// Records for userspace. Userspace sets the size.
-#[btf_map]
-static EVENTS: RingBuf<u64, 8388608> = RingBuf::new();
-
-/// Records of the timeline, apart from the others: however many there are, they cannot
-/// take the room of those that tell of lives. Userspace sets the size.
-#[btf_map]
-static TIMELINE: RingBuf<u64, 4096> = RingBuf::new();
 
 /// A per-CPU value whose addresses reveal the per-CPU offsets.
 #[btf_map]
@@ -108,6 +100,17 @@ pub(crate) fn count(stat: Stat) {
         // load and store could lose a count only on kernels whose tracepoints can
         // be preempted, where it is added again by the recursion-miss counters.
         unsafe { *value += 1 };
+    }
+}
+
+/// Orders all that is read before it before all that is read after it: an atomic that returns something is
+/// a full barrier (Documentation/bpf/standardization/instruction-set.rst; `ldaddal` on arm64).
+#[inline(always)]
+pub(crate) fn fence() {
+    #[cfg(not(feature = "plain"))]
+    if let Some(word) = OFFSET_PROBE.get_ptr_mut(0) {
+        // SAFETY: this CPU's own slot.
+        unsafe { atomic::fetch_add(word, 0) };
     }
 }
 
@@ -422,86 +425,6 @@ pub(crate) fn offset_probe() -> &'static PerCpuArray<u64, 1> {
     &OFFSET_PROBE
 }
 
-/// How to tell userspace of a record: not at all until a quarter of the ring is full.
-/// Waking it for each would cost more than the record, and the one that is woken preempts
-/// the process whose program wakes it, just where that can make the kernel skip the next
-/// program (see `preempt`).
-#[inline(always)]
-fn wake_flags() -> u64 {
-    const BPF_RB_NO_WAKEUP: u64 = 1;
-    const BPF_RB_FORCE_WAKEUP: u64 = 2;
-    const BPF_RB_AVAIL_DATA: u64 = 0;
-    const BPF_RB_RING_SIZE: u64 = 1;
-    let ring = core::ptr::from_ref(&EVENTS).cast_mut();
-    // SAFETY: the map outlives the calls.
-    let (waiting, size) = unsafe {
-        (
-            bpf_ringbuf_query(ring.cast(), BPF_RB_AVAIL_DATA),
-            bpf_ringbuf_query(ring.cast(), BPF_RB_RING_SIZE),
-        )
-    };
-    if waiting > size / 4 {
-        BPF_RB_FORCE_WAKEUP
-    } else {
-        BPF_RB_NO_WAKEUP
-    }
-}
-
-/// Sends `record`, counting it if the ring is full.
-#[inline(always)]
-pub(crate) fn send<T>(record: &T) {
-    if EVENTS.output_untyped::<T>(record, wake_flags()).is_err() {
-        count(Stat::RingFull);
-    }
-}
-
-/// Sends a record of the timeline, counting it if the ring is full. Userspace looks at
-/// this ring now and then, and is only woken when much waits there.
-#[inline(always)]
-pub(crate) fn send_to_timeline<T>(record: &T) {
-    const BPF_RB_NO_WAKEUP: u64 = 1;
-    const BPF_RB_FORCE_WAKEUP: u64 = 2;
-    const BPF_RB_AVAIL_DATA: u64 = 0;
-    let ring = core::ptr::from_ref(&TIMELINE).cast_mut().cast();
-    // SAFETY: the map outlives the call; a field of the read-only data.
-    let much =
-        unsafe { bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) > u64::from(config!(timeline_wake)) };
-    let flags = if much {
-        BPF_RB_FORCE_WAKEUP
-    } else {
-        BPF_RB_NO_WAKEUP
-    };
-    if TIMELINE.output_untyped::<T>(record, flags).is_err() {
-        count(Stat::TimelineFull);
-    }
-}
-
-/// Builds a record in place, for those too large for the stack.
-#[inline(always)]
-pub(crate) fn send_in_place<T: 'static>(fill: impl FnOnce(*mut T)) {
-    match EVENTS.reserve_untyped::<T>(0) {
-        Some(mut entry) => {
-            fill(entry.as_mut_ptr());
-            entry.submit(wake_flags());
-        }
-        None => count(Stat::RingFull),
-    }
-}
-
-/// The same for the timeline's ring, which is looked at now and then.
-#[inline(always)]
-pub(crate) fn send_to_timeline_in_place<T: 'static>(fill: impl FnOnce(*mut T)) {
-    const BPF_RB_NO_WAKEUP: u64 = 1;
-    match TIMELINE.reserve_untyped::<T>(0) {
-        Some(mut entry) => {
-            fill(entry.as_mut_ptr());
-            // A window or a change of a counter is sent with it, and wakes where that is due.
-            entry.submit(BPF_RB_NO_WAKEUP);
-        }
-        None => count(Stat::TimelineFull),
-    }
-}
-
 /// A number no other image of this run has.
 #[inline(always)]
 pub(crate) fn next_image_id() -> u64 {
@@ -520,131 +443,4 @@ pub(crate) fn next_process_id() -> u64 {
         Some(control) => unsafe { lock::next(&raw mut (*control).last_process) },
         None => 0,
     }
-}
-
-/// How often to try for the lock: first with little time between, as a holder needs
-/// less than a microsecond, then with much, for one whose virtual CPU is not running.
-/// In rounds, each of which is a function of its own for the verifier.
-const SHORT_ROUNDS: u32 = 6;
-const LONG_ROUNDS: u32 = 8;
-
-/// How often to try in one round.
-const TRIES: u32 = 4;
-
-/// Reads of the clock in a short wait, about a tenth of a microsecond together.
-const SHORT_PAUSE: u32 = 4;
-
-/// Copies of [`IDLE`] onto itself in a long wait, less than a millisecond together.
-const LONG_PAUSE: u32 = 32;
-
-/// Something to copy where time has to pass: the slowest thing that is allowed. Always
-/// zeros, so it does not matter how many CPUs copy it onto itself at once.
-#[btf_map]
-static IDLE: Array<[u8; IDLE_LEN], 1> = Array::new();
-const IDLE_LEN: usize = 128 * 1024;
-
-/// Takes the tree's lock, so that no other program changes the same tree; give the
-/// result to [`unlock`].
-///
-/// The lock makes peak, breakdown and footprint belong to one moment. It is held
-/// for one update only and never waited for without end: a program that gives up
-/// goes on without it, and the result is not exact: totals stay right, but of two
-/// updates at once one can overwrite the other's peak.
-#[inline(always)]
-pub(crate) fn lock(tree: *mut Tree) -> Held {
-    // SAFETY: `tree` points at a map value.
-    unsafe {
-        if lock::take(tree) {
-            return Held(1);
-        }
-        Held(wait_for_lock((*tree).index))
-    }
-}
-
-/// Whether the tree's lock is held: 1, or 0 if it was given up. A number, so that [`unlock`]
-/// need not ask: where the end of a program depends on how it began, the verifier follows all
-/// that lies between once for each beginning.
-#[must_use]
-pub(crate) struct Held(u64);
-
-/// Returns the tree's lock, if it was held.
-#[inline(always)]
-pub(crate) fn unlock(tree: *mut Tree, Held(held): Held) {
-    // SAFETY: `tree` points at a map value.
-    unsafe { lock::give(tree, held) };
-}
-
-/// Waits for the lock of the tree at `index`; 1 if it was taken.
-///
-/// A function of its own with plain numbers as arguments, as are those of
-/// `family`: the verifier checks such functions once instead of along every path.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn wait_for_lock(index: u64) -> u64 {
-    for _ in 0..SHORT_ROUNDS {
-        if wait_short(index) != 0 {
-            return 1;
-        }
-    }
-    for _ in 0..LONG_ROUNDS {
-        if wait_long(index) != 0 {
-            return 1;
-        }
-    }
-    count(Stat::Unlocked);
-    if let Some(tree) = tree(index as u32) {
-        // SAFETY: `tree` points at a map value.
-        unsafe { atomic::add(&raw mut (*tree).unlocked, 1) };
-    }
-    0
-}
-
-/// One round of [`wait_for_lock`] with little time between tries.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn wait_short(index: u64) -> u64 {
-    let Some(tree) = tree(index as u32) else {
-        return 0;
-    };
-    for _ in 0..TRIES {
-        for _ in 0..SHORT_PAUSE {
-            now();
-        }
-        // SAFETY: `tree` points at a map value.
-        if unsafe { lock::take(tree) } {
-            return 1;
-        }
-    }
-    0
-}
-
-/// Lets time pass between two tries. A function of its own, so that the verifier follows its loop once.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn pause_long() -> u64 {
-    let Some(idle) = IDLE.get_ptr_mut(0) else {
-        return 0;
-    };
-    for _ in 0..LONG_PAUSE {
-        // SAFETY: source and destination are a map value of this length.
-        unsafe { bpf_probe_read_kernel(idle.cast(), IDLE_LEN as u32, idle.cast()) };
-    }
-    0
-}
-
-/// One round of [`wait_for_lock`] with much time between tries.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn wait_long(index: u64) -> u64 {
-    let Some(tree) = tree(index as u32) else {
-        return 0;
-    };
-    for _ in 0..TRIES {
-        pause_long();
-        // SAFETY: `tree` points at a map value.
-        if unsafe { lock::take(tree) } {
-            return 1;
-        }
-    }
-    0
 }

@@ -54,6 +54,7 @@ pub(crate) const IMAGE: Image = Image {
     faults_seen: 0,
     fault_pending: 0,
     user_left: 0,
+    lent: 0,
     sharer: 0,
     heir: 0,
     last_heir: 0,

@@ -293,6 +293,8 @@ pub(crate) enum HandlerUse {
     Optimised,
     /// Those for the oldest kernels
     Plain,
+    /// Those for CPUs that read in any order
+    Fenced,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

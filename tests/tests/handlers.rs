@@ -60,6 +60,7 @@ fn results_do_not_depend_on_the_programs() -> Result<()> {
             let options = ["--simulate-cpus", "64", "--sum-cpus", sum_cpus];
             assert_eq!(with(&options)?, plain, "{sum_cpus}: {words}");
         }
+        assert_eq!(with(&["--handler", "fenced"])?, plain, "fenced: {words}");
         // Nor on which of the trees it is.
         for handler in ["plain", "optimised"] {
             let options = ["--tree", "3", "--handler", handler];

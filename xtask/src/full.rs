@@ -79,6 +79,9 @@ const WHOLE_PLAIN: &[(&str, &str)] = &[
     ("MEMTRACE_TEST_HANDLER", "plain"),
 ];
 
+/// About a minute of them.
+const MANY_CASES: &[(&str, &str)] = &[("PROPTEST_CASES", "400000")];
+
 /// Everything, in this order.
 fn steps(options: &Options) -> Result<Vec<Step>> {
     const TEST: [&str; 4] = ["test", "--locked", "--no-fail-fast", "--package"];
@@ -90,6 +93,14 @@ fn steps(options: &Options) -> Result<Vec<Step>> {
     let mut steps = Vec::new();
     if options.program.is_empty() {
         steps.push(Step::new("BPF objects", &["xtask", "bpf", "--check"]));
+        let families = [
+            "test",
+            "--locked",
+            "--release",
+            "--package",
+            "memtrace-ebpf",
+        ];
+        steps.push(Step::new("families without a kernel", &families).with(MANY_CASES));
         let whole = ["test", "--workspace", "--locked", "--no-fail-fast"];
         steps.push(Step::new("host", &whole).with(WHOLE));
         let mut plain = Step::new("host, plain programs", &[]).with(WHOLE_PLAIN);

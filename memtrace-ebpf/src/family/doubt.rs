@@ -7,7 +7,7 @@ use memtrace_ebpf::{EPOCHS, Image, ImageState, Tree, rss};
 
 use super::{UNKNOWN, add_doubt, both, find, has_relatives};
 use crate::{
-    accounting::note_footprint,
+    footprint::note_footprint,
     kernel::{Struct as _, Typed, offset, probe},
     state::{current_tgid, now},
 };
@@ -16,45 +16,38 @@ use crate::{
 /// began, or `None` if it has several threads, whose counts cannot be added here.
 #[inline(always)]
 pub(super) fn faults_of(task: Typed) -> Option<u64> {
-    // SAFETY: fields of the read-only data.
-    unsafe {
-        let signal = task.follow(offset!(task_signal));
-        let threads: i32 = signal.load(offset!(signal_nr_threads));
-        if threads > 1 {
-            return None;
-        }
-        let own: u64 =
-            task.load::<u64>(offset!(task_min_flt)) + task.load::<u64>(offset!(task_maj_flt));
-        let gone: u64 = signal.load::<u64>(offset!(signal_min_flt))
-            + signal.load::<u64>(offset!(signal_maj_flt));
-        Some(own + gone)
+    let signal = task.follow(offset!(task_signal));
+    let threads: i32 = signal.load(offset!(signal_nr_threads));
+    if threads > 1 {
+        return None;
     }
+    let own: u64 =
+        task.load::<u64>(offset!(task_min_flt)) + task.load::<u64>(offset!(task_maj_flt));
+    let gone: u64 =
+        signal.load::<u64>(offset!(signal_min_flt)) + signal.load::<u64>(offset!(signal_maj_flt));
+    Some(own + gone)
 }
 
 /// The process that an mm, known by address only, belongs to, if it can be found.
 #[inline(always)]
 fn owner_of(mm: u64) -> Option<u64> {
-    // SAFETY: a field of the read-only data.
-    unsafe { probe(mm, offset!(mm_owner)) }
+    probe(mm, offset!(mm_owner))
 }
 
 /// Its page faults, as [`faults_of`].
 #[inline(always)]
 fn faults_of_owner(owner: Option<u64>) -> Option<u64> {
-    // SAFETY: fields of the read-only data.
-    unsafe {
-        let owner = owner?;
-        let signal: u64 = probe(owner, offset!(task_signal))?;
-        let threads: i32 = probe(signal, offset!(signal_nr_threads))?;
-        if threads > 1 {
-            return None;
-        }
-        let own: u64 = probe::<u64>(owner, offset!(task_min_flt))?
-            + probe::<u64>(owner, offset!(task_maj_flt))?;
-        let gone: u64 = probe::<u64>(signal, offset!(signal_min_flt))?
-            + probe::<u64>(signal, offset!(signal_maj_flt))?;
-        Some(own + gone)
+    let owner = owner?;
+    let signal: u64 = probe(owner, offset!(task_signal))?;
+    let threads: i32 = probe(signal, offset!(signal_nr_threads))?;
+    if threads > 1 {
+        return None;
     }
+    let own: u64 =
+        probe::<u64>(owner, offset!(task_min_flt))? + probe::<u64>(owner, offset!(task_maj_flt))?;
+    let gone: u64 = probe::<u64>(signal, offset!(signal_min_flt))?
+        + probe::<u64>(signal, offset!(signal_maj_flt))?;
+    Some(own + gone)
 }
 
 /// A doubt is found that may have existed since the image was looked at last, when
@@ -220,9 +213,9 @@ pub(super) extern "C" fn family_before_leave(mm: u64) -> u64 {
     0
 }
 
-/// [`note_faults_of_relative`], perhaps for the last time. That nobody looked since its last process
-/// let go of it, and nobody will, can be up to 6.15, where `exit_mm()` precedes
-/// `sched_process_exit`: then nothing is known.
+/// [`note_faults_of_relative`], perhaps for the last time. Up to 6.15, where `exit_mm()` precedes
+/// `sched_process_exit`, its last process can have let go of it without having been looked at: then
+/// nothing is known.
 #[inline(always)]
 unsafe fn note_last_faults_of(mm: u64) {
     let Some(relative) = find(mm) else {
@@ -261,8 +254,7 @@ pub(crate) extern "C" fn family_user_leaves(mm: u64, at: u64) -> u64 {
             };
             found_late(image, faults);
         }
-        let used = Typed::current().follow(offset!(task_mm));
-        if used.address() == mm && used.load::<i32>(offset!(mm_users)) == 1 {
+        if (*image).lent == 0 && current_tgid() == (*image).tgid {
             (*image).user_left = 1;
         }
         note_footprint(tree, at);
@@ -280,6 +272,11 @@ pub(crate) extern "C" fn family_before_end(mm: u64, at: u64) -> u64 {
     };
     // SAFETY: map values.
     unsafe {
+        // Its end was first seen in another task (kswapd, a reader of /proc): what its last thread wrote
+        // to is not known, unless that was looked at before.
+        if current_tgid() != (*image).tgid && (*image).user_left == 0 {
+            note_faults(image, None);
+        }
         note_relatives(image);
         if let Some(sharer) = find((*image).sharer) {
             // What it does not share with an earlier one, later ones may share with it, and it will be

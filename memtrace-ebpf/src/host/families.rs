@@ -3,7 +3,7 @@
 
 extern crate std;
 
-use std::vec::Vec;
+use std::{vec, vec::Vec};
 
 use memtrace_ebpf::Stat;
 use proptest::prelude::*;
@@ -20,6 +20,8 @@ const LONG_NS: u64 = 100_000_000;
 enum Step {
     Write(u16),
     Free(u16),
+    Read(u16),
+    SwapOut(u16),
     Grow,
     Fault,
     Thread,
@@ -35,6 +37,8 @@ fn steps() -> impl Strategy<Value = Vec<(usize, Step)>> {
         12 => (0..PLACES).prop_map(Step::Write),
         // The first place is the stack's: no process is without a page.
         3 => (1..PLACES).prop_map(Step::Free),
+        2 => (0..PLACES).prop_map(Step::Read),
+        2 => (0..PLACES).prop_map(Step::SwapOut),
         2 => Just(Step::Grow),
         1 => Just(Step::Fault),
         1 => Just(Step::Thread),
@@ -55,6 +59,8 @@ fn run(steps: &[(usize, Step)], tells_first: bool) -> Machine {
         match step {
             Step::Write(place) => machine.write(who, place),
             Step::Free(place) => machine.free(who, place),
+            Step::Read(place) => machine.read(who, place),
+            Step::SwapOut(place) => machine.swap_out(who, place),
             Step::Grow => machine.grow(who),
             Step::Fault => machine.fault(who),
             Step::Thread => machine.thread(who),
@@ -119,7 +125,7 @@ fn config() -> ProptestConfig {
     if std::env::var_os("PROPTEST_CASES").is_some() {
         ProptestConfig::default()
     } else {
-        ProptestConfig::with_cases(4000)
+        ProptestConfig::with_cases(3000)
     }
 }
 
@@ -159,8 +165,8 @@ fn check_both(parts: &[Vec<(usize, Step)>]) -> Outcome {
 fn what_is_only_inherited_counts_once() -> Outcome {
     check_both(&[
         each(0..PLACES, |place| (0, Step::Write(place))),
-        std::vec![(0, Step::Fork), (0, Step::Fork)],
-        std::vec![(1, Step::Exit); 8],
+        vec![(0, Step::Fork), (0, Step::Fork)],
+        vec![(1, Step::Exit); 8],
     ])?;
     let tree = state::tree(0).ok_or_else(|| TestCaseError::fail("no tree"))?;
     // SAFETY: a map value of this thread's.
@@ -180,10 +186,10 @@ fn what_is_only_inherited_counts_once() -> Outcome {
 fn who_is_left_alone_is_looked_at() -> Outcome {
     check_both(&[
         each(0..PLACES, |place| (0, Step::Write(place))),
-        std::vec![(0, Step::Fork), (0, Step::Fork)],
+        vec![(0, Step::Fork), (0, Step::Fork)],
         each(0..PLACES, |place| (2, Step::Write(place))),
         // Alternately.
-        std::vec![[(0, Step::Exit), (1, Step::Exit)]; 20].concat(),
+        vec![[(0, Step::Exit), (1, Step::Exit)]; 20].concat(),
     ])
 }
 
@@ -193,10 +199,10 @@ fn who_is_left_alone_is_looked_at() -> Outcome {
 fn what_elder_ones_gave_back_is_the_youngest_ones() -> Outcome {
     check_both(&[
         each(0..PLACES, |place| (0, Step::Write(place))),
-        std::vec![(0, Step::Fork), (0, Step::Fork)],
-        std::vec![(0, Step::Exit); 5],
+        vec![(0, Step::Fork), (0, Step::Fork)],
+        vec![(0, Step::Exit); 5],
         each(1..PLACES, |place| (1, Step::Free(place))),
-        std::vec![(2, Step::Grow)],
+        vec![(2, Step::Grow)],
     ])
 }
 
@@ -204,9 +210,9 @@ fn what_elder_ones_gave_back_is_the_youngest_ones() -> Outcome {
 #[test]
 fn what_an_ending_heir_had_is_its_younger_siblings() -> Outcome {
     check_both(&[
-        std::vec![(0, Step::Fork), (1, Step::Exit), (0, Step::Fork)],
-        std::vec![(0, Step::Exit), (0, Step::Exit), (0, Step::Exit)],
-        std::vec![(1, Step::Exit), (1, Step::Exit), (2, Step::Grow)],
+        vec![(0, Step::Fork), (1, Step::Exit), (0, Step::Fork)],
+        vec![(0, Step::Exit), (0, Step::Exit), (0, Step::Exit)],
+        vec![(1, Step::Exit), (1, Step::Exit), (2, Step::Grow)],
     ])
 }
 
@@ -215,10 +221,10 @@ fn what_an_ending_heir_had_is_its_younger_siblings() -> Outcome {
 fn what_an_ending_process_has_left_can_be_its_own() -> Outcome {
     check_both(&[
         each(0..4, |place| (0, Step::Write(place))),
-        std::vec![(0, Step::Fork)],
+        vec![(0, Step::Fork)],
         each(4..PLACES, |place| (1, Step::Write(place))),
-        std::vec![(1, Step::Exit); 4],
-        std::vec![(0, Step::Grow)],
+        vec![(1, Step::Exit); 4],
+        vec![(0, Step::Grow)],
     ])
 }
 
@@ -226,9 +232,9 @@ fn what_an_ending_process_has_left_can_be_its_own() -> Outcome {
 #[test]
 fn doubts_are_inherited() -> Outcome {
     check_both(&[
-        std::vec![(0, Step::Fork), (0, Step::Exit), (1, Step::Fork)],
-        std::vec![(0, Step::Exit), (1, Step::Exit), (1, Step::Exit)],
-        std::vec![(0, Step::Exit), (0, Step::Exit), (2, Step::Grow)],
+        vec![(0, Step::Fork), (0, Step::Exit), (1, Step::Fork)],
+        vec![(0, Step::Exit), (1, Step::Exit), (1, Step::Exit)],
+        vec![(0, Step::Exit), (0, Step::Exit), (2, Step::Grow)],
     ])
 }
 
@@ -237,9 +243,17 @@ fn doubts_are_inherited() -> Outcome {
 fn what_is_found_very_late_counts_for_the_peak() -> Outcome {
     check_both(&[
         each(0..PLACES, |place| (0, Step::Write(place))),
-        std::vec![(0, Step::Fork), (0, Step::Fork)],
+        vec![(0, Step::Fork), (0, Step::Fork)],
         each(0..PLACES, |place| (2, Step::Write(place))),
-        std::vec![(0, Step::Grow)],
-        std::vec![[(0, Step::Pass(LONG_NS)), (0, Step::Free(1)), (0, Step::Write(1))]; 10].concat(),
+        vec![(0, Step::Grow)],
+        vec![
+            [
+                (0, Step::Pass(LONG_NS)),
+                (0, Step::Free(1)),
+                (0, Step::Write(1))
+            ];
+            10
+        ]
+        .concat(),
     ])
 }

@@ -9,7 +9,6 @@
 extern crate std;
 
 use std::{
-    boxed::Box,
     cell::Cell,
     collections::{BTreeMap, BTreeSet},
     vec::Vec,
@@ -19,7 +18,7 @@ use memtrace_ebpf::{ABSENT, Config, CounterLayout, Image, Member, Offsets, SumSc
 
 use super::state;
 use crate::{
-    creation, execution, family,
+    creation, departure, execution,
     kernel::{Address, Typed},
     life,
 };
@@ -69,18 +68,23 @@ pub(crate) fn current() -> u64 {
     CURRENT.get()
 }
 
+/// Another task runs.
+pub(crate) fn switch_to(task: u64) {
+    CURRENT.set(task);
+}
+
 pub(crate) fn current_tgid() -> u32 {
     Struct(current()).get(OFFSETS.task_tgid)
 }
 
 /// A struct of this kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Struct(u64);
+pub(crate) struct Struct(u64);
 
 impl Struct {
-    /// One of zeros, which is never freed: its address is used once.
+    /// One of zeros, whose address is not used again as long as the machine is the same.
     fn new() -> Self {
-        Self(Box::leak(Box::new([0_u64; 16])).as_mut_ptr() as u64)
+        Self(state::place::<[u64; 16]>() as u64)
     }
 
     fn get<T: Copy>(self, offset: u32) -> T {
@@ -99,8 +103,22 @@ impl Struct {
         self.set(offset, self.get::<i64>(offset) + by);
     }
 
-    fn typed(self) -> Typed {
+    pub(crate) const fn address(self) -> u64 {
+        self.0
+    }
+
+    pub(crate) const fn typed(self) -> Typed {
         Typed::new(self.0 as *const u8)
+    }
+
+    /// The tracepoint `sched_process_exit` of this task.
+    pub(crate) fn tell_exit(self) {
+        switch_to(self.0);
+        let tgid: u32 = self.get(OFFSETS.task_tgid);
+        if let Some(process) = state::process(tgid) {
+            // SAFETY: its entry.
+            unsafe { departure::exited(self.typed(), tgid, process) };
+        }
     }
 }
 
@@ -113,6 +131,8 @@ struct Space {
     mm: Struct,
     /// What is at each place.
     pages: BTreeMap<u16, Page>,
+    /// What was there and is in swap.
+    swapped: BTreeMap<u16, Page>,
     /// It is in the sum: not yet while a program is being started.
     counts: bool,
 }
@@ -147,6 +167,8 @@ pub(crate) struct Machine {
     next_pid: u32,
     /// `sched_process_exit` comes before `exit_mm()`.
     tells_first: bool,
+    /// A task that is nobody's, and has no memory.
+    reclaimer: Struct,
     /// Pages of the last [`Machine::grow`].
     growth: u16,
     /// The most different pages at a time.
@@ -165,6 +187,7 @@ impl Machine {
             next_page: 1,
             next_pid: 100,
             tells_first,
+            reclaimer: Struct::new(),
             growth: 0,
             most: 0,
             most_summed: 0,
@@ -192,6 +215,7 @@ impl Machine {
         self.spaces.push(Space {
             mm,
             pages: BTreeMap::new(),
+            swapped: BTreeMap::new(),
             counts: false,
         });
         self.spaces.len() - 1
@@ -228,15 +252,16 @@ impl Machine {
     }
 
     /// A counter of the address space changes, in the context of whoever runs.
-    fn count(&mut self, space: usize, by: i64) {
+    fn count(&mut self, space: usize, member: Member, by: i64) {
+        if by == 0 {
+            return;
+        }
         let mm = self.spaces[space].mm;
-        mm.add(
-            OFFSETS.mm_rss_stat + Member::Anon as u32 * OFFSETS.counter_stride,
-            by,
-        );
+        let at = OFFSETS.mm_rss_stat + member as u32 * OFFSETS.counter_stride;
+        mm.add(at, by);
         self.look();
         if let Some(image) = life::image_of(mm.typed()) {
-            life::update(mm.typed(), || Member::Anon as u32, image);
+            life::update(mm.typed(), || member as u32, image);
         }
     }
 
@@ -266,15 +291,17 @@ impl Machine {
             return;
         };
         self.run(who);
+        self.swap_in(who, space, place);
         match self.spaces[space].pages.get(&place).copied() {
             None => {
                 let page = self.new_page();
                 self.spaces[space].pages.insert(place, page);
-                self.count(space, 1);
+                self.count(space, Member::Anon, 1);
             }
             Some(page) => {
                 let others = |(index, other): (usize, &Space)| {
-                    index != space && other.pages.values().any(|&p| p == page)
+                    let mut all = other.pages.values().chain(other.swapped.values());
+                    index != space && all.any(|&p| p == page)
                 };
                 if !self.spaces.iter().enumerate().any(others) {
                     return;
@@ -287,6 +314,51 @@ impl Machine {
         self.tasks[who].task.add(OFFSETS.task_min_flt, 1);
     }
 
+    /// The kernel takes a page away from all who have it (`try_to_unmap_one()`), in a task of its own.
+    pub(crate) fn swap_out(&mut self, who: usize, place: u16) {
+        let Some(page) = self.tasks[who]
+            .space
+            .and_then(|space| self.spaces[space].pages.get(&place).copied())
+        else {
+            return;
+        };
+        switch_to(self.reclaimer.0);
+        for space in 0..self.spaces.len() {
+            let pages = &self.spaces[space].pages;
+            let places: Vec<u16> = (pages.iter())
+                .filter(|(_, p)| **p == page)
+                .map(|(place, _)| *place)
+                .collect();
+            for place in places {
+                let Space { pages, swapped, .. } = &mut self.spaces[space];
+                pages.remove(&place);
+                swapped.insert(place, page);
+                self.count(space, Member::Anon, -1);
+                self.count(space, Member::Swap, 1);
+            }
+        }
+    }
+
+    /// Reads a page back that is in swap, if it is (`do_swap_page()`): the same one for all.
+    fn swap_in(&mut self, who: usize, space: usize, place: u16) {
+        let Some(page) = self.spaces[space].swapped.get(&place).copied() else {
+            return;
+        };
+        self.spaces[space].pages.insert(place, page);
+        self.count(space, Member::Anon, 1);
+        self.spaces[space].swapped.remove(&place);
+        self.count(space, Member::Swap, -1);
+        self.tasks[who].task.add(OFFSETS.task_maj_flt, 1);
+    }
+
+    /// Reads what is at a place.
+    pub(crate) fn read(&mut self, who: usize, place: u16) {
+        if let Some(space) = self.tasks[who].space.filter(|_| self.lives(who)) {
+            self.run(who);
+            self.swap_in(who, space, place);
+        }
+    }
+
     /// Gives a page back.
     pub(crate) fn free(&mut self, who: usize, place: u16) {
         let Some(space) = self.tasks[who].space.filter(|_| self.lives(who)) else {
@@ -294,7 +366,10 @@ impl Machine {
         };
         self.run(who);
         if self.spaces[space].pages.remove(&place).is_some() {
-            self.count(space, -1);
+            self.count(space, Member::Anon, -1);
+        }
+        if self.spaces[space].swapped.remove(&place).is_some() {
+            self.count(space, Member::Swap, -1);
         }
     }
 
@@ -347,8 +422,12 @@ impl Machine {
             .collect();
         for some in pages.chunks(3) {
             self.spaces[copy].pages.extend(some.iter().copied());
-            self.count(copy, some.len() as i64);
+            self.count(copy, Member::Anon, some.len() as i64);
         }
+        let swapped = self.spaces[space].swapped.clone();
+        let entries = swapped.len() as i64;
+        self.spaces[copy].swapped = swapped;
+        self.count(copy, Member::Swap, entries);
         child.task.set(OFFSETS.task_tgid, own);
         child.task.set(OFFSETS.task_mm, self.spaces[copy].mm.0);
         let typed = child.task.typed();
@@ -369,7 +448,7 @@ impl Machine {
         let fresh = self.space(task);
         let page = self.new_page();
         self.spaces[fresh].pages.insert(0, page);
-        self.count(fresh, 1);
+        self.count(fresh, Member::Anon, 1);
         // exec_mmap()
         let old = self.tasks[who].space.replace(fresh);
         let mm = self.spaces[fresh].mm;
@@ -398,14 +477,13 @@ impl Machine {
     /// Frees some pages; false if there are none.
     fn unmap(&mut self, space: usize) -> bool {
         let places: Vec<u16> = self.spaces[space].pages.keys().copied().take(3).collect();
-        if places.is_empty() {
-            return false;
-        }
+        let entries = std::mem::take(&mut self.spaces[space].swapped).len();
+        self.count(space, Member::Swap, -(entries as i64));
         for place in &places {
             self.spaces[space].pages.remove(place);
         }
-        self.count(space, -(places.len() as i64));
-        true
+        self.count(space, Member::Anon, -(places.len() as i64));
+        !places.is_empty()
     }
 
     fn torn_down(&mut self, space: usize) {
@@ -446,22 +524,40 @@ impl Machine {
         }
     }
 
-    /// `sched_process_exit` of the last thread, as far as memory is concerned.
+    /// `sched_process_exit` of the last thread.
     fn tell_exit(&self, who: usize) {
-        let tgid: u32 = self.tasks[who].task.get(OFFSETS.task_tgid);
-        let Some(process) = state::process(tgid) else {
-            return;
-        };
-        // SAFETY: map values of this thread's.
-        unsafe {
-            let Some(tree) = state::tree((*process).tree) else {
-                return;
-            };
-            let held = state::lock(tree);
-            family::family_user_leaves((*process).mm, state::now());
-            state::unlock(tree, held);
-        }
-        state::remove_process(tgid);
+        self.tasks[who].signal.set(OFFSETS.signal_live, 0_i32);
+        self.tasks[who].task.tell_exit();
+    }
+
+    /// The address space of a process.
+    pub(crate) fn mm(&self, who: usize) -> Struct {
+        let space = self.tasks[who].space.expect("it has one");
+        self.spaces[space].mm
+    }
+
+    /// The process runs, and begins to build an address space for a program.
+    pub(crate) fn begin_exec(&mut self, who: usize) -> Struct {
+        self.run(who);
+        let space = self.space(self.tasks[who].task);
+        self.spaces[space].mm
+    }
+
+    pub(crate) fn pid(&self, who: usize) -> u32 {
+        self.tasks[who].task.get(OFFSETS.task_tgid)
+    }
+
+    /// Both threads of a process, which gets a second one, when both have begun to exit.
+    pub(crate) fn last_threads(&mut self, who: usize) -> [Struct; 2] {
+        self.run(who);
+        let Task { task, signal, .. } = self.tasks[who];
+        let thread = self.task(None).task;
+        thread.set(OFFSETS.task_tgid, self.pid(who));
+        thread.set(OFFSETS.task_signal, signal.0);
+        thread.set(OFFSETS.task_group_leader, task.0);
+        creation::process_created(thread.typed(), true);
+        signal.set(OFFSETS.signal_live, 0_i32);
+        [task, thread]
     }
 
     /// All processes exit, one after the other.

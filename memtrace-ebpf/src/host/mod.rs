@@ -2,7 +2,7 @@
 //! become BPF programs, over maps ([`state`](crate::state)), helpers and a kernel ([`kernel`]) that
 //! are made up here. So they can be compared with an oracle that knows every page.
 //!
-//! One thread is one machine: everything is kept per thread, and nothing is ever given back.
+//! One thread is one machine at a time: everything is kept per thread, until the next one begins.
 
 use memtrace_ebpf::{Config, Offsets};
 
@@ -40,13 +40,14 @@ pub(crate) mod segments {
 }
 
 mod families;
+mod races;
 
 /// Where this kernel has what.
-pub(crate) fn offsets() -> *const Offsets {
-    &raw const kernel::OFFSETS
+pub(crate) fn offsets() -> &'static Offsets {
+    &kernel::OFFSETS
 }
 
 /// What the programs were told.
-pub(crate) fn settings() -> *const Config {
-    &raw const kernel::CONFIG
+pub(crate) fn settings() -> &'static Config {
+    &kernel::CONFIG
 }

@@ -8,13 +8,30 @@ use memtrace_ebpf::{Control, Image, Process, Stat, Tree};
 
 use super::kernel;
 
-/// All maps. Values are never freed, as those of the kernel's maps stay readable.
+/// Where another CPU can come between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Point {
+    /// While the lock is waited for.
+    Lock,
+    /// Before an image goes into the map.
+    Insert,
+}
+
+/// What another CPU does.
+type Act = Box<dyn FnOnce()>;
+
+/// All maps. Values that are removed stay readable, and are the next ones' at once, as in the kernel's
+/// maps.
 struct Maps {
+    /// All memory that was given out, of maps and of the kernel.
+    memory: Vec<Box<[u64]>>,
     images: BTreeMap<u64, *mut Image>,
+    free_images: Vec<*mut Image>,
     processes: BTreeMap<u32, *mut Process>,
+    free_processes: Vec<*mut Process>,
+    act: Option<(Point, Act)>,
     trees: Vec<*mut Tree>,
     control: *mut Control,
-    nascent: *mut Image,
     stats: [u64; Stat::ALL.len()],
     now: u64,
 }
@@ -23,24 +40,32 @@ std::thread_local! {
     static MAPS: RefCell<Maps> = RefCell::new(Maps::new());
 }
 
-/// A value of zeros that stays for ever.
-fn leak<T: Copy>() -> *mut T {
-    let words = size_of::<T>().div_ceil(8);
-    let memory: &'static mut [u64] = Box::leak(std::vec![0_u64; words].into_boxed_slice());
-    memory.as_mut_ptr().cast()
-}
-
 impl Maps {
     fn new() -> Self {
-        Self {
+        let mut maps = Self {
+            memory: Vec::new(),
             images: BTreeMap::new(),
+            free_images: Vec::new(),
             processes: BTreeMap::new(),
-            trees: std::vec![leak()],
-            control: leak(),
-            nascent: leak(),
+            free_processes: Vec::new(),
+            act: None,
+            trees: Vec::new(),
+            control: std::ptr::null_mut(),
             stats: [0; Stat::ALL.len()],
             now: 1_000_000_000,
-        }
+        };
+        maps.control = maps.place();
+        let tree = maps.place();
+        maps.trees.push(tree);
+        maps
+    }
+
+    /// Room for a value, of zeros.
+    fn place<T: Copy>(&mut self) -> *mut T {
+        let mut room = std::vec![0_u64; size_of::<T>().div_ceil(8)].into_boxed_slice();
+        let place = room.as_mut_ptr().cast();
+        self.memory.push(room);
+        place
     }
 }
 
@@ -48,7 +73,12 @@ fn with<R>(use_them: impl FnOnce(&mut Maps) -> R) -> R {
     MAPS.with_borrow_mut(use_them)
 }
 
-/// Everything as at the start.
+/// Room for a value of the kernel's, of zeros, until the machine is another.
+pub(crate) fn place<T: Copy>() -> *mut T {
+    with(Maps::place)
+}
+
+/// Everything as at the start, and all memory given back.
 pub(crate) fn reset() {
     with(|maps| *maps = Maps::new());
 }
@@ -96,24 +126,30 @@ pub(crate) fn may_be_image(mm: u64) -> bool {
 }
 
 pub(crate) fn nascent_image() -> Option<*mut Image> {
-    Some(with(|maps| maps.nascent))
+    // Each CPU has its own.
+    Some(place())
 }
 
 pub(crate) fn insert_image(mm: u64, image: *const Image) -> bool {
-    let place = leak::<Image>();
-    // SAFETY: both are images.
-    unsafe { place.copy_from(image, 1) };
-    with(|maps| match maps.images.entry(mm) {
-        std::collections::btree_map::Entry::Vacant(vacant) => {
-            vacant.insert(place);
-            true
+    others(Point::Insert);
+    with(|maps| {
+        if maps.images.contains_key(&mm) {
+            return false;
         }
-        std::collections::btree_map::Entry::Occupied(_) => false,
+        let free = maps.free_images.pop();
+        let place = free.unwrap_or_else(|| maps.place());
+        // SAFETY: both are images.
+        unsafe { place.copy_from(image, 1) };
+        maps.images.insert(mm, place);
+        true
     })
 }
 
 pub(crate) fn remove_image(mm: u64) {
-    with(|maps| maps.images.remove(&mm));
+    with(|maps| {
+        let removed = maps.images.remove(&mm);
+        maps.free_images.extend(removed);
+    });
 }
 
 pub(crate) fn process(tgid: u32) -> Option<*mut Process> {
@@ -121,15 +157,50 @@ pub(crate) fn process(tgid: u32) -> Option<*mut Process> {
 }
 
 pub(crate) fn insert_process(tgid: u32, process: &Process) -> bool {
-    let place = leak::<Process>();
-    // SAFETY: as large as a process.
-    unsafe { place.write(*process) };
-    with(|maps| maps.processes.insert(tgid, place));
+    with(|maps| {
+        let free = maps.free_processes.pop();
+        let place = free.unwrap_or_else(|| maps.place());
+        // SAFETY: as large as a process.
+        unsafe { place.write(*process) };
+        maps.processes.insert(tgid, place);
+    });
     true
 }
 
-pub(crate) fn remove_process(tgid: u32) {
-    with(|maps| maps.processes.remove(&tgid));
+pub(crate) fn remove_process_locked(tgid: u64) -> u64 {
+    with(|maps| {
+        let removed = u32::try_from(tgid)
+            .ok()
+            .and_then(|tgid| maps.processes.remove(&tgid));
+        maps.free_processes.extend(removed);
+    });
+    0
+}
+
+/// Another CPU does something when this one next comes to `point`.
+pub(crate) fn meanwhile(point: Point, act: impl FnOnce() + 'static) {
+    with(|maps| maps.act = Some((point, Box::new(act))));
+}
+
+/// Lets another CPU do what it is to do at this point.
+fn others(point: Point) {
+    let due = with(|maps| match maps.act.take() {
+        Some((at, act)) if at == point => Some(act),
+        later => {
+            maps.act = later;
+            None
+        }
+    });
+    if let Some(act) = due {
+        let here = kernel::current();
+        act();
+        kernel::switch_to(here);
+    }
+}
+
+/// Whether nothing is left for another CPU to do.
+pub(crate) fn all_done() -> bool {
+    with(|maps| maps.act.is_none())
 }
 
 pub(crate) fn is_tracked(tgid: u32) -> bool {
@@ -139,7 +210,16 @@ pub(crate) fn is_tracked(tgid: u32) -> bool {
 /// What is in the map is followed.
 pub(crate) const fn set_tracked(_tgid: u32, _tracked: bool) {}
 
+/// One thread reads in order.
+pub(crate) const fn fence() {}
+
 /// No program is skipped.
+pub(crate) const fn set_exit_seen(_tid: u32) {}
+
+/// Threads have no caches.
+pub(crate) const fn remove_cache(_tid: u32) {}
+
+/// As [`set_exit_seen`].
 pub(crate) const fn take_exit_seen(_tid: u32) -> bool {
     false
 }
@@ -182,6 +262,7 @@ pub(crate) struct Held(());
 
 /// One thread needs no lock, but must give back what it took.
 pub(crate) fn lock(tree: *mut Tree) -> Held {
+    others(Point::Lock);
     // SAFETY: a value of this thread's.
     unsafe {
         assert_eq!((*tree).lock, 0, "the lock is taken twice");

@@ -70,8 +70,7 @@ fn own() -> Option<*mut Pending> {
 /// The current process's image and its RSS.
 #[inline(always)]
 fn image() -> Option<(*mut Image, i64)> {
-    // SAFETY: a field of the read-only data.
-    let mm = Typed::current().follow(unsafe { offset!(task_mm) });
+    let mm = Typed::current().follow(offset!(task_mm));
     let image = state::image(mm.address())?;
     // SAFETY: a map value.
     let resident = unsafe { rss(&(*image).cur) };
@@ -113,7 +112,7 @@ fn begin(ctx: &BtfTracePointContext) {
         return;
     };
     tell_fault(pending);
-    // SAFETY: a map value that only its own thread changes; fields of the read-only data.
+    // SAFETY: a map value that only its own thread changes.
     unsafe {
         (*pending).kind = 0;
         if kind == 0 {
@@ -229,7 +228,7 @@ fn fault(address: u64) {
 /// (`mm_account_fault()`, mm/memory.c).
 #[inline(always)]
 fn tell_fault(pending: *mut Pending) {
-    // SAFETY: a map value that only its own thread changes; a field of the read-only data.
+    // SAFETY: a map value that only its own thread changes.
     unsafe {
         let counted: u64 = Typed::current().load(offset!(task_maj_flt));
         let before = (*pending).told;

@@ -76,7 +76,7 @@ pub(crate) fn rss_stat_size(ctx: TracePointContext) -> u32 {
     let Some(slot) = state::pending() else {
         return 0;
     };
-    // SAFETY: this CPU's own slot of a map; fields of the read-only data.
+    // SAFETY: this CPU's own slot of a map.
     let (pending, at, shift) = unsafe { (*slot, config!(classic_size), config!(page_shift)) };
     if pending.mm == 0 {
         return 0;

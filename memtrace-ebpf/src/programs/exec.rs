@@ -36,8 +36,7 @@ fn is_left(ctx: &BtfTracePointContext) -> bool {
     };
     let task = Typed::new(ctx.arg::<*const u8>(0));
     // A new program never has the address space of the old one.
-    // SAFETY: a map value that only its own process's hooks change; a field of the
-    // read-only data.
+    // SAFETY: a map value that only its own process's hooks change.
     let left = unsafe {
         (*process).mm != task.follow(offset!(task_mm)).address()
             || (*process).flags & (ProcessFlags::PRE_EXEC | ProcessFlags::SHARES_IMAGE) != 0
@@ -63,8 +62,7 @@ fn executed(ctx: &BtfTracePointContext) {
     let Some(process) = state::process(tgid) else {
         return;
     };
-    // SAFETY: a field of the read-only data.
-    let mm = task.follow(unsafe { offset!(task_mm) });
+    let mm = task.follow(offset!(task_mm));
     // SAFETY: a map value.
     let Change {
         image: image_id,

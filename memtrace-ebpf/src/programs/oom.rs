@@ -15,8 +15,7 @@ use crate::{
 pub(crate) fn mark_victim_task(ctx: BtfTracePointContext) -> i32 {
     undisturbed(|| {
         let task = Typed::new(ctx.arg::<*const u8>(0));
-        // SAFETY: a field of the read-only data.
-        mark(unsafe { task.load(offset!(task_tgid)) });
+        mark(task.load(offset!(task_tgid)));
     })
 }
 

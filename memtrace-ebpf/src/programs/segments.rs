@@ -37,9 +37,7 @@ pub(crate) fn segment_zap(ctx: FEntryContext) -> i32 {
 #[fentry(function = "copy_page_range")]
 pub(crate) fn segment_copy(ctx: FEntryContext) -> i32 {
     let vma = Typed::new(ctx.arg::<*const u8>(0));
-    // SAFETY: fields of the read-only data.
-    let (start, end): (u64, u64) =
-        unsafe { (vma.load(offset!(vma_start)), vma.load(offset!(vma_end))) };
+    let (start, end): (u64, u64) = (vma.load(offset!(vma_start)), vma.load(offset!(vma_end)));
     begin(vma.address(), start, end, false)
 }
 
@@ -148,57 +146,54 @@ fn call(ctx: &BtfTracePointContext) {
     // SAFETY: the context has all arguments, each in eight bytes.
     let id = unsafe { ctx.as_ptr().cast::<u64>().add(1).read_volatile() };
     let regs = Address::new(regs);
-    // SAFETY: fields of the read-only data.
-    unsafe {
-        if regs.load::<u64>(offset!(regs_cs)) & 0xffff != USER_CS {
-            return;
+    if regs.load::<u64>(offset!(regs_cs)) & 0xffff != USER_CS {
+        return;
+    }
+    let mm = Typed::current().follow(offset!(task_mm)).address();
+    let first: u64 = regs.load(offset!(regs_first));
+    let second: u64 = regs.load(offset!(regs_second));
+    let third: u64 = regs.load(offset!(regs_third));
+    let fourth: u64 = regs.load(offset!(regs_fourth));
+    match id {
+        number::MUNMAP | number::MLOCK | number::MLOCK2 => {
+            context::context_range(first, second, how::ALL.into());
         }
-        let mm = Typed::current().follow(offset!(task_mm)).address();
-        let first: u64 = regs.load(offset!(regs_first));
-        let second: u64 = regs.load(offset!(regs_second));
-        let third: u64 = regs.load(offset!(regs_third));
-        let fourth: u64 = regs.load(offset!(regs_fourth));
-        match id {
-            number::MUNMAP | number::MLOCK | number::MLOCK2 => {
-                context::context_range(first, second, how::ALL.into());
-            }
-            number::MADVISE => {
-                let how = if third == MADV_PAGEOUT {
-                    how::RECLAIMS
-                } else {
-                    how::ALL
-                };
-                context::context_range(first, second, how.into());
-            }
-            number::BRK => {
-                context::context_known(mm, Segment::Heap as u64, how::ALL.into());
-            }
-            // What a mapping takes the place of. Where a new one is populated at once its address is not
-            // known yet, but that without a file it is anonymous is.
-            number::MMAP if fourth & MAP_FIXED != 0 => {
-                context::context_range(first, second, how::GOES.into());
-            }
-            number::MMAP if fourth & MAP_ANONYMOUS != 0 => {
-                context::context_known(mm, Segment::Anon as u64, how::ALL.into());
-            }
-            number::MREMAP => {
-                // Heap that moves is heap no more.
-                if find::segment_of_range(mm, first, second) < Segment::Anon as u64 {
-                    segments::segments_moved(mm, second);
-                }
-                if fourth & MREMAP_FIXED == 0 {
-                    context::context_range(first, second, how::GOES.into());
-                }
-            }
-            // Text that is made writable is data from then on.
-            number::MPROTECT | number::PKEY_MPROTECT
-                if third & PROT_WRITE != 0
-                    && find::segment_of_range(mm, first, second) == Segment::Text as u64 =>
-            {
+        number::MADVISE => {
+            let how = if third == MADV_PAGEOUT {
+                how::RECLAIMS
+            } else {
+                how::ALL
+            };
+            context::context_range(first, second, how.into());
+        }
+        number::BRK => {
+            context::context_known(mm, Segment::Heap as u64, how::ALL.into());
+        }
+        // What a mapping takes the place of. Where a new one is populated at once its address is not
+        // known yet, but that without a file it is anonymous is.
+        number::MMAP if fourth & MAP_FIXED != 0 => {
+            context::context_range(first, second, how::GOES.into());
+        }
+        number::MMAP if fourth & MAP_ANONYMOUS != 0 => {
+            context::context_known(mm, Segment::Anon as u64, how::ALL.into());
+        }
+        number::MREMAP => {
+            // Heap that moves is heap no more.
+            if find::segment_of_range(mm, first, second) < Segment::Anon as u64 {
                 segments::segments_moved(mm, second);
             }
-            number::EXECVE | number::EXECVEAT => context::execute(),
-            _ => {}
+            if fourth & MREMAP_FIXED == 0 {
+                context::context_range(first, second, how::GOES.into());
+            }
         }
+        // Text that is made writable is data from then on.
+        number::MPROTECT | number::PKEY_MPROTECT
+            if third & PROT_WRITE != 0
+                && find::segment_of_range(mm, first, second) == Segment::Text as u64 =>
+        {
+            segments::segments_moved(mm, second);
+        }
+        number::EXECVE | number::EXECVEAT => context::execute(),
+        _ => {}
     }
 }

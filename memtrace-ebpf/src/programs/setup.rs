@@ -14,7 +14,7 @@ use memtrace_ebpf::{COMM_LEN, MAX_CPUS};
 use crate::lock;
 use crate::{
     atomic, creation,
-    kernel::{Typed, as_number, config, constant, offset, settings},
+    kernel::{Typed, as_number, config, offset, settings},
     state,
 };
 
@@ -34,7 +34,7 @@ pub(crate) fn find_cpu_offsets(ctx: RawTracePointContext) -> i32 {
     let Some(map_address) = as_number(map as u64) else {
         return 2;
     };
-    // SAFETY: fields of the read-only data; the helper checks the address.
+    // SAFETY: the helper checks the address.
     let pointer = unsafe {
         let at = map_address + u64::from(offset!(array_pptrs));
         match bpf_probe_read_kernel(at as *const u64) {
@@ -42,8 +42,7 @@ pub(crate) fn find_cpu_offsets(ctx: RawTracePointContext) -> i32 {
             Err(_) => return 3,
         }
     };
-    // SAFETY: fields of the read-only data.
-    let (cpus, real) = unsafe { (config!(cpus), config!(real_cpus)) };
+    let (cpus, real) = (config!(cpus), config!(real_cpus));
     let key = 0_u32;
     let mut page = 0;
     for cpu in 0..MAX_CPUS {
@@ -85,13 +84,14 @@ pub(crate) fn find_cpu_offsets(ctx: RawTracePointContext) -> i32 {
 pub(crate) fn register(ctx: BtfTracePointContext) -> i32 {
     let task = Typed::new(ctx.arg::<*const u8>(0));
     let name = ctx.arg::<*const u8>(1);
-    // SAFETY: the helper checks its source; a field of the read-only data, of the same length.
+    // SAFETY: the helper checks its source, of the same length.
     unsafe {
         // Words, because the verifier follows each comparison.
         let Ok(new) = bpf_probe_read_kernel(name.cast::<[u64; COMM_LEN / 8]>()) else {
             return 0;
         };
-        let wanted = constant((&raw const (*settings()).root_name).cast::<[u64; COMM_LEN / 8]>());
+        let wanted = (&raw const settings().root_name).cast::<[u64; COMM_LEN / 8]>();
+        let wanted = wanted.read_volatile();
         if new[0] != wanted[0] || new[1] != wanted[1] {
             return 0;
         }

@@ -5,10 +5,10 @@ use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use memtrace_ebpf::{Image, ImageState};
 
 use crate::{
-    accounting, envelope,
+    envelope,
     kernel::{Address, Struct as _, Typed, offset},
     preempt::{further, undisturbed},
-    state,
+    sizes, state,
 };
 
 /// A system call of any process is done. Its arguments do not matter: most calls change no size,
@@ -33,13 +33,12 @@ fn outdated() -> Option<(*mut Image, Address)> {
     if !state::is_tracked(state::current_tgid()) {
         return None;
     }
-    // SAFETY: a field of the read-only data.
-    let mm = Typed::current().follow(unsafe { offset!(task_mm) });
+    let mm = Typed::current().follow(offset!(task_mm));
     let image = state::image(mm.address())?;
     // A new program's image counts from its first update, see `life::activate`.
     // SAFETY: a map value.
     let active = unsafe { (*image).state } == ImageState::Active as u32;
-    (active && accounting::sizes_differ(image, mm)).then_some((image, mm))
+    (active && sizes::sizes_differ(image, mm)).then_some((image, mm))
 }
 
 #[inline(always)]
@@ -51,7 +50,7 @@ fn look(image: *mut Image, mm: Address) {
         };
         let held = state::lock(tree);
         let at = state::now();
-        accounting::note_sizes(image, mm, at);
+        sizes::note_sizes(image, mm, at);
         envelope::changed(image, at);
         state::unlock(tree, held);
     }

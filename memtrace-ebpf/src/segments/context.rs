@@ -114,8 +114,7 @@ fn is_followed(mm: u64) -> bool {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn context_begin(vma: u64, address: u64, end: u64, fault: u64) -> u64 {
-    // SAFETY: a field of the read-only data.
-    let mm = Address::new(vma).follow(unsafe { offset!(vma_mm) });
+    let mm = Address::new(vma).follow(offset!(vma_mm));
     if !is_followed(mm.address()) {
         return 0;
     }
@@ -123,7 +122,7 @@ pub(crate) extern "C" fn context_begin(vma: u64, address: u64, end: u64, fault: 
         return 0;
     };
     let segment = kind::segment_of_part(vma, address, end);
-    // SAFETY: a map value that only its own thread changes; a field of the read-only data.
+    // SAFETY: a map value that only its own thread changes.
     unsafe {
         (*context).mm = mm.address();
         (*context).known = known::SEGMENT;
@@ -151,8 +150,7 @@ fn is_being_built(mm: u64) -> bool {
         return unsafe { (*image).state } == ImageState::Execing as u32;
     }
     // mm_init_owner() (kernel/fork.c) sets the owner before the first page.
-    // SAFETY: a field of the read-only data.
-    let owner = Address::new(mm).follow(unsafe { offset!(mm_owner) });
+    let owner = Address::new(mm).follow(offset!(mm_owner));
     owner.address() == Typed::current().address()
 }
 
@@ -169,10 +167,7 @@ pub(crate) fn end() {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn reclaim_begin(vma: u64, address: u64) -> u64 {
-    // SAFETY: a field of the read-only data.
-    let mm = Address::new(vma)
-        .follow(unsafe { offset!(vma_mm) })
-        .address();
+    let mm = Address::new(vma).follow(offset!(vma_mm)).address();
     if state::image(mm).is_none() {
         return 0;
     }
@@ -213,8 +208,7 @@ pub(crate) fn reclaim_end() {
 #[inline(always)]
 fn faults() -> u64 {
     let task = Typed::current();
-    // SAFETY: fields of the read-only data.
-    unsafe { task.load::<u64>(offset!(task_min_flt)) + task.load::<u64>(offset!(task_maj_flt)) }
+    task.load::<u64>(offset!(task_min_flt)) + task.load::<u64>(offset!(task_maj_flt))
 }
 
 /// The current process has a page fault at `address`; the mapping may only be made by it (a stack
@@ -229,7 +223,7 @@ pub(crate) fn fault(address: u64, error: u64) {
     let Some(context) = own() else {
         return;
     };
-    // SAFETY: a map value that only its own thread changes; a field of the read-only data.
+    // SAFETY: a map value that only its own thread changes.
     unsafe {
         (*context).mm = Typed::current().follow(offset!(task_mm)).address();
         (*context).known = known::ADDRESS;
@@ -245,10 +239,7 @@ pub(crate) fn fault(address: u64, error: u64) {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn context_range(address: u64, len: u64, how: u64) -> u64 {
-    // SAFETY: a field of the read-only data.
-    let mm = Typed::current()
-        .follow(unsafe { offset!(task_mm) })
-        .address();
+    let mm = Typed::current().follow(offset!(task_mm)).address();
     context_known(mm, find::segment_of_range(mm, address, len), how)
 }
 
@@ -276,7 +267,7 @@ pub(crate) extern "C" fn context_known(mm: u64, segment: u64, how: u64) -> u64 {
 #[inline(always)]
 pub(crate) fn execute() {
     if let Some(context) = own() {
-        // SAFETY: a map value that only its own thread changes; a field of the read-only data.
+        // SAFETY: a map value that only its own thread changes.
         unsafe {
             (*context).known = known::NOTHING;
             (*context).executing = Typed::current().follow(offset!(task_mm)).address();
@@ -365,8 +356,7 @@ pub(super) fn segment(mm: u64, image: *mut Image, member: u32, delta: i64) -> u3
 fn is_reclaiming() -> bool {
     /// `PF_MEMALLOC` (include/linux/sched.h).
     const MEMALLOC: u32 = 0x800;
-    // SAFETY: a field of the read-only data.
-    Typed::current().load::<u32>(unsafe { offset!(task_flags) }) & MEMALLOC != 0
+    Typed::current().load::<u32>(offset!(task_flags)) & MEMALLOC != 0
 }
 
 /// Whether a change can be one of the fault that the thread is in the middle of. The fault brings pages, takes

@@ -37,8 +37,7 @@ pub(super) fn segment_at(mm: u64, address: u64) -> u64 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn segment_of_range(mm: u64, address: u64, len: u64) -> u64 {
-    // SAFETY: a field of the read-only data.
-    let page = (1_u64 << unsafe { config!(page_shift) }) - 1;
+    let page = (1_u64 << config!(page_shift)) - 1;
     let end = address.wrapping_add(len).wrapping_add(page) & !page;
     let mut at = address;
     let mut found = Segment::Unknown as u64;
@@ -62,8 +61,7 @@ pub(crate) extern "C" fn segment_of_range(mm: u64, address: u64, len: u64) -> u6
             break;
         }
         found = segment;
-        // SAFETY: a field of the read-only data.
-        at = Address::new(vma).load(unsafe { offset!(vma_end) });
+        at = Address::new(vma).load(offset!(vma_end));
     }
     if at >= end {
         found
@@ -83,10 +81,7 @@ const fn is_hole(vma: u64) -> bool {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn walk(mm: u64, address: u64) -> u64 {
-    // SAFETY: a field of the read-only data.
-    let mut node = Address::new(mm)
-        .follow(unsafe { offset!(mm_mt_root) })
-        .address();
+    let mut node = Address::new(mm).follow(offset!(mm_mt_root)).address();
     // xa_is_node(): only the root is marked as one.
     if node & 3 != 2 {
         return 0;
@@ -128,13 +123,10 @@ fn descend(node: u64, address: u64) -> u64 {
 /// Where a node has its pivots and slots.
 #[inline(always)]
 fn layout(node: u64) -> (u32, u32) {
-    // SAFETY: fields of the read-only data.
-    unsafe {
-        if kind_of(node) == ARANGE {
-            (offset!(arange_pivots), offset!(arange_slots))
-        } else {
-            (offset!(range_pivots), offset!(range_slots))
-        }
+    if kind_of(node) == ARANGE {
+        (offset!(arange_pivots), offset!(arange_slots))
+    } else {
+        (offset!(range_pivots), offset!(range_slots))
     }
 }
 

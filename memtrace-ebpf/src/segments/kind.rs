@@ -27,24 +27,21 @@ const NAME_LEN: usize = 48;
 #[inline(never)]
 pub(crate) extern "C" fn segment_of(vma: u64, address: u64) -> u64 {
     let vma = Address::new(vma);
-    // SAFETY: fields of the read-only data.
-    unsafe {
-        let flags: u64 = vma.load(offset!(vma_flags));
-        if flags & GROWS_DOWN != 0 {
-            return Segment::Stack as u64;
-        }
-        let mm = vma.follow(offset!(vma_mm));
-        let file = vma.follow(offset!(vma_file));
-        let segment = if file.address() != 0 {
-            of_file(mm, file, flags, address)
-        } else if vma.load::<u64>(offset!(vma_ops)) != 0 {
-            // What the kernel maps by itself ([vdso]): its pages count as those of files.
-            Segment::File
-        } else {
-            without_file(mm, address)
-        };
-        segment as u64
+    let flags: u64 = vma.load(offset!(vma_flags));
+    if flags & GROWS_DOWN != 0 {
+        return Segment::Stack as u64;
     }
+    let mm = vma.follow(offset!(vma_mm));
+    let file = vma.follow(offset!(vma_file));
+    let segment = if file.address() != 0 {
+        of_file(mm, file, flags, address)
+    } else if vma.load::<u64>(offset!(vma_ops)) != 0 {
+        // What the kernel maps by itself ([vdso]): its pages count as those of files.
+        Segment::File
+    } else {
+        without_file(mm, address)
+    };
+    segment as u64
 }
 
 /// The same for a part of the mapping, [`Segment::Unknown`] if several have a share in it: the bss, the
@@ -52,15 +49,12 @@ pub(crate) extern "C" fn segment_of(vma: u64, address: u64) -> u64 {
 #[inline(always)]
 pub(super) fn segment_of_part(vma: u64, address: u64, end: u64) -> u64 {
     let fields = Address::new(vma);
-    // SAFETY: fields of the read-only data.
-    unsafe {
-        if fields.load::<u64>(offset!(vma_file)) == 0 {
-            let mm = fields.follow(offset!(vma_mm));
-            let heap: u64 = mm.load(offset!(mm_start_brk));
-            let behind = heap + heap_size(mm, heap);
-            if (address < heap && end > heap) || (address < behind && end > behind) {
-                return Segment::Unknown as u64;
-            }
+    if fields.load::<u64>(offset!(vma_file)) == 0 {
+        let mm = fields.follow(offset!(vma_mm));
+        let heap: u64 = mm.load(offset!(mm_start_brk));
+        let behind = heap + heap_size(mm, heap);
+        if (address < heap && end > heap) || (address < behind && end > behind) {
+            return Segment::Unknown as u64;
         }
     }
     segment_of(vma, address)
@@ -68,77 +62,71 @@ pub(super) fn segment_of_part(vma: u64, address: u64, end: u64) -> u64 {
 
 /// The largest size of the heap that begins at `heap`: `brk()` lowers `mm->brk` before it unmaps what is above.
 #[inline(always)]
-unsafe fn heap_size(mm: Address, heap: u64) -> u64 {
-    // SAFETY: fields of the read-only data; a map value.
-    unsafe {
-        if heap == 0 {
-            return 0;
-        }
-        let mut largest = mm.load::<u64>(offset!(mm_brk)).wrapping_sub(heap);
-        if let Some(image) = state::image(mm.address()) {
-            let peak = *(&raw const (*image).vm_peak)
+fn heap_size(mm: Address, heap: u64) -> u64 {
+    if heap == 0 {
+        return 0;
+    }
+    let mut largest = mm.load::<u64>(offset!(mm_brk)).wrapping_sub(heap);
+    if let Some(image) = state::image(mm.address()) {
+        // SAFETY: a map value; the index is below the length.
+        let peak = unsafe {
+            *(&raw const (*image).vm_peak)
                 .cast::<u64>()
-                .add(VmField::Heap as usize);
-            if peak > largest {
-                largest = peak;
-            }
+                .add(VmField::Heap as usize)
+        };
+        if peak > largest {
+            largest = peak;
         }
-        // The page that it ends in is its own.
+    }
+    // The page that it ends in is its own.
+    let page = (1_u64 << config!(page_shift)) - 1;
+    (largest + page) & !page
+}
+
+#[inline(always)]
+fn without_file(mm: Address, address: u64) -> Segment {
+    let heap: u64 = mm.load(offset!(mm_start_brk));
+    if address < heap {
+        // What is mapped between the end of the data's page and the heap is the bss.
+        let data: u64 = mm.load(offset!(mm_end_data));
         let page = (1_u64 << config!(page_shift)) - 1;
-        (largest + page) & !page
+        if data != 0 && address >= data & !page {
+            return Segment::Data;
+        }
+        return Segment::Anon;
     }
+    let largest = heap_size(mm, heap);
+    if heap != 0 && address - heap < largest {
+        return Segment::Heap;
+    }
+    Segment::Anon
 }
 
 #[inline(always)]
-unsafe fn without_file(mm: Address, address: u64) -> Segment {
-    // SAFETY: fields of the read-only data; a map value.
-    unsafe {
-        let heap: u64 = mm.load(offset!(mm_start_brk));
-        if address < heap {
-            // What is mapped between the end of the data's page and the heap is the bss.
-            let data: u64 = mm.load(offset!(mm_end_data));
-            let page = (1_u64 << config!(page_shift)) - 1;
-            if data != 0 && address >= data & !page {
-                return Segment::Data;
-            }
-            return Segment::Anon;
-        }
-        let largest = heap_size(mm, heap);
-        if heap != 0 && address - heap < largest {
-            return Segment::Heap;
-        }
-        Segment::Anon
-    }
-}
-
-#[inline(always)]
-unsafe fn of_file(mm: Address, file: Address, flags: u64, address: u64) -> Segment {
-    // SAFETY: fields of the read-only data.
-    unsafe {
-        let program = mm.follow(offset!(mm_exe_file));
-        let inode = file.follow(offset!(file_inode));
-        let same = inode.address() == program.follow(offset!(file_inode)).address();
-        if same || is_near_text(mm, address) {
-            return if flags & ACCOUNT != 0 {
-                Segment::Data
-            } else {
-                Segment::Text
-            };
-        }
-        let magic: u64 = inode
-            .follow(offset!(inode_super))
-            .load(offset!(super_magic));
-        if magic == TMPFS_MAGIC {
-            return Segment::Shmem;
-        }
-        let dentry = file.follow(offset!(file_dentry));
-        let length: u32 = dentry.load(offset!(dentry_name_len));
-        let name = dentry.follow(offset!(dentry_name)).address();
-        if is_library(name, length.into()) {
-            Segment::Lib
+fn of_file(mm: Address, file: Address, flags: u64, address: u64) -> Segment {
+    let program = mm.follow(offset!(mm_exe_file));
+    let inode = file.follow(offset!(file_inode));
+    let same = inode.address() == program.follow(offset!(file_inode)).address();
+    if same || is_near_text(mm, address) {
+        return if flags & ACCOUNT != 0 {
+            Segment::Data
         } else {
-            Segment::File
-        }
+            Segment::Text
+        };
+    }
+    let magic: u64 = inode
+        .follow(offset!(inode_super))
+        .load(offset!(super_magic));
+    if magic == TMPFS_MAGIC {
+        return Segment::Shmem;
+    }
+    let dentry = file.follow(offset!(file_dentry));
+    let length: u32 = dentry.load(offset!(dentry_name_len));
+    let name = dentry.follow(offset!(dentry_name)).address();
+    if is_library(name, length.into()) {
+        Segment::Lib
+    } else {
+        Segment::File
     }
 }
 
@@ -146,17 +134,14 @@ unsafe fn of_file(mm: Address, file: Address, flags: u64, address: u64) -> Segme
 /// another file than the one that was executed. The program comes before the heap, libraries
 /// come far behind it.
 #[inline(always)]
-unsafe fn is_near_text(mm: Address, address: u64) -> bool {
+fn is_near_text(mm: Address, address: u64) -> bool {
     /// More than any program has before its code.
     const BEFORE: u64 = 1 << 30;
-    // SAFETY: fields of the read-only data.
-    let (code, end, heap): (u64, u64, u64) = unsafe {
-        (
-            mm.load(offset!(mm_start_code)),
-            mm.load(offset!(mm_end_code)),
-            mm.load(offset!(mm_start_brk)),
-        )
-    };
+    let (code, end, heap): (u64, u64, u64) = (
+        mm.load(offset!(mm_start_code)),
+        mm.load(offset!(mm_end_code)),
+        mm.load(offset!(mm_start_brk)),
+    );
     code != 0 && heap > end && address + BEFORE > code && address < heap
 }
 

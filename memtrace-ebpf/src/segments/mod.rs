@@ -36,15 +36,13 @@ static BLANK_SEGMENTS: Array<SegmentsRecord, 1> = Array::new();
 /// Whether segments are wanted: a constant for the verifier.
 #[inline(always)]
 pub(crate) fn are_on() -> bool {
-    // SAFETY: a field of the read-only data.
-    unsafe { config!(segments) != SegmentHooks::Off as u32 }
+    config!(segments) != SegmentHooks::Off as u32
 }
 
 /// Whether contexts come from programs on the kernel's functions.
 #[inline(always)]
 pub(crate) fn from_functions() -> bool {
-    // SAFETY: a field of the read-only data.
-    unsafe { config!(segments) == SegmentHooks::Functions as u32 }
+    config!(segments) == SegmentHooks::Functions as u32
 }
 
 /// The segments of an image, made now if they are not yet.
@@ -219,8 +217,7 @@ fn tell(mm: u64, changed: bool, peak: bool, at: u64) {
         return;
     }
     segment_sizes(mm, peak.into(), at);
-    // SAFETY: a field of the read-only data.
-    if unsafe { config!(timeline) } == Timeline::EveryChange as u32 {
+    if config!(timeline) == Timeline::EveryChange as u32 {
         segments_moment(mm, at);
     }
 }
@@ -382,7 +379,7 @@ pub(crate) extern "C" fn segments_forked(mm: u64, parent: u64) -> u64 {
 #[inline(never)]
 pub(crate) extern "C" fn segments_moved(mm: u64, len: u64) -> u64 {
     if let Some(segments) = SEGMENTS_OF.get_ptr_mut(mm) {
-        // SAFETY: a map value; a field of the read-only data. Atomic, because the tree's lock is not held.
+        // SAFETY: a map value. Atomic, because the tree's lock is not held.
         unsafe { crate::atomic::add(&raw mut (*segments).untold, len >> config!(page_shift)) };
     }
     0
@@ -439,7 +436,7 @@ pub(crate) extern "C" fn segments_end(mm: u64, at: u64) -> u64 {
 /// Whether the image is being built by its task for a program: all its pages are the new stack's.
 #[inline(always)]
 fn is_new_stack(mm: u64, image: *mut Image) -> bool {
-    // SAFETY: a map value; a field of the read-only data.
+    // SAFETY: a map value.
     unsafe {
         (*image).state == ImageState::Execing as u32
             && Typed::current().follow(offset!(task_mm)).address() != mm

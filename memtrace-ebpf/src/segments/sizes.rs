@@ -27,7 +27,7 @@ const PAUSE: u64 = 1_000_000;
 #[inline(always)]
 pub(super) unsafe fn look(mm: u64, segments: *mut SegmentsRecord, peak: bool, at: u64) {
     let fields = Address::new(mm);
-    // SAFETY: the caller vouches for the pointer; fields of the read-only data.
+    // SAFETY: the caller vouches for the pointer.
     unsafe {
         let shift = config!(page_shift);
         let total: u64 = fields.load(offset!(mm_total_vm));
@@ -86,7 +86,7 @@ unsafe fn set(segments: *mut SegmentsRecord, segment: Segment, pages: u64) {
 /// `segments` must point at a map value.
 #[inline(always)]
 unsafe fn add_up(mm: u64, segments: *mut SegmentsRecord) -> u64 {
-    // SAFETY: the caller vouches for the pointer; fields of the read-only data; indices are masked.
+    // SAFETY: the caller vouches for the pointer; indices are masked.
     unsafe {
         let shift = config!(page_shift);
         let mapped = (&raw mut (*segments).mapped).cast::<u64>();

@@ -271,6 +271,7 @@ pub(super) fn tracer(args: &TracingArgs, backend: BackendArg) -> Tracer {
         .handler(match handler {
             HandlerUse::Optimised => Handler::Optimised,
             HandlerUse::Plain => Handler::Plain,
+            HandlerUse::Fenced => Handler::Fenced,
         })
         .vm_events(*vm_events)
         .segments(*segments)

@@ -53,7 +53,7 @@ impl Functions {
         };
         Self {
             guard: features.preemptible_tracepoints.then(guard).flatten(),
-            cast: (handler == Handler::Optimised
+            cast: (handler != Handler::Plain
                 && features.layout == CounterLayout::PerCpu
                 && features.offsets.upid_nr == 0)
                 .then(cast)

@@ -25,6 +25,9 @@ const WAKE_AT: u32 = 4;
 /// The ring for the programs' own log lines, where they write any.
 const LOG_BYTES: u32 = 128 << 10;
 
+/// Whether a CPU of this architecture reads in the order of the program (Documentation/memory-barriers.txt).
+const KEEPS_LOADS_IN_ORDER: bool = cfg!(any(target_arch = "x86_64", target_arch = "s390x"));
+
 /// Tries the atomics. Loads only where the kernel has them all.
 pub(super) const CHECK_ATOMICS: &str = "check_atomics";
 
@@ -64,6 +67,8 @@ pub(super) fn open(
             share_type: choice.functions.share_type(),
             segments: choice.segments as u32,
             root_tree: options.root_tree,
+            fences: u32::from(options.handler == Handler::Fenced || !KEEPS_LOADS_IN_ORDER),
+            reserved: 0,
             window_ns: options.timeline.map_or(0, Resolution::width_ns),
         },
     };

@@ -39,6 +39,9 @@ pub enum Handler {
     /// Those for the oldest kernels, which use nothing that came later: no atomics that return
     /// something, no plain loads of the kernel's memory. Tests compare the two.
     Plain,
+    /// The quickest, with the fences of CPUs that read in any order, as others than x86 may. Tests
+    /// compare it too.
+    Fenced,
 }
 
 /// Sizes and choices that are fixed at load.

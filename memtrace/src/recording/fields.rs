@@ -179,6 +179,7 @@ pub(super) fn image(v: &mut impl Visit, image: &mut Image, base: u64) {
         faults_seen: _,
         fault_pending: _,
         user_left: _,
+        lent: _,
         sharer: _,
         heir: _,
         last_heir: _,

@@ -27,7 +27,7 @@ impl Identities {
         match entry {
             Entry::Event(event) => self.complete_event(event),
             Entry::Checkpoint(state) => {
-                self.complete_state(&mut state.processes, &mut state.images)
+                self.complete_state(&mut state.processes, &mut state.images);
             }
             Entry::End(last) => self.complete_state(&mut last.processes, &mut last.images),
             Entry::Loss(_) => {}

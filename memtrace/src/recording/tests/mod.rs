@@ -94,6 +94,7 @@ fn recorded(event: &Event) -> Vec<u8> {
             image.faults_seen = 0;
             image.fault_pending = 0;
             image.user_left = 0;
+            image.lent = 0;
             image.sharer = 0;
             image.heir = 0;
             image.last_heir = 0;

@@ -1,0 +1,178 @@
+//! Virtual sizes of an image, and its huge pages: what has no event of its own and is looked at with
+//! others.
+
+use memtrace_ebpf::{ABSENT, Image, Integral, VM_MEANS, VmMean};
+
+use crate::{
+    envelope,
+    kernel::{Address, Struct, offset},
+    state,
+};
+
+/// Completes the averages of virtual sizes of the image of `mm` up to `at`, and takes in what they are
+/// now. Seldom enough for a function of its own, see `state::wait_for_lock`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn sizes_change(mm: u64, at: u64) -> u64 {
+    let Some(image) = state::image(mm) else {
+        return 0;
+    };
+    let fields = Address::new(mm);
+    // SAFETY: a map value.
+    unsafe {
+        integrate(image, at);
+        let set = |size: VmMean, value: u64| set_size(image, size, value);
+        set(VmMean::Size, fields.load(offset!(mm_total_vm)));
+        set(VmMean::Data, fields.load(offset!(mm_data_vm)));
+        set(VmMean::Stack, fields.load(offset!(mm_stack_vm)));
+        set(VmMean::Exec, fields.load(offset!(mm_exec_vm)));
+        set(VmMean::Heap, heap(fields));
+        set(VmMean::PageTables, fields.load(offset!(mm_pgtables_bytes)));
+        set(VmMean::Locked, fields.load(offset!(mm_locked_vm)));
+        set(VmMean::Pinned, fields.load(offset!(mm_pinned_vm)));
+    }
+    0
+}
+
+/// # Safety
+///
+/// `image` must point at a map value.
+#[inline(always)]
+unsafe fn set_size(image: *mut Image, size: VmMean, value: u64) {
+    let index = size as usize;
+    // SAFETY: the caller vouches for the pointer; indices are below the lengths.
+    unsafe {
+        *(&raw mut (*image).vm_cur).cast::<u64>().add(index) = value;
+        // The peak of the whole is the kernel's own.
+        if index > 0 {
+            let peak = (&raw mut (*image).vm_peak).cast::<u64>().add(index - 1);
+            if value > *peak {
+                *peak = value;
+            }
+        }
+    }
+}
+
+/// Completes the averages of virtual sizes.
+#[inline(always)]
+pub(crate) unsafe fn integrate(image: *mut Image, at: u64) {
+    // SAFETY: `image` is a map value, see `note_sizes`; indices are below the length.
+    unsafe {
+        let until = (*image).vm_integral_at;
+        if at <= until {
+            return;
+        }
+        (*image).vm_integral_at = at;
+        for size in 0..VM_MEANS {
+            let pages = *(&raw const (*image).vm_cur).cast::<u64>().add(size);
+            (*(&raw mut (*image).vm_integral).cast::<Integral>().add(size))
+                .add(pages as i64, at - until);
+        }
+    }
+}
+
+/// Raises the peaks of the image's virtual sizes.
+///
+/// The fields are read at every update: page-table, stack and data growth precede
+/// the update of the fault that needed them. Sizes that grow and shrink without a
+/// fault in between are seen only in `hiwater_vm`, which the kernel keeps exactly, and
+/// at the ends of system calls where those are looked at (`programs::syscalls`).
+///
+/// # Safety
+///
+/// `image` must point at a map value.
+#[inline(always)]
+pub(crate) unsafe fn note_sizes(image: *mut Image, mm: impl Struct, at: u64) {
+    // SAFETY: `image` as the caller vouches.
+    unsafe {
+        envelope::note_sizes(image, mm);
+        let total: u64 = mm.load(offset!(mm_total_vm));
+        let hiwater: u64 = mm.load(offset!(mm_hiwater_vm));
+        let high = if hiwater > total { hiwater } else { total };
+        if high > (*image).hiwater_vm {
+            (*image).hiwater_vm = high;
+        }
+        if offset!(mm_hugetlb_usage) != ABSENT {
+            let huge: i64 = mm.load(offset!(mm_hugetlb_usage));
+            if huge != (*image).huge {
+                huge_changed((*image).mm, huge);
+            }
+        }
+        // What is as it was cannot exceed its peak.
+        if sizes_differ(image, mm) {
+            sizes_change((*image).mm, at);
+        }
+    }
+}
+
+/// The image of `mm` has `huge` pages of hugetlbfs now. Seldom enough for a function of its own, see
+/// `state::wait_for_lock`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn huge_changed(mm: u64, huge: i64) -> u64 {
+    let Some(image) = state::image(mm) else {
+        return 0;
+    };
+    // SAFETY: map values.
+    unsafe {
+        let Some(tree) = state::tree((*image).tree) else {
+            return 0;
+        };
+        let sum = (*tree).huge + huge - (*image).huge;
+        (*image).huge = huge;
+        if huge > (*image).peak_huge {
+            (*image).peak_huge = huge;
+        }
+        (*tree).huge = sum;
+        if sum > (*tree).peak_huge {
+            (*tree).peak_huge = sum;
+        }
+    }
+    0
+}
+
+/// [`note_sizes`] of the image of `mm`, as a function of its own for the verifier, like
+/// `state::wait_for_lock`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn note_sizes_of(mm: u64, at: u64) -> u64 {
+    if let Some(image) = state::image(mm) {
+        // SAFETY: a map value.
+        unsafe { note_sizes(image, Address::new(mm), at) };
+    }
+    0
+}
+
+/// `brk - start_brk`.
+#[inline(always)]
+fn heap(mm: impl Struct) -> u64 {
+    let (start, end): (u64, u64) = (mm.load(offset!(mm_start_brk)), mm.load(offset!(mm_brk)));
+    if end > start && start != 0 {
+        end - start
+    } else {
+        0
+    }
+}
+
+/// Whether [`note_sizes`] would find a size that it has not seen. `image` must point at a map value.
+#[inline(always)]
+pub(crate) fn sizes_differ(image: *mut Image, mm: impl Struct) -> bool {
+    let known = |size: VmMean| {
+        // SAFETY: a map value, see above; the index is below the length.
+        unsafe {
+            *(&raw const (*image).vm_cur)
+                .cast::<u64>()
+                .add(size as usize)
+        }
+    };
+    // One by one, for there is little room on the stack.
+    (mm.load::<u64>(offset!(mm_total_vm)) ^ known(VmMean::Size))
+        | (mm.load::<u64>(offset!(mm_data_vm)) ^ known(VmMean::Data))
+        | (mm.load::<u64>(offset!(mm_stack_vm)) ^ known(VmMean::Stack))
+        | (mm.load::<u64>(offset!(mm_exec_vm)) ^ known(VmMean::Exec))
+        | (heap(mm) ^ known(VmMean::Heap))
+        | (mm.load::<u64>(offset!(mm_pgtables_bytes)) ^ known(VmMean::PageTables))
+        | (mm.load::<u64>(offset!(mm_locked_vm)) ^ known(VmMean::Locked))
+        | (mm.load::<u64>(offset!(mm_pinned_vm)) ^ known(VmMean::Pinned))
+        != 0
+}
