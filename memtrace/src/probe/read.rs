@@ -103,16 +103,18 @@ impl Probe {
     }
 
     /// Ends tracing at one moment for all programs, waits for those that run, and detaches them: from
-    /// here on nothing changes.
+    /// here on nothing changes. Gives why, if they could not be waited for: what is read then can be in
+    /// the middle of a change.
     ///
     /// # Errors
     ///
     /// When a program cannot be detached or a map not be read.
-    pub fn stop(&mut self) -> Result<(), ProbeError> {
+    pub fn stop(&mut self) -> Result<Option<ProbeError>, ProbeError> {
         self.spare = None;
         self.end_all()?;
+        let mut unsettled = None;
         if self.has_anyone()? {
-            self.wait_for_programs()?;
+            unsettled = self.wait_for_programs().err();
         }
         let mut missed = Vec::new();
         // The further programs on an event only do what the first one left.
@@ -142,7 +144,7 @@ impl Probe {
         missed.extend(fd.map(|fd| self.recursion_misses(FAULT_DONE, &fd)));
         self.missed = missed.into_iter().collect::<Result<_, _>>()?;
         discount_families(&mut self.missed);
-        Ok(())
+        Ok(unsettled)
     }
 
     /// No program begins anything from here on.
@@ -157,9 +159,15 @@ impl Probe {
 
     /// Whether anyone is left whose events a program could be at work on.
     fn has_anyone(&self) -> Result<bool, ProbeError> {
+        const IMAGES: &str = "IMAGES";
+        const PROCESSES: &str = "PROCESSES";
+        let images = HashMap::<_, u64, Image>::try_from(self.map(IMAGES)?)
+            .map_err(map_error("open", IMAGES))?;
+        let processes = HashMap::<_, u32, Process>::try_from(self.map(PROCESSES)?)
+            .map_err(map_error("open", PROCESSES))?;
         Ok(self.tree()?.live != 0
-            || !self.all_images()?.is_empty()
-            || !self.all_processes()?.is_empty())
+            || images.keys().next().is_some()
+            || processes.keys().next().is_some())
     }
 
     /// Waits until every program that runs has returned: an RCU grace period. Detaching does not wait.
@@ -364,7 +372,7 @@ mod tests {
             }
         };
         let attached = probe.programs.clone();
-        probe.stop().unwrap();
+        assert!(probe.stop().unwrap().is_none());
         let missed = probe.remains().unwrap().missed;
         for program in attached {
             assert!(

@@ -9,6 +9,7 @@ use crate::{
         self,
         reasons::{Remedy, counted},
     },
+    probe::ProbeError,
 };
 
 /// A limit of this kernel, as the certificate states it.
@@ -86,6 +87,17 @@ pub(super) fn of_unseen_ends(unseen: bool) -> Option<model::Limit> {
     })
 }
 
+/// The programs that ran when tracing ended could not be waited for.
+pub(super) fn of_unsettled(why: Option<&ProbeError>) -> Option<model::Limit> {
+    why.map(|why| model::Limit {
+        reason: Remedy::MoreMemory.end(&format!(
+            "programs may have been at work when their maps were read, for they could not be waited for ({why})"
+        )),
+        bound_bytes: None,
+        of: model::Limited::Rss,
+    })
+}
+
 /// Sums that could not be verified have a share of each CPU twice or not at all, at most, until the
 /// next update of the same counter.
 pub(super) fn of_unverified(sums: u64, cpus: u32, page_size: u64) -> Option<model::Limit> {
@@ -136,8 +148,20 @@ pub(super) fn of_machine(cpus: u32) -> Option<model::Limit> {
 
 #[cfg(test)]
 mod tests {
-    use super::{of_swap, of_unverified};
-    use crate::model::Limited;
+    use super::{of_swap, of_unsettled, of_unverified};
+    use crate::{model::Limited, probe::ProbeError};
+
+    /// What may be half written has no bound.
+    #[test]
+    fn programs_that_were_not_waited_for_leave_no_bound() {
+        assert!(of_unsettled(None).is_none());
+        let why = ProbeError::Missing {
+            kind: "map",
+            name: "GRACE",
+        };
+        let limit = of_unsettled(Some(&why)).map(|limit| (limit.bound_bytes, limit.of));
+        assert_eq!(limit, Some((None, Limited::Rss)));
+    }
 
     /// Without swap RSS + swap is RSS.
     #[test]

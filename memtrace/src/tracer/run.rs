@@ -277,7 +277,7 @@ pub(super) fn trace<'a>(
     };
     // Before the programs stop: what it holds on to is the tree's.
     let snapshots = snapshots.finish();
-    probe.stop().map_err(lost)?;
+    let unsettled = probe.stop().map_err(lost)?;
     // Not before the programs have stopped: averages reach up to here.
     let ended_at = kernel::clock::boottime()?;
     let remains = probe.remains().map_err(lost)?;
@@ -320,6 +320,7 @@ pub(super) fn trace<'a>(
                 kernel::cpus::is_realtime(),
             ))
             .chain(limits::of_unseen_ends(teardown.is_unseen()))
+            .chain(limits::of_unsettled(unsettled.as_ref()))
             .chain(unseen_faults(&features, &probe, &remains.tree, &options))
             .collect(),
         page_size: options.page_size,
