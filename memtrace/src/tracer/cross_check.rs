@@ -57,6 +57,12 @@ struct Doubt<T> {
     tries: usize,
 }
 
+/// Whether /proc shows this image of a process. Not while it is torn down: from `exec_mmap()` on, long before
+/// anything tells that another program is executed, it shows the next one.
+fn is_in_use(image: &Image) -> bool {
+    image.state == ImageState::Active as u32 && image.end_reason == 0
+}
+
 /// Whether nothing was booked to an image's segments between two looks.
 fn is_same(one: &SegmentsRecord, other: &SegmentsRecord) -> bool {
     (one.image, one.cur) == (other.image, other.cur)
@@ -237,11 +243,8 @@ impl CrossChecker {
 
     /// One comparison; `None` if the image changed meanwhile or is gone.
     fn compare(&self, probe: &Probe, mm: u64, pid: i32) -> Result<Option<Seen>, ProbeError> {
-        let look = || -> Result<Option<Image>, ProbeError> {
-            Ok(probe
-                .image(mm)?
-                .filter(|image| image.state == ImageState::Active as u32))
-        };
+        let look =
+            || -> Result<Option<Image>, ProbeError> { Ok(probe.image(mm)?.filter(is_in_use)) };
         let Some(before) = look()? else {
             return Ok(None);
         };
@@ -315,4 +318,26 @@ fn status_is_exact(page_size: u64) -> bool {
 /// The page size as the kernel side uses it.
 pub(super) fn page_size() -> u64 {
     kernel::cpus::page_size()
+}
+
+#[cfg(test)]
+mod tests {
+    use memtrace_ebpf::{Image, ImageState};
+
+    use super::is_in_use;
+    use crate::blank;
+
+    /// What is compared is what /proc shows, neither one that is built nor one that is torn down.
+    #[test]
+    fn only_images_in_use_are_compared() {
+        let image = |state: ImageState, end_reason| Image {
+            state: state as u32,
+            end_reason,
+            ..blank::IMAGE
+        };
+        assert!(is_in_use(&image(ImageState::Active, 0)));
+        assert!(!is_in_use(&image(ImageState::Active, 4)));
+        assert!(!is_in_use(&image(ImageState::Execing, 0)));
+        assert!(!is_in_use(&image(ImageState::Forking, 0)));
+    }
 }
