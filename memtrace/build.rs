@@ -14,6 +14,7 @@ fn main() {
     );
     for (variable, name) in [
         ("MEMTRACE_BPF_OBJECT_PATH", "memtrace.bpf.o"),
+        ("MEMTRACE_BPF_LEAN_OBJECT_PATH", "memtrace-lean.bpf.o"),
         ("MEMTRACE_BPF_PLAIN_OBJECT_PATH", "memtrace-plain.bpf.o"),
     ] {
         let object = directory.join(name);

@@ -2,11 +2,13 @@
 //!
 //! Values are absolute: what is booked is the difference to what was booked
 //! before, so the tree is the sum of its images at any time and a missed event is
-//! healed by the next one. Everything here runs under the tree's lock.
+//! healed by the next one. What belongs together is booked in one moment (`moment`).
 
 use memtrace_ebpf::{Image, ImageState, MEMBERS, Member, Pages, Tree, rss};
 
-use crate::{envelope, family, footprint, segments, sizes, state, with_swap, words};
+use crate::{
+    envelope, family, footprint, kernel::key, moment, segments, sizes, state, with_swap, words,
+};
 
 /// What one event says about an image.
 pub(crate) struct Update {
@@ -15,6 +17,8 @@ pub(crate) struct Update {
     pub(crate) at: u64,
     /// `mm_users == 0`: the image is being torn down.
     pub(crate) ending: bool,
+    /// The reading's number, see [`moment::next_reading`](crate::moment::next_reading).
+    pub(crate) reading: u64,
 }
 
 /// One member's place in an array of four.
@@ -32,7 +36,7 @@ pub(crate) fn current(image: *mut Image, member: u32) -> i64 {
 }
 
 /// Remembers what the image holds now, if its tree has peaked since the image's
-/// last change: that is what it held at that peak.
+/// last change: that is what it held at that peak. To be called in a moment.
 ///
 /// # Safety
 ///
@@ -54,54 +58,213 @@ pub(crate) unsafe fn keep_for_peak(image: *mut Image, tree: *mut Tree) {
     }
 }
 
-/// Books one update. Call under the tree's lock.
+/// [`keep_for_peak`], in a moment of its own.
+///
+/// # Safety
+///
+/// Both must point at map values.
+#[inline(always)]
+pub(crate) unsafe fn keep_before_change(image: *mut Image, tree: *mut Tree) {
+    moment::begin(tree);
+    // SAFETY: the caller vouches for the pointers.
+    unsafe { keep_for_peak(image, tree) };
+    moment::end(tree);
+}
+
+/// Books one update with all that follows from it. Call under the tree's lock.
 ///
 /// # Safety
 ///
 /// `image` and `tree` must point at map values.
 #[inline(always)]
-pub(crate) unsafe fn book(image: *mut Image, tree: *mut Tree, update: &Update) {
-    let member = update.member;
+pub(crate) unsafe fn book_locked(image: *mut Image, tree: *mut Tree, update: &Update) {
     // SAFETY: the caller vouches for the pointers.
     unsafe {
-        keep_for_peak(image, tree);
-        let cur = slot(&raw mut (*image).cur, member);
-        let delta = update.value - *cur;
-        integrate(image, member, *cur, update.at);
-        *cur = update.value;
-        (*image).events += 1;
+        if !moment::are_apart() {
+            // Each update comes here.
+            book_and_tell(image, tree, update);
+            return;
+        }
+        let what = u64::from(update.member & 3) | (u64::from(update.ending) << 2);
+        let mm = key(image);
+        book_update(mm, what, update.value, update.at, update.reading);
+    }
+}
 
-        let peak = slot(&raw mut (*image).peak, member);
-        if update.value > *peak {
-            *peak = update.value;
+/// [`book_locked`] where most updates are booked without the lock. A function of its own for the verifier,
+/// see `main`. `what` is the member, and 4 if the image is being torn down.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn book_update(mm: u64, what: u64, value: i64, at: u64, reading: u64) -> u64 {
+    let update = &Update {
+        member: what as u32 & 3,
+        value,
+        at,
+        ending: what & 4 != 0,
+        reading,
+    };
+    if let Some(image) = state::image(mm) {
+        // SAFETY: map values.
+        unsafe {
+            if let Some(tree) = state::tree((*image).tree) {
+                book_and_tell(image, tree, update);
+            }
         }
-        let now = rss(&(*image).cur);
-        let at_peak = now > (*image).peak_rss;
-        if at_peak {
-            (*image).peak_rss = now;
-            (*image).peak_rss_at = update.at;
-            words::copy(&raw mut (*image).own_peak, &raw const (*image).cur);
-        }
-        if (*image).state != ImageState::Execing as u32 {
-            add_to_tree(tree, member, delta, update.at);
+    }
+    0
+}
+
+#[inline(always)]
+unsafe fn book_and_tell(image: *mut Image, tree: *mut Tree, update: &Update) {
+    let member = update.member;
+    // SAFETY: map values, see the callers.
+    unsafe {
+        let older = update.reading < *slot(&raw mut (*image).booked, member);
+        if (*image).state != ImageState::Execing as u32 && !older {
+            let delta = update.value - current(image, member);
             if member != Member::Swap as u32 && delta != 0 {
-                tell_family(image, delta, now, update.ending);
+                let resident = rss(&(*image).cur) + delta;
+                tell_family(image, tree, delta, resident, update.ending);
             } else if member == Member::Swap as u32
                 && delta < 0
                 && !update.ending
                 && family::has_relatives(image)
             {
-                family::family_swapped_in((*image).mm, -delta);
+                family::family_swapped_in(key(image), -delta);
             }
-            note_files(image, tree, update.at);
-            note_peaks(tree, update.at);
         }
-        with_swap::note_peaks(image, tree, member, delta);
+        moment::begin(tree);
+        footprint::take_over(tree, update.at);
+        let at_peak = book(image, tree, update);
+        moment::end(tree);
         envelope::changed(image, update.at);
         // After it: a window that it ends tells of the segments before.
         if segments::are_on() {
-            segments::changed((*image).mm, member, at_peak, update.at);
+            segments::changed(key(image), member, at_peak, update.at);
         }
+    }
+}
+
+/// Books one update; whether the image's RSS is at a new peak. To be called in a moment.
+///
+/// # Safety
+///
+/// `image` and `tree` must point at map values.
+#[inline(always)]
+pub(crate) unsafe fn book(image: *mut Image, tree: *mut Tree, update: &Update) -> bool {
+    let member = update.member;
+    // SAFETY: the caller vouches for the pointers.
+    unsafe {
+        let at = advance(tree, update.at);
+        (*image).events += 1;
+        let booked = slot(&raw mut (*image).booked, member);
+        if update.reading < *booked {
+            if (*image).state != ImageState::Execing as u32 {
+                (*tree).events += 1;
+            }
+            book_older(key(image), member.into(), update.value, update.reading, at);
+            return false;
+        }
+        *booked = update.reading;
+        keep_for_peak(image, tree);
+        let cur = slot(&raw mut (*image).cur, member);
+        let delta = update.value - *cur;
+        integrate(image, member, *cur, at);
+        *cur = update.value;
+        note_freed(image, member, delta);
+
+        let peak = slot(&raw mut (*image).peak, member);
+        if update.value > *peak {
+            *peak = update.value;
+        }
+        let at_peak = raise_image(image, at);
+        if (*image).state != ImageState::Execing as u32 {
+            add_to_tree(tree, member, delta, at);
+            note_files(image, tree, at);
+            note_peaks(tree, at);
+        }
+        with_swap::note_peaks(image, tree, member, delta);
+        at_peak
+    }
+}
+
+/// A reading that was begun before the one that is booked: what is booked has all that it has. It was true
+/// at its moment, though, and can be the image's own peak. A function of its own for the verifier, see
+/// `main`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn book_older(
+    mm: u64,
+    member: u64,
+    value: i64,
+    reading: u64,
+    at: u64,
+) -> u64 {
+    let Some(image) = state::image(mm) else {
+        return 0;
+    };
+    let own = member as u32 & 3;
+    // SAFETY: a map value.
+    unsafe {
+        let peak = slot(&raw mut (*image).peak, own);
+        if value > *peak {
+            *peak = value;
+        }
+        // The other members' values are of that moment only if none was read later.
+        let booked = &raw const (*image).booked;
+        let mut alone = own != Member::Swap as u32;
+        for member in [Member::File, Member::Anon, Member::Shmem] {
+            if member as u32 != own && (*booked)[member as usize] > reading {
+                alone = false;
+            }
+        }
+        if alone {
+            let cur = slot(&raw mut (*image).cur, own);
+            let newer = *cur;
+            *cur = value;
+            raise_image(image, at);
+            *cur = newer;
+        }
+    }
+    0
+}
+
+/// Raises the peak of the image's RSS to what it is; whether that is more than ever.
+#[inline(always)]
+unsafe fn raise_image(image: *mut Image, at: u64) -> bool {
+    // SAFETY: a map value, see `book`.
+    unsafe {
+        let now = rss(&(*image).cur);
+        let at_peak = now > (*image).peak_rss;
+        if at_peak {
+            (*image).peak_rss = now;
+            (*image).peak_rss_at = at;
+            words::copy(&raw mut (*image).own_peak, &raw const (*image).cur);
+        }
+        at_peak
+    }
+}
+
+#[inline(always)]
+unsafe fn note_freed(image: *mut Image, member: u32, delta: i64) {
+    if delta < 0 && member != Member::Swap as u32 {
+        // SAFETY: a map value, see `book`.
+        unsafe { (*image).freed += delta.unsigned_abs() };
+    }
+}
+
+/// The time at which to book what was read at `at`: not before what is booked. Clocks are read before the
+/// moment begins, and it can have been waited for.
+#[inline(always)]
+unsafe fn advance(tree: *mut Tree, at: u64) -> u64 {
+    // SAFETY: a map value, see `book`.
+    unsafe {
+        let latest = (*tree).latest;
+        if at < latest {
+            return latest;
+        }
+        (*tree).latest = at;
+        at
     }
 }
 
@@ -133,36 +296,55 @@ pub(crate) unsafe fn files(pages: *const Pages) -> i64 {
     unsafe { (*pages)[Member::File as usize] + (*pages)[Member::Shmem as usize] }
 }
 
-/// Most images have no relatives, and never come here.
+/// Before the image's RSS changes by `delta` to `now`. Most images have no relatives, and nobody to tell.
 #[inline(always)]
-unsafe fn tell_family(image: *mut Image, delta: i64, now: i64, ending: bool) {
-    // SAFETY: `image` is a map value, see `book`.
+unsafe fn tell_family(image: *mut Image, tree: *mut Tree, delta: i64, now: i64, ending: bool) {
+    // SAFETY: map values, see `book`.
     unsafe {
         if (*image).state == ImageState::Forking as u32 || family::has_relatives(image) {
-            family::family_resident_changed((*image).mm, delta, now, ending.into());
+            keep_before_change(image, tree);
+            family::family_resident_changed(key(image), delta, now, ending.into());
         }
     }
 }
 
 /// Books all four values at once, where an image's counters are read outside of
-/// its own updates. Call under the tree's lock.
+/// its own updates: the reading of number `reading`. Call under the tree's lock.
 ///
 /// # Safety
 ///
 /// `image` and `tree` must point at map values.
 #[inline(always)]
-pub(crate) unsafe fn settle(image: *mut Image, tree: *mut Tree, values: &Pages, at: u64) {
+pub(crate) unsafe fn settle(
+    image: *mut Image,
+    tree: *mut Tree,
+    values: &Pages,
+    reading: u64,
+    at: u64,
+) {
     // SAFETY: the caller vouches for the pointers; indices are below four.
     unsafe {
-        keep_for_peak(image, tree);
         let counted = (*image).state != ImageState::Execing as u32;
-        let before = rss(&(*image).cur);
+        let (now, before) = (rss(values), rss(&(*image).cur));
+        if counted && now != before {
+            tell_family(image, tree, now - before, now, true);
+        }
+        moment::begin(tree);
+        footprint::take_over(tree, at);
+        let at = advance(tree, at);
+        keep_for_peak(image, tree);
         for member in 0..MEMBERS as u32 {
+            let booked = slot(&raw mut (*image).booked, member);
+            if reading < *booked {
+                continue;
+            }
+            *booked = reading;
             let value = *values.as_ptr().add(member as usize);
             let cur = slot(&raw mut (*image).cur, member);
             let delta = value - *cur;
             integrate(image, member, *cur, at);
             *cur = value;
+            note_freed(image, member, delta);
             let peak = slot(&raw mut (*image).peak, member);
             if value > *peak {
                 *peak = value;
@@ -171,34 +353,26 @@ pub(crate) unsafe fn settle(image: *mut Image, tree: *mut Tree, values: &Pages, 
                 add_to_tree(tree, member, delta, at);
             }
         }
-        let now = rss(&(*image).cur);
-        let at_peak = now > (*image).peak_rss;
-        if at_peak {
-            (*image).peak_rss = now;
-            (*image).peak_rss_at = at;
-            words::copy(&raw mut (*image).own_peak, &raw const (*image).cur);
-        }
-        let with_swap = now + (*image).cur[Member::Swap as usize];
+        let at_peak = raise_image(image, at);
+        let with_swap = rss(&(*image).cur) + (*image).cur[Member::Swap as usize];
         if with_swap > (*image).peak_rss_swap {
             (*image).peak_rss_swap = with_swap;
         }
         if counted {
-            if now != before {
-                tell_family(image, now - before, now, true);
-            }
             note_files(image, tree, at);
             note_peaks(tree, at);
             with_swap::raise_tree(tree);
         }
+        moment::end(tree);
         envelope::changed(image, at);
         if segments::are_on() {
-            segments::settled((*image).mm, at_peak, at);
+            segments::settled(key(image), at_peak, at);
         }
     }
 }
 
 /// Counts the image of `mm`, which was being built, in its tree from now on. Call under the
-/// tree's lock. A function of its own for the verifier, like `state::wait_for_lock`.
+/// tree's lock. A function of its own for the verifier, see `main`.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn enter_tree(mm: u64, at: u64) -> u64 {
@@ -210,6 +384,8 @@ pub(crate) extern "C" fn enter_tree(mm: u64, at: u64) -> u64 {
         let Some(tree) = state::tree((*image).tree) else {
             return 0;
         };
+        moment::begin(tree);
+        let at = advance(tree, at);
         keep_for_peak(image, tree);
         (*image).state = ImageState::Active as u32;
         begin_life(image, at);
@@ -223,6 +399,7 @@ pub(crate) extern "C" fn enter_tree(mm: u64, at: u64) -> u64 {
         note_files(image, tree, at);
         note_peaks(tree, at);
         with_swap::raise_tree(tree);
+        moment::end(tree);
         envelope::changed(image, at);
     }
     0
@@ -283,10 +460,17 @@ unsafe fn add_to_tree(tree: *mut Tree, member: u32, delta: i64, at: u64) {
             }
             *until = at;
         }
-        // Atomic, because another program may be here too, if it gave up the lock.
-        crate::atomic::add(cur.cast::<u64>(), delta as u64);
-        if member != Member::Swap as u32 {
-            crate::atomic::add((&raw mut (*tree).rss).cast::<u64>(), delta as u64);
+        if !moment::are_apart() {
+            // Atomic, because another program may be here too, if it gave up the lock.
+            crate::atomic::add(cur.cast::<u64>(), delta as u64);
+            if member != Member::Swap as u32 {
+                crate::atomic::add((&raw mut (*tree).rss).cast::<u64>(), delta as u64);
+            }
+        } else {
+            *cur += delta;
+            if member != Member::Swap as u32 {
+                (*tree).rss += delta;
+            }
         }
         let peak = slot(&raw mut (*tree).peak, member);
         if *cur > *peak {

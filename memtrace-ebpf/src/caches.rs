@@ -183,7 +183,7 @@ pub(crate) fn look() {
 }
 
 /// Books a change of what a thread of the current process holds back. Call under the
-/// tree's lock. A function of its own for the verifier, like `state::wait_for_lock`.
+/// tree's lock. A function of its own for the verifier, see `main`.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn book_held_back(mm: u64, member: u64, change: i64) -> u64 {

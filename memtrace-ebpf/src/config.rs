@@ -273,8 +273,10 @@ pub struct Config {
     /// 1: this CPU may read in another order than the program, so fences keep the order in which a
     /// counter's parts are read; see [`reading`](crate::reading).
     pub fences: u32,
-    /// No meaning.
-    pub reserved: u32,
+    /// 1: who waits stands in line with `bpf_spin_lock()`, which the kernel takes in these programs, and
+    /// counters are per CPU; numbers change in [moments](crate::Tree::moment). 0: under
+    /// [`Tree::lock`](crate::Tree::lock).
+    pub spin_lock: u32,
     /// Width of the timeline's windows, [`Timeline::Windows`].
     pub window_ns: u64,
 }
@@ -297,7 +299,7 @@ impl Config {
         segments: 0,
         root_tree: 0,
         fences: 0,
-        reserved: 0,
+        spin_lock: 0,
         window_ns: 0,
     };
 }

@@ -8,8 +8,11 @@ use memtrace_ebpf::{
 };
 
 use crate::{
-    kernel::{Address, Struct, config, load_32, offset},
-    state::{control, count, fence},
+    atomic,
+    kernel::{Address, Struct, config, key, load_32, offset},
+    moment,
+    repeat::repeat,
+    state::{self, control, count, fence, pause},
 };
 
 /// How often a sum is read again when a share moved meanwhile.
@@ -32,18 +35,43 @@ pub(crate) fn touch(image: *mut Image) {
         let word = (&raw mut (*image).cpu_mask)
             .cast::<u64>()
             .add((cpu >> 6) as usize & (MAX_CPUS / 64 - 1));
-        if *word & (1 << (cpu & 63)) != 0 {
-            return;
+        if *word & (1 << (cpu & 63)) == 0 {
+            touch_first(key(image), cpu.into());
         }
-        *word |= 1 << (cpu & 63);
-        let at = (*image).ncpus;
-        if (at as usize) < TOUCHED_CPUS {
-            *(&raw mut (*image).cpus)
-                .cast::<u16>()
-                .add(at as usize & (TOUCHED_CPUS - 1)) = cpu as u16;
-        }
-        (*image).ncpus = at + 1;
     }
+}
+
+/// The first update of the image of `mm` on a CPU. A function of its own for the verifier, see
+/// `main`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn touch_first(mm: u64, cpu: u64) -> u64 {
+    let Some(image) = state::image(mm) else {
+        return 0;
+    };
+    let cpu = cpu as usize & (MAX_CPUS - 1);
+    // SAFETY: indices are masked to the arrays' length; `image` is a map value.
+    unsafe {
+        let Some(tree) = state::tree((*image).tree) else {
+            return 0;
+        };
+        let word = (&raw mut (*image).cpu_mask).cast::<u64>().add(cpu >> 6);
+        let bit = 1 << (cpu & 63);
+        moment::begin(tree);
+        if *word & bit == 0 {
+            let at = (*image).ncpus;
+            if (at as usize) < TOUCHED_CPUS {
+                *(&raw mut (*image).cpus)
+                    .cast::<u16>()
+                    .add(at as usize & (TOUCHED_CPUS - 1)) = cpu as u16;
+            }
+            // A full barrier, where others read meanwhile: what finds the list longer finds what is in it.
+            atomic::add(word, bit);
+            (*image).ncpus = at + 1;
+        }
+        moment::end(tree);
+    }
+    0
 }
 
 /// Whether the sum of the image's counters takes in this CPU's share.
@@ -174,7 +202,7 @@ pub(crate) fn sum(mm: impl Struct, member: impl Fn() -> u32, image: *mut Image, 
     if !is_sum {
         count(Stat::Torn);
         // SAFETY: a map value.
-        value = sum_again(unsafe { (*image).mm }, member().into());
+        value = sum_again(key(image), member().into());
     }
     if value < 0 {
         count(Stat::Negative);
@@ -183,63 +211,110 @@ pub(crate) fn sum(mm: impl Struct, member: impl Fn() -> u32, image: *mut Image, 
     value
 }
 
+/// Readings of one counter of an mm that is known by its address only.
+struct Again {
+    /// `struct percpu_counter`.
+    counter: u64,
+    /// The lowest of the readings that were no sums.
+    lowest: i64,
+    /// The one that was.
+    value: i64,
+}
+
 /// The same over all CPUs, until two readings say that nothing moved meanwhile. A
-/// function of its own for the verifier, like `state::wait_for_lock`.
+/// function of its own for the verifier, see `main`.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn sum_again(mm: u64, member: u64) -> i64 {
-    let (counter, at_lock, at_count, at_shares) = (
-        Address::new(
-            mm + u64::from(offset!(mm_rss_stat))
-                + (member & 3) * u64::from(offset!(counter_stride)),
-        ),
+    let mut again = Again {
+        counter: mm
+            + u64::from(offset!(mm_rss_stat))
+            + (member & 3) * u64::from(offset!(counter_stride)),
+        lowest: i64::MAX,
+        value: NO_SUM,
+    };
+    // Once, and not at each reading, so that the verifier follows two ways once.
+    if Address::new(again.counter)
+        .read::<i64>(offset!(counter_count))
+        .is_none()
+    {
+        count(Stat::ReadFailed);
+        return 0;
+    }
+    for _ in 0..TRIES {
+        if read_again(&mut again) {
+            return again.value;
+        }
+    }
+    // The holder's virtual CPU may not be running. What is read under the tree's lock must not keep that.
+    if moment::are_apart() {
+        repeat(PATIENCE, wait_and_read, &mut again);
+        // SAFETY: a variable of this function, which the compiler cannot know to be changed.
+        let value = unsafe { core::ptr::read_volatile(&raw const again.value) };
+        if value != NO_SUM {
+            return value;
+        }
+    }
+    // A sum across a move can have pages twice, or lack them; the result says by how much.
+    count(Stat::Unverified);
+    // SAFETY: as above.
+    unsafe { core::ptr::read_volatile(&raw const again.lowest) }
+}
+
+/// Never a sum.
+const NO_SUM: i64 = i64::MIN;
+
+/// How often to read again with a pause of some microseconds before, tens of milliseconds together.
+const PATIENCE: u32 = 1 << 12;
+
+/// Reads it again; not 0 if that was a sum.
+extern "C" fn wait_and_read(_turn: u32, again: *mut Again) -> u64 {
+    pause();
+    // SAFETY: what `sum_again` hands over.
+    read_again(unsafe { &mut *again }).into()
+}
+
+#[inline(always)]
+fn read_again(again: &mut Again) -> bool {
+    let counter = Address::new(again.counter);
+    let (at_lock, at_count, at_shares) = (
         offset!(counter_lock),
         offset!(counter_count),
         offset!(counter_counters),
     );
-    // Once, and not at each reading, so that the verifier follows two ways once.
-    if counter.read::<i64>(at_count).is_none() {
-        count(Stat::ReadFailed);
-        return 0;
+    let before: i64 = counter.load(at_count);
+    in_order();
+    let (value, is_sum) = reading(
+        (before, counter.load(at_lock)),
+        || {
+            in_order();
+            let shares = if at_shares == ABSENT {
+                0
+            } else {
+                sum_shares(counter.load(at_shares))
+            };
+            in_order();
+            shares
+        },
+        || {
+            let lock = counter.load(at_lock);
+            in_order();
+            (lock, counter.load(at_count))
+        },
+    );
+    if is_sum {
+        again.value = value;
     }
-    let mut lowest = i64::MAX;
-    for _ in 0..TRIES {
-        let before: i64 = counter.load(at_count);
-        in_order();
-        let (value, is_sum) = reading(
-            (before, counter.load(at_lock)),
-            || {
-                in_order();
-                let shares = if at_shares == ABSENT {
-                    0
-                } else {
-                    sum_shares(counter.load(at_shares))
-                };
-                in_order();
-                shares
-            },
-            || {
-                let lock = counter.load(at_lock);
-                in_order();
-                (lock, counter.load(at_count))
-            },
-        );
-        if is_sum {
-            return value;
-        }
-        // Whoever holds the lock moves a share, or sums up for /proc, which takes as long as this
-        // sum does.
-        lowest = min(lowest, value);
-    }
-    // A sum across a move can have pages twice, or lack them; the result says by how much.
-    count(Stat::Unverified);
-    lowest
+    // Whoever holds the lock moves a share, or sums up for /proc, which takes as long as this
+    // sum does.
+    again.lowest = min(again.lowest, value);
+    is_sum
 }
 
 /// Whether threads hold back changes of the counters, see `caches`.
 #[inline(always)]
 pub(crate) fn threads_have_caches() -> bool {
-    offset!(task_rss_count) != ABSENT
+    !cfg!(feature = "lean") && offset!(task_rss_count) != ABSENT
 }
 
 /// Whether updates may have left out a CPU that was never seen, so that the sums over
@@ -323,7 +398,7 @@ fn all_shares(shares: u64, share: impl Fn(u64, *const Control, usize, &mut i64) 
     sum
 }
 
-/// The same as a function of its own for the verifier, like `state::wait_for_lock`: for an
+/// The same as a function of its own for the verifier, see `main`: for an
 /// address that it does not take for a pointer.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -341,6 +416,7 @@ fn touched_shares(shares: u64, image: *mut Image) -> i64 {
     // SAFETY: `image` is a map value; indices are below the array's length.
     unsafe {
         let touched = (*image).ncpus as usize;
+        in_order();
         if touched > TOUCHED_CPUS {
             return all_shares(shares, quick_share);
         }

@@ -8,7 +8,9 @@ use memtrace_ebpf::{COMM_LEN, ImageKind, ImageState, Process, ProcessFlags, Stat
 use crate::{
     accounting, counters, family,
     kernel::{Struct as _, Typed, config, offset, probe},
-    life, segments, state,
+    life,
+    moment::next_reading,
+    segments, state,
 };
 
 /// The process's id in its own PID namespace.
@@ -110,16 +112,17 @@ pub(crate) fn process_created(child: Typed, first_hook: bool) -> Option<u32> {
             // SAFETY: map values, under the tree's lock.
             unsafe {
                 let held = state::lock(tree);
-                accounting::keep_for_peak(image, tree);
+                accounting::keep_before_change(image, tree);
                 if late && counters::may_lack_cpus() {
+                    let reading = next_reading(image);
                     let values = counters::sums(mm, image);
-                    accounting::settle(image, tree, &values, state::now());
+                    accounting::settle(image, tree, &values, reading, state::now());
                 }
                 (*image).tgid = tgid;
                 (*image).process = id;
-                (*image).state = ImageState::Active as u32;
                 if let Some(parent) = state::image(own_mm) {
                     family::family_join((*image).mm, (*parent).mm);
+                    family::family_take_over(index.into(), state::now());
                     if segments::are_on() {
                         segments::look_again((*image).mm);
                         if !segments::from_functions() {
@@ -127,6 +130,8 @@ pub(crate) fn process_created(child: Typed, first_hook: bool) -> Option<u32> {
                         }
                     }
                 }
+                // Last: from here on it need not take the lock, unless it has relatives.
+                (*image).state = ImageState::Active as u32;
                 state::unlock(tree, held);
                 image_id = (*image).id;
                 inherited = (*image).inherited;
@@ -156,8 +161,8 @@ pub(crate) fn process_created(child: Typed, first_hook: bool) -> Option<u32> {
     Some(tgid)
 }
 
-/// One more thread in the tree. A function of its own for the verifier, like
-/// `state::wait_for_lock`.
+/// One more thread in the tree. A function of its own for the verifier, see
+/// `main`.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn count_thread(index: u64) -> u64 {

@@ -3,8 +3,8 @@
 //!
 //! All that is needed is what an image and its tree hold now and what they held when
 //! their windows were looked at last, so one call after each change does everything, under
-//! the tree's lock. It is a function of its own for the verifier, like
-//! `state::wait_for_lock`, and takes the image's address for the same reason. Without a
+//! the tree's lock. It is a function of its own for the verifier, see
+//! `main`, and takes the image's address for the same reason. Without a
 //! timeline the verifier removes the call.
 
 use core::cmp::max;
@@ -18,14 +18,23 @@ use memtrace_ebpf::{
 
 use crate::{
     accounting::slot,
-    kernel::{Struct, config, offset},
+    kernel::{Struct, config, key, offset},
     segments, state, words,
 };
 
 /// A [`Timeline`].
 #[inline(always)]
 fn mode() -> u32 {
+    if cfg!(feature = "lean") {
+        return Timeline::Off as u32;
+    }
     config!(timeline)
+}
+
+/// Whether there is one.
+#[inline(always)]
+pub(crate) fn is_on() -> bool {
+    mode() != Timeline::Off as u32
 }
 
 /// The image, and so its tree, has changed. Call under the tree's lock.
@@ -35,9 +44,9 @@ fn mode() -> u32 {
 /// `image` must point at a map value.
 #[inline(always)]
 pub(crate) unsafe fn changed(image: *mut Image, at: u64) {
-    if mode() != Timeline::Off as u32 {
+    if is_on() {
         // SAFETY: the caller vouches for the pointer.
-        timeline_changed(unsafe { (*image).mm }, at);
+        timeline_changed(key(image), at);
     }
 }
 
@@ -97,7 +106,7 @@ pub(crate) unsafe fn shared_changed(tree: *mut Tree, index: u32, at: u64) {
 /// `image` must point at a map value.
 #[inline(always)]
 pub(crate) unsafe fn note_sizes(image: *mut Image, mm: impl Struct) {
-    if mode() == Timeline::Off as u32 {
+    if !is_on() {
         return;
     }
     // SAFETY: `image` as the caller vouches.
@@ -170,7 +179,7 @@ unsafe fn turn_image(image: *mut Image, tree: *mut Tree) {
         if !open || (*window).start != (*tree).window.start {
             if open {
                 if segments::are_on() {
-                    segments::segments_moment((*image).mm, (*window).header.at);
+                    segments::segments_moment(key(image), (*window).header.at);
                 }
                 state::send_to_timeline(&*window);
             }

@@ -2,7 +2,13 @@
 
 use memtrace_ebpf::{ImageKind, ImageState, Process, ProcessFlags};
 
-use crate::{accounting, counters, family, kernel::Address, kernel::Struct as _, life, state};
+use crate::{
+    accounting, counters, family,
+    kernel::{Address, Struct as _},
+    life,
+    moment::next_reading,
+    state,
+};
 
 /// Ids of the image that the process has now and of the one it had, 0 where that is not tracked.
 pub(crate) struct Change {
@@ -38,8 +44,9 @@ pub(crate) unsafe fn executed(mm: Address, tgid: u32, process: *mut Process) -> 
                     accounting::enter_tree((*image).mm, at);
                 }
                 if counters::may_lack_cpus() {
+                    let reading = next_reading(image);
                     let values = counters::sums(mm, image);
-                    accounting::settle(image, tree, &values, at);
+                    accounting::settle(image, tree, &values, reading, at);
                 }
                 state::unlock(tree, held);
             }

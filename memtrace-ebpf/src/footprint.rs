@@ -6,7 +6,30 @@ use memtrace_ebpf::{EPOCHS, Tree};
 
 use crate::{accounting::files, state};
 
-/// Raises the peaks of the footprint's bounds to their present values.
+/// What is shared becomes what was found out since it was taken over last. To be called in a moment, under
+/// the tree's lock.
+///
+/// # Safety
+///
+/// `tree` must point at a map value.
+#[inline(always)]
+pub(crate) unsafe fn take_over(tree: *mut Tree, at: u64) {
+    // SAFETY: the caller vouches for the pointer.
+    unsafe {
+        let next = (*tree).shared_next;
+        if (*tree).shared != next {
+            let until = (*tree).shared_integral_at;
+            if at > until {
+                (*tree).shared_integral.add((*tree).shared, at - until);
+                (*tree).shared_integral_at = at;
+            }
+            (*tree).shared = next;
+        }
+        (*tree).uncertain = (*tree).uncertain_next;
+    }
+}
+
+/// Raises the peaks of the footprint's bounds to their present values. To be called in a moment.
 ///
 /// # Safety
 ///
@@ -32,7 +55,7 @@ unsafe fn twice(tree: *mut Tree) -> i64 {
 }
 
 /// The same while pages are shared after fork. A function of its own for the
-/// verifier, like `state::wait_for_lock`.
+/// verifier, see `main`.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn note_shared_footprint(index: u64, at: u64) -> u64 {

@@ -165,6 +165,11 @@ pub struct Image {
     pub integral_at: [u64; crate::MEMBERS],
     /// Number of counter updates seen.
     pub events: u64,
+    /// How many readings of its counters were begun: each has a number.
+    pub readings: u64,
+    /// The number of the reading of each member that [`Image::cur`] is from. One with a higher number was
+    /// begun later and has all that one with a lower has.
+    pub booked: [u64; crate::MEMBERS],
     /// Peaks of virtual sizes, by [`VmField`].
     pub vm_peak: [u64; VM_FIELDS],
     /// Virtual sizes when last seen, by [`VmMean`].
@@ -191,6 +196,10 @@ pub struct Image {
     pub shared: i64,
     /// By how much [`Image::shared`] may be too high: pages freed or copied on write since the fork.
     pub uncertain: i64,
+    /// Resident pages that it ever gave back.
+    pub freed: u64,
+    /// Of a fork image: [`Image::freed`] of the one it was forked from when its first pages were copied.
+    pub freed_before: u64,
     /// When the owner's page faults were looked at last.
     pub looked_at: u64,
     /// Page faults of the owner that are accounted for in [`Image::uncertain`].

@@ -10,7 +10,7 @@ use aya_ebpf::helpers::generated::bpf_get_current_task;
 #[cfg(not(feature = "plain"))]
 use aya_ebpf::helpers::generated::bpf_get_current_task_btf;
 use aya_ebpf::helpers::{bpf_probe_read_kernel, generated};
-use memtrace_ebpf::{ABSENT, RDONLY_CAST};
+use memtrace_ebpf::{ABSENT, Image, RDONLY_CAST};
 #[cfg(not(test))]
 use memtrace_ebpf::{Config, Offsets};
 
@@ -219,6 +219,14 @@ pub(crate) fn lower_half(pointer: u64) -> u32 {
         half
     };
     low
+}
+
+/// The address of the image's `mm_struct`, as a number. Volatile: else the compiler takes a pointer that was
+/// compared with it for the same, which the verifier tells apart.
+#[inline(always)]
+pub(crate) fn key(image: *mut Image) -> u64 {
+    // SAFETY: a map value.
+    unsafe { core::ptr::read_volatile(&raw const (*image).mm) }
 }
 
 /// The pointer as a number. The verifier does not let a pointer be stored in a map

@@ -32,7 +32,6 @@ extern crate self as aya_ebpf;
 #[cfg(test)]
 extern crate self as memtrace_ebpf;
 #[cfg(test)]
-#[expect(dead_code, reason = "the programs use more of it")]
 mod accounting;
 #[cfg(test)]
 #[path = "host/atomic.rs"]
@@ -61,6 +60,12 @@ mod kernel;
 #[cfg(test)]
 #[expect(dead_code, reason = "the programs use more of it")]
 mod life;
+#[cfg(test)]
+#[path = "host/moment.rs"]
+mod moment;
+#[cfg(test)]
+#[path = "host/repeat.rs"]
+mod repeat;
 #[cfg(test)]
 mod sizes;
 #[cfg(test)]

@@ -7,8 +7,10 @@ use memtrace_ebpf::{
 use crate::{
     accounting::{self, Update},
     counters, envelope, family,
-    kernel::{Address, Struct, Typed, as_number, config, offset, probe},
-    segments, sizes, state,
+    kernel::{Address, Struct, Typed, as_number, config, key, offset, probe},
+    moment::{self, next_reading},
+    segments, sizes,
+    state::{self, Held},
 };
 
 /// The image of `mm`, made now if it is new and belongs to a tracked process.
@@ -90,7 +92,7 @@ pub(crate) fn create_late(mm: impl Struct, tgid: u32, kind: ImageKind) -> Option
 }
 
 /// Makes an image in the state that its kind begins with. A function of its own for
-/// the verifier, like `state::wait_for_lock`.
+/// the verifier, see `main`.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn create_image(mm: u64, tgid: u64, kind: u64) -> u64 {
@@ -107,13 +109,13 @@ pub(crate) extern "C" fn create_image(mm: u64, tgid: u64, kind: u64) -> u64 {
         return 0;
     };
     let mut stage = ImageState::Active;
-    let mut parent_id = 0;
+    let (mut parent_id, mut freed_before) = (0, 0);
     if kind == ImageKind::Fork as u64 {
         stage = ImageState::Forking;
         let parent = Typed::current().follow(offset!(task_mm)).address();
         if let Some(parent) = state::image(parent) {
             // SAFETY: a map value.
-            parent_id = unsafe { (*parent).id };
+            (parent_id, freed_before) = unsafe { ((*parent).id, (*parent).freed) };
         }
     } else if kind == ImageKind::Exec as u64 {
         stage = ImageState::Execing;
@@ -124,6 +126,7 @@ pub(crate) extern "C" fn create_image(mm: u64, tgid: u64, kind: u64) -> u64 {
         (*image).id = state::next_image_id();
         (*image).mm = mm;
         (*image).parent = parent_id;
+        (*image).freed_before = freed_before;
         (*image).tgid = tgid as u32;
         (*image).tree = index;
         (*image).process = owner;
@@ -148,10 +151,130 @@ pub(crate) extern "C" fn create_image(mm: u64, tgid: u64, kind: u64) -> u64 {
 /// Books the present value of one member, for which see [`counters::sum`].
 #[inline(always)]
 pub(crate) fn update(mm: Typed, member: impl Fn() -> u32, image: *mut Image) {
-    update_with(mm, member(), image, |_| {
+    // Where numbers change in moments, nothing is read under the lock.
+    let locks_first = !moment::are_apart();
+    // SAFETY: map values.
+    unsafe {
+        let Some(tree) = state::tree((*image).tree) else {
+            return;
+        };
+        let mut held = Held::NOT;
+        if locks_first {
+            held = state::lock(tree);
+            if !is_of(mm, image) {
+                state::unlock(tree, held);
+                return;
+            }
+        }
+        let ending = is_ending(mm);
+        let reading = next_reading(image);
         counters::touch(image);
-        counters::sum(mm, member, image, false)
-    });
+        let value = counters::sum(mm, &member, image, false);
+        let mut update = Update {
+            member: member(),
+            value,
+            at: state::now(),
+            ending,
+            reading,
+        };
+        if !locks_first {
+            if book_alone(mm, image, tree, &update) {
+                return;
+            }
+            held = state::lock(tree);
+            if !is_of(mm, image) {
+                state::unlock(tree, held);
+                return;
+            }
+            update.ending = is_ending(mm);
+        }
+        let ended = book_with_others(mm, image, tree, &update);
+        state::unlock(tree, held);
+        if ended {
+            state::remove_image(key(image));
+        }
+    }
+}
+
+/// Whether an update of the image concerns no other one, and no more than its own numbers and its tree's.
+///
+/// # Safety
+///
+/// `image` must point at a map value.
+#[inline(always)]
+pub(crate) unsafe fn is_alone(image: *mut Image, ending: bool) -> bool {
+    // SAFETY: as the caller vouches.
+    unsafe {
+        // What comes with the first update of its end, and perhaps with the last, is more than that.
+        let stage = if ending { event_reason::BEGUN } else { 0 };
+        (*image).state == ImageState::Active as u32
+            && (*image).end_reason == stage
+            && !family::has_relatives(image)
+    }
+}
+
+/// Books an update without the tree's lock, where that is possible; else false. Nearly all are booked so.
+///
+/// # Safety
+///
+/// Both must point at map values.
+#[inline(always)]
+unsafe fn book_alone(
+    mm: Typed,
+    image: *mut Image,
+    tree: *mut memtrace_ebpf::Tree,
+    update: &Update,
+) -> bool {
+    let ending = update.ending;
+    // SAFETY: as the caller vouches; what changes does so in a moment.
+    unsafe {
+        if envelope::is_on()
+            || segments::are_on()
+            || (ending && config!(ends_at_exit_mmap) == 0)
+            || !is_alone(image, ending)
+        {
+            return false;
+        }
+        let look = if ending {
+            sizes::Look::NOTHING
+        } else {
+            sizes::Look::at(image, mm)
+        };
+        moment::begin(tree);
+        // Still: meanwhile it can have ended, and the map's element be another's.
+        let alone = key(image) == mm.address() && is_alone(image, ending);
+        let own = key(image);
+        if alone {
+            look.raise(image);
+            accounting::book(image, tree, update);
+        }
+        moment::end(tree);
+        if alone {
+            look.take_in(own, update.at);
+        }
+        alone
+    }
+}
+
+/// Books an update with all that it means for others, and ends the image if that was its last page and
+/// images end so: true then. Call under the tree's lock.
+///
+/// # Safety
+///
+/// Both must point at map values.
+#[inline(always)]
+unsafe fn book_with_others(
+    mm: Typed,
+    image: *mut Image,
+    tree: *mut memtrace_ebpf::Tree,
+    update: &Update,
+) -> bool {
+    // SAFETY: as the caller vouches.
+    unsafe {
+        let increases = update.value > accounting::current(image, update.member);
+        prepare(mm, image, update.ending, increases, update.at);
+        complete(image, tree, update)
+    }
 }
 
 /// Books one member's value, which `value` finds out under the tree's lock, told
@@ -176,24 +299,17 @@ pub(crate) fn update_with(
         let ending = is_ending(mm);
         // Here, so that no booking goes back in time.
         let at = state::now();
-        let value = value(ending);
-        let before = (&raw const (*image).cur)
-            .cast::<i64>()
-            .add((member & 3) as usize);
-        prepare(mm, image, ending, value > *before, at);
-        let ended = complete(
-            image,
-            tree,
-            &Update {
-                member,
-                value,
-                at,
-                ending,
-            },
-        );
+        let update = Update {
+            member,
+            value: value(ending),
+            at,
+            ending,
+            reading: 0,
+        };
+        let ended = book_with_others(mm, image, tree, &update);
         state::unlock(tree, held);
         if ended {
-            state::remove_image((*image).mm);
+            state::remove_image(key(image));
         }
     }
 }
@@ -209,15 +325,15 @@ pub(crate) fn update_with(
 pub(crate) unsafe fn is_of(mm: Typed, image: *mut Image) -> bool {
     // SAFETY: as the caller vouches.
     let is =
-        unsafe { (*image).mm == mm.address() && (*image).end_reason & event_reason::ENDED == 0 };
+        unsafe { key(image) == mm.address() && (*image).end_reason & event_reason::ENDED == 0 };
     if !is {
         outlived(as_number(mm.address()).unwrap_or(0));
     }
     is
 }
 
-/// What was looked up for `mm` is not its image any more. A function of its own for the verifier, like
-/// `state::wait_for_lock`.
+/// What was looked up for `mm` is not its image any more. A function of its own for the verifier, see
+/// `main`.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn outlived(mm: u64) -> u64 {
@@ -249,13 +365,14 @@ pub(crate) unsafe fn book_value(
         value,
         at,
         ending: false,
+        reading: 0,
     };
     // SAFETY: as the caller vouches.
     unsafe {
         // The caller's stack has no room for looking at them.
-        sizes::note_sizes_of((*image).mm, at);
+        sizes::note_sizes_of(key(image), at);
         prepare_living(mm, image, increases, at);
-        accounting::book(image, tree, &update);
+        accounting::book_locked(image, tree, &update);
     }
 }
 
@@ -286,8 +403,8 @@ pub(crate) unsafe fn prepare(
         } else if (*image).end_reason == 0 {
             // Here and not in it: the frames of functions that call one another add up, and may take 512
             // bytes together.
-            enter_successor((*image).mm, at);
-            begin_end((*image).mm, at);
+            enter_successor(key(image), at);
+            begin_end(key(image), at);
         }
     }
 }
@@ -302,7 +419,7 @@ unsafe fn prepare_living(mm: impl Struct, image: *mut Image, increases: bool, at
     // SAFETY: as the caller vouches.
     unsafe {
         if family::has_relatives(image) {
-            family::family_before_update((*image).mm, increases.into(), at);
+            family::family_before_update(key(image), increases.into(), at);
         }
         activate(mm, image, at);
     }
@@ -321,10 +438,10 @@ pub(crate) unsafe fn complete(
 ) -> bool {
     // SAFETY: as the caller vouches.
     unsafe {
-        accounting::book(image, tree, update);
+        accounting::book_locked(image, tree, update);
         let ended = config!(ends_at_exit_mmap) == 0 && update.ending && is_empty(image);
         if ended {
-            finish_image((*image).mm, update.at, event_reason::ALL_ZERO);
+            finish_image(key(image), update.at, event_reason::ALL_ZERO);
         }
         ended
     }
@@ -338,7 +455,8 @@ pub(crate) fn torn_down(mm: Typed) {
     };
     // SAFETY: map values, under the tree's lock.
     unsafe {
-        let Some(tree) = state::tree((*image).tree) else {
+        let index = (*image).tree;
+        let Some(tree) = state::tree(index) else {
             return;
         };
         let held = state::lock(tree);
@@ -348,10 +466,11 @@ pub(crate) fn torn_down(mm: Typed) {
         }
         let at = state::now();
         if counters::may_lack_cpus() {
+            let reading = next_reading(image);
             let values = counters::sums(mm, image);
-            accounting::settle(image, tree, &values, at);
+            accounting::settle(image, tree, &values, reading, at);
         }
-        finish_image((*image).mm, at, event_reason::EXIT_MMAP);
+        finish_image(key(image), at, event_reason::EXIT_MMAP);
         state::unlock(tree, held);
         state::remove_image(mm.address());
     }
@@ -387,7 +506,7 @@ unsafe fn activate(mm: impl Struct, image: *mut Image, at: u64) {
             return;
         }
         if Typed::current().follow(offset!(task_mm)).address() == mm.address() {
-            accounting::enter_tree((*image).mm, at);
+            accounting::enter_tree(key(image), at);
         }
     }
 }
@@ -411,7 +530,7 @@ unsafe fn enter_successor(mm: u64, at: u64) {
 
 /// The first update after the last user left: everything is still as it was in
 /// life but for the pages of this update. Once per image, so it may look the image up again:
-/// a function of its own for the verifier, like `state::wait_for_lock`.
+/// a function of its own for the verifier, see `main`.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn begin_end(mm: u64, at: u64) -> u64 {
@@ -443,7 +562,7 @@ pub(crate) extern "C" fn begin_end(mm: u64, at: u64) -> u64 {
 pub(crate) unsafe fn note_hiwater(mm: impl Struct, image: *mut Image) {
     // SAFETY: `image` as the caller vouches.
     unsafe {
-        if config!(layout) == CounterLayout::Classic as u32 {
+        if !cfg!(feature = "lean") && config!(layout) == CounterLayout::Classic as u32 {
             return;
         }
         let base = offset!(mm_rss_stat) + offset!(counter_count);
@@ -496,31 +615,38 @@ pub(crate) extern "C" fn finish_image(mm: u64, at: u64, reason: u64) -> u64 {
     };
     // SAFETY: a map value.
     unsafe {
+        let Some(tree) = state::tree((*image).tree) else {
+            return 0;
+        };
+        moment::begin(tree);
         accounting::integrate_all(image, at);
-        if segments::are_on() {
-            segments::segments_end(mm, at);
-        }
         if (*image).held_rss_swap > (*image).peak_rss_swap {
             (*image).peak_rss_swap = (*image).held_rss_swap;
+        }
+        moment::end(tree);
+        if segments::are_on() {
+            segments::segments_end(mm, at);
         }
         if (*image).huge != 0 {
             sizes::huge_changed(mm, 0);
         }
         if family::has_relatives(image) {
             family::family_leave(mm);
-            if let Some(tree) = state::tree((*image).tree) {
-                envelope::shared_changed(tree, (*image).tree, at);
-            }
+            family::family_take_over((*image).tree.into(), at);
+            envelope::shared_changed(tree, (*image).tree, at);
         }
         let mut residual = 0;
+        // Nothing is booked to it from here on.
+        moment::begin(tree);
         for member in 0..MEMBERS {
             residual += *(&raw const (*image).cur).cast::<i64>().add(member);
         }
         (*image).residual = residual;
+        (*image).end_reason = reason as u32;
+        moment::end(tree);
         if residual != 0 {
             state::count(Stat::Residual);
         }
-        (*image).end_reason = reason as u32;
         (*image).header.kind = event::IMAGE_END;
         (*image).header.tree = (*image).tree;
         (*image).header.at = at;

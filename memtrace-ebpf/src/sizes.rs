@@ -5,34 +5,53 @@ use memtrace_ebpf::{ABSENT, Image, Integral, VM_MEANS, VmMean};
 
 use crate::{
     envelope,
-    kernel::{Address, Struct, offset},
-    state,
+    kernel::{Address, Struct, key, offset},
+    moment, state,
 };
 
 /// Completes the averages of virtual sizes of the image of `mm` up to `at`, and takes in what they are
-/// now. Seldom enough for a function of its own, see `state::wait_for_lock`.
+/// now. Seldom enough for a function of its own, see `main`.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn sizes_change(mm: u64, at: u64) -> u64 {
     let Some(image) = state::image(mm) else {
         return 0;
     };
+    // SAFETY: a map value.
+    let Some(tree) = state::tree(unsafe { (*image).tree }) else {
+        return 0;
+    };
     let fields = Address::new(mm);
+    let (size, data, stack, exec, heap, tables, locked, pinned): Sizes = (
+        fields.load(offset!(mm_total_vm)),
+        fields.load(offset!(mm_data_vm)),
+        fields.load(offset!(mm_stack_vm)),
+        fields.load(offset!(mm_exec_vm)),
+        heap(fields),
+        fields.load(offset!(mm_pgtables_bytes)),
+        fields.load(offset!(mm_locked_vm)),
+        fields.load(offset!(mm_pinned_vm)),
+    );
+    moment::begin(tree);
     // SAFETY: a map value.
     unsafe {
         integrate(image, at);
         let set = |size: VmMean, value: u64| set_size(image, size, value);
-        set(VmMean::Size, fields.load(offset!(mm_total_vm)));
-        set(VmMean::Data, fields.load(offset!(mm_data_vm)));
-        set(VmMean::Stack, fields.load(offset!(mm_stack_vm)));
-        set(VmMean::Exec, fields.load(offset!(mm_exec_vm)));
-        set(VmMean::Heap, heap(fields));
-        set(VmMean::PageTables, fields.load(offset!(mm_pgtables_bytes)));
-        set(VmMean::Locked, fields.load(offset!(mm_locked_vm)));
-        set(VmMean::Pinned, fields.load(offset!(mm_pinned_vm)));
+        set(VmMean::Size, size);
+        set(VmMean::Data, data);
+        set(VmMean::Stack, stack);
+        set(VmMean::Exec, exec);
+        set(VmMean::Heap, heap);
+        set(VmMean::PageTables, tables);
+        set(VmMean::Locked, locked);
+        set(VmMean::Pinned, pinned);
     }
+    moment::end(tree);
     0
 }
+
+/// In the order of [`VmMean`].
+type Sizes = (u64, u64, u64, u64, u64, u64, u64, u64);
 
 /// # Safety
 ///
@@ -86,27 +105,81 @@ pub(crate) unsafe fn note_sizes(image: *mut Image, mm: impl Struct, at: u64) {
     // SAFETY: `image` as the caller vouches.
     unsafe {
         envelope::note_sizes(image, mm);
+        let look = Look::at(image, mm);
+        look.raise(image);
+        look.take_in(key(image), at);
+    }
+}
+
+/// What is found at a look at the sizes, to be taken in later.
+pub(crate) struct Look {
+    high: u64,
+    huge: i64,
+    huge_differs: bool,
+    others_differ: bool,
+}
+
+impl Look {
+    /// No look.
+    pub(crate) const NOTHING: Self = Self {
+        high: 0,
+        huge: 0,
+        huge_differs: false,
+        others_differ: false,
+    };
+
+    /// Changes nothing.
+    ///
+    /// # Safety
+    ///
+    /// `image` must point at a map value.
+    #[inline(always)]
+    pub(crate) unsafe fn at(image: *mut Image, mm: impl Struct) -> Self {
         let total: u64 = mm.load(offset!(mm_total_vm));
         let hiwater: u64 = mm.load(offset!(mm_hiwater_vm));
-        let high = if hiwater > total { hiwater } else { total };
-        if high > (*image).hiwater_vm {
-            (*image).hiwater_vm = high;
-        }
+        let mut look = Self {
+            high: if hiwater > total { hiwater } else { total },
+            // What is as it was cannot exceed its peak.
+            others_differ: sizes_differ(image, mm),
+            ..Self::NOTHING
+        };
         if offset!(mm_hugetlb_usage) != ABSENT {
-            let huge: i64 = mm.load(offset!(mm_hugetlb_usage));
-            if huge != (*image).huge {
-                huge_changed((*image).mm, huge);
+            look.huge = mm.load(offset!(mm_hugetlb_usage));
+            // SAFETY: as the caller vouches.
+            look.huge_differs = look.huge != unsafe { (*image).huge };
+        }
+        look
+    }
+
+    /// Raises the peak of the whole size. To be called in a moment, or under the tree's lock.
+    ///
+    /// # Safety
+    ///
+    /// `image` must point at a map value.
+    #[inline(always)]
+    pub(crate) unsafe fn raise(&self, image: *mut Image) {
+        // SAFETY: as the caller vouches.
+        unsafe {
+            if self.high > (*image).hiwater_vm {
+                (*image).hiwater_vm = self.high;
             }
         }
-        // What is as it was cannot exceed its peak.
-        if sizes_differ(image, mm) {
-            sizes_change((*image).mm, at);
+    }
+
+    /// Takes in the others, of the image of `mm`.
+    #[inline(always)]
+    pub(crate) fn take_in(&self, mm: u64, at: u64) {
+        if self.huge_differs {
+            huge_changed(mm, self.huge);
+        }
+        if self.others_differ {
+            sizes_change(mm, at);
         }
     }
 }
 
 /// The image of `mm` has `huge` pages of hugetlbfs now. Seldom enough for a function of its own, see
-/// `state::wait_for_lock`.
+/// `main`.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn huge_changed(mm: u64, huge: i64) -> u64 {
@@ -118,6 +191,7 @@ pub(crate) extern "C" fn huge_changed(mm: u64, huge: i64) -> u64 {
         let Some(tree) = state::tree((*image).tree) else {
             return 0;
         };
+        moment::begin(tree);
         let sum = (*tree).huge + huge - (*image).huge;
         (*image).huge = huge;
         if huge > (*image).peak_huge {
@@ -127,12 +201,13 @@ pub(crate) extern "C" fn huge_changed(mm: u64, huge: i64) -> u64 {
         if sum > (*tree).peak_huge {
             (*tree).peak_huge = sum;
         }
+        moment::end(tree);
     }
     0
 }
 
-/// [`note_sizes`] of the image of `mm`, as a function of its own for the verifier, like
-/// `state::wait_for_lock`.
+/// [`note_sizes`] of the image of `mm`, as a function of its own for the verifier, see
+/// `main`.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn note_sizes_of(mm: u64, at: u64) -> u64 {

@@ -9,10 +9,12 @@ use memtrace_ebpf::{ALLOCATION, Control, Image, MEMBERS, PID_LIMIT, Process, Sta
 
 #[cfg(not(feature = "plain"))]
 use crate::kernel::lower_half;
+#[cfg(not(feature = "lean"))]
+pub(crate) use crate::ring::send_to_timeline_in_place;
 use crate::{atomic, lock, words};
 pub(crate) use crate::{
-    ring::{send, send_in_place, send_to_timeline, send_to_timeline_in_place},
-    waiting::{lock, unlock},
+    ring::{send, send_in_place, send_to_timeline},
+    waiting::{Held, lock, pause, unlock},
 };
 
 /// Images by the address of their `mm_struct`. Userspace sets the size.
@@ -261,8 +263,8 @@ pub(crate) fn remove_process(tgid: u32) {
     }
 }
 
-/// Removes the entry of a process under its tree's lock. A function of its own for the verifier, like
-/// [`wait_for_lock`].
+/// Removes the entry of a process under its tree's lock. A function of its own for the verifier, see
+/// `main`.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn remove_process_locked(tgid: u64) -> u64 {

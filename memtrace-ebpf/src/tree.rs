@@ -10,16 +10,20 @@ pub const MAX_TREES: u32 = 64;
 
 /// Totals of one tree; an array map's value.
 ///
-/// Updates are ordered by [`Tree::lock`], so that peak, breakdown and footprint
-/// belong to one and the same moment.
+/// Updates are ordered, so that peak, breakdown and footprint belong to one and the same moment: by
+/// [`Tree::moment`], with [`Tree::lock`] around it for what concerns several images; on older kernels
+/// ([`Config::spin_lock`](crate::Config::spin_lock) is 0) by [`Tree::lock`] alone.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Tree {
     /// Its index.
     pub index: u64,
-    /// 1 while a program updates the tree.
+    /// 1 while a program updates the tree and what concerns several of its images.
     pub lock: u64,
-    /// How often a program gave up waiting for the lock and went on without it.
+    /// 1 while numbers change that belong to one moment.
+    pub moment: u64,
+    /// How often a program gave up waiting for the lock and went on without it, although the totals
+    /// depended on it.
     pub unlocked: u64,
     /// Sum of its images, by member.
     pub cur: Pages,
@@ -45,6 +49,11 @@ pub struct Tree {
     pub shared: i64,
     /// By how much [`Tree::shared`] may be too high.
     pub uncertain: i64,
+    /// What [`Tree::shared`] is to be at the next moment that belongs together: in the hands of who has
+    /// the lock.
+    pub shared_next: i64,
+    /// The same for [`Tree::uncertain`].
+    pub uncertain_next: i64,
     /// Peak of the footprint's low bound, `rss - shared`, with [`Tree::files`] for all pages of files
     /// and shared memory.
     pub peak_footprint_low: i64,
@@ -80,6 +89,8 @@ pub struct Tree {
     pub huge: i64,
     /// Peak of [`Tree::huge`].
     pub peak_huge: i64,
+    /// When something was booked last: nothing is booked for a time before.
+    pub latest: u64,
     /// When its first image became active.
     pub started_at: u64,
     /// Counter updates of its images.

@@ -3,8 +3,10 @@
 use aya_ebpf::{btf_maps::Array, helpers::generated::bpf_probe_read_kernel, macros::btf_map};
 use memtrace_ebpf::{Stat, Tree};
 
+#[cfg(not(feature = "plain"))]
+use crate::line;
 use crate::{
-    atomic, lock,
+    atomic, envelope, lock, moment, segments,
     state::{count, now, tree},
 };
 
@@ -32,10 +34,10 @@ const IDLE_LEN: usize = 128 * 1024;
 /// Takes the tree's lock, so that no other program changes the same tree; give the
 /// result to [`unlock`].
 ///
-/// The lock makes peak, breakdown and footprint belong to one moment. It is held
+/// The lock makes what concerns several images, the timeline and segments belong to one moment, and
+/// where the kernel has nothing better (see `moment`) everything. It is held
 /// for one update only and never waited for without end: a program that gives up
-/// goes on without it, and the result is not exact: totals stay right, but of two
-/// updates at once one can overwrite the other's peak.
+/// goes on without it, and what depended on it is not exact (see [`given_up`]).
 #[inline(always)]
 pub(crate) fn lock(tree: *mut Tree) -> Held {
     // SAFETY: `tree` points at a map value.
@@ -53,6 +55,11 @@ pub(crate) fn lock(tree: *mut Tree) -> Held {
 #[must_use]
 pub(crate) struct Held(u64);
 
+impl Held {
+    /// Nothing is held.
+    pub(crate) const NOT: Self = Self(0);
+}
+
 /// Returns the tree's lock, if it was held.
 #[inline(always)]
 pub(crate) fn unlock(tree: *mut Tree, Held(held): Held) {
@@ -60,13 +67,14 @@ pub(crate) fn unlock(tree: *mut Tree, Held(held): Held) {
     unsafe { lock::give(tree, held) };
 }
 
-/// Waits for the lock of the tree at `index`; 1 if it was taken.
-///
-/// A function of its own with plain numbers as arguments, as are those of
-/// `family`: the verifier checks such functions once instead of along every path.
+/// Waits for the lock of the tree at `index`; 1 if it was taken. A function of its own, see `main`.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn wait_for_lock(index: u64) -> u64 {
+    #[cfg(not(feature = "plain"))]
+    if moment::are_apart() {
+        return line::wait_in_line(index, line::Word::Lock as u64);
+    }
     for _ in 0..SHORT_ROUNDS {
         if wait_short(index) != 0 {
             return 1;
@@ -77,12 +85,29 @@ pub(crate) extern "C" fn wait_for_lock(index: u64) -> u64 {
             return 1;
         }
     }
-    count(Stat::Unlocked);
-    if let Some(tree) = tree(index as u32) {
-        // SAFETY: `tree` points at a map value.
-        unsafe { atomic::add(&raw mut (*tree).unlocked, 1) };
-    }
+    given_up(index, true);
     0
+}
+
+/// Tells that the lock (`lock`), or a moment, was not had: all that its holders change is in doubt. Totals
+/// stay right; but where everything changes under it, of two updates at once one can overwrite the
+/// other's peak.
+#[inline(always)]
+pub(crate) fn given_up(index: u64, lock: bool) {
+    let Some(tree) = tree(index as u32) else {
+        return;
+    };
+    let apart = moment::are_apart() && !envelope::is_on() && !segments::are_on();
+    let only_relatives = lock && apart;
+    // SAFETY: `tree` points at a map value.
+    unsafe {
+        if only_relatives {
+            atomic::add(&raw mut (*tree).family_lost, 1);
+        } else {
+            count(Stat::Unlocked);
+            atomic::add(&raw mut (*tree).unlocked, 1);
+        }
+    }
 }
 
 /// One round of [`wait_for_lock`] with little time between tries.
@@ -104,16 +129,21 @@ pub(crate) extern "C" fn wait_short(index: u64) -> u64 {
     0
 }
 
+/// Lets some microseconds pass.
+#[inline(always)]
+pub(crate) fn pause() {
+    if let Some(idle) = IDLE.get_ptr_mut(0) {
+        // SAFETY: source and destination are a map value of this length.
+        unsafe { bpf_probe_read_kernel(idle.cast(), IDLE_LEN as u32, idle.cast()) };
+    }
+}
+
 /// Lets time pass between two tries. A function of its own, so that the verifier follows its loop once.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn pause_long() -> u64 {
-    let Some(idle) = IDLE.get_ptr_mut(0) else {
-        return 0;
-    };
     for _ in 0..LONG_PAUSE {
-        // SAFETY: source and destination are a map value of this length.
-        unsafe { bpf_probe_read_kernel(idle.cast(), IDLE_LEN as u32, idle.cast()) };
+        pause();
     }
     0
 }

@@ -2,7 +2,7 @@
 
 use memtrace_ebpf::{Image, ImageState, Member, Tree, rss};
 
-use crate::state;
+use crate::{kernel::key, state};
 
 /// The peak of RSS + swap. `do_swap_page()` counts a page as resident before it
 /// uncounts its swap entry, so an increase of anon while something is swapped is
@@ -80,7 +80,7 @@ pub(crate) unsafe fn note_peaks(image: *mut Image, tree: *mut Tree, member: u32,
         let swap = Member::Swap as usize;
         let held = (*image).held_rss_swap | (*tree).held_rss_swap;
         if (*image).cur[swap] | (*tree).cur[swap] | held != 0 {
-            swap_changed((*image).mm, member.into(), delta);
+            swap_changed(key(image), member.into(), delta);
             return;
         }
         // Nothing is swapped, nor was before this update in a way that matters.
@@ -94,8 +94,8 @@ pub(crate) unsafe fn note_peaks(image: *mut Image, tree: *mut Tree, member: u32,
     }
 }
 
-/// The same where something is swapped. A function of its own for the verifier, like
-/// `state::wait_for_lock`: each of its cases would be followed through all that comes after.
+/// The same where something is swapped. A function of its own for the verifier, see
+/// `main`: each of its cases would be followed through all that comes after.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn swap_changed(mm: u64, member: u64, delta: i64) -> u64 {

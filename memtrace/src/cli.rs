@@ -295,6 +295,8 @@ pub(crate) enum HandlerUse {
     Plain,
     /// Those for CPUs that read in any order
     Fenced,
+    /// Those for kernels that refuse them a spin lock
+    Locked,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

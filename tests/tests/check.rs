@@ -40,6 +40,16 @@ fn the_check_is_also_given_as_json() -> Result<()> {
         report["tier"] == "A" || report["tier"] == "A+B",
         "{report:#}"
     );
+    // Where counters are per CPU (since 6.2), who waits does so in the kernel's own queue.
+    let per_cpu = report["counters"]
+        .as_str()
+        .is_some_and(|counters| counters.contains("a share per CPU"));
+    let lock = if per_cpu {
+        "bpf_spin_lock"
+    } else {
+        "a word in the map"
+    };
+    assert_eq!(report["programs"]["lock"], lock, "{report:#}");
     assert!(
         report["self_test"]
             .as_array()

@@ -60,7 +60,15 @@ fn results_do_not_depend_on_the_programs() -> Result<()> {
             let options = ["--simulate-cpus", "64", "--sum-cpus", sum_cpus];
             assert_eq!(with(&options)?, plain, "{sum_cpus}: {words}");
         }
-        assert_eq!(with(&["--handler", "fenced"])?, plain, "fenced: {words}");
+        for handler in ["fenced", "locked"] {
+            assert_eq!(with(&["--handler", handler])?, plain, "{handler}: {words}");
+            let options = ["--handler", handler, "--sum-cpus", "touched"];
+            assert_eq!(with(&options)?, plain, "{handler}, touched: {words}");
+        }
+        // Nor on what else is recorded, which other programs do.
+        let file = lab.path("recorded.memtrace");
+        let options = ["--force", "-o", file.to_str().unwrap_or_default()];
+        assert_eq!(with(&options)?, plain, "recorded: {words}");
         // Nor on which of the trees it is.
         for handler in ["plain", "optimised"] {
             let options = ["--tree", "3", "--handler", handler];

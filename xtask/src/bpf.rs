@@ -28,12 +28,17 @@ struct Variant {
     features: &'static str,
 }
 
-const VARIANTS: [Variant; 2] = [
+const VARIANTS: [Variant; 3] = [
     Variant {
         name: "memtrace",
         // Atomics that return something: kernel 5.12.
         cpu: "-Ctarget-cpu=v3",
         features: "programs",
+    },
+    Variant {
+        name: "memtrace-lean",
+        cpu: "-Ctarget-cpu=v3",
+        features: "programs,lean",
     },
     Variant {
         name: "memtrace-plain",

@@ -5,10 +5,10 @@ use core::cmp::min;
 
 use memtrace_ebpf::{EPOCHS, Image, ImageState, Tree, rss};
 
-use super::{UNKNOWN, add_doubt, both, find, has_relatives};
+use super::{UNKNOWN, add_doubt, both, family_take_over, find, has_relatives};
 use crate::{
-    footprint::note_footprint,
     kernel::{Struct as _, Typed, offset, probe},
+    moment,
     state::{current_tgid, now},
 };
 
@@ -73,6 +73,7 @@ pub(crate) extern "C" fn family_found_late(mm: u64, pages: i64) -> u64 {
         if pages <= 0 {
             return 0;
         }
+        moment::begin(tree);
         for epoch in 0..EPOCHS {
             raise_epoch(tree, epoch, since, pages);
         }
@@ -83,6 +84,7 @@ pub(crate) extern "C" fn family_found_late(mm: u64, pages: i64) -> u64 {
             let high = min((*tree).peak_footprint_high + pages, (*tree).peak_rss);
             raise_peak(tree, high, at);
         }
+        moment::end(tree);
         add_doubt(image, tree, pages);
     }
     0
@@ -164,7 +166,7 @@ pub(crate) extern "C" fn family_before_update(mm: u64, increases: u64, at: u64) 
             // A peak may be passing: what its nearest relatives wrote to counts.
             note_relatives(image);
         }
-        note_footprint(tree, at);
+        family_take_over((*tree).index, at);
     }
     0
 }
@@ -257,7 +259,7 @@ pub(crate) extern "C" fn family_user_leaves(mm: u64, at: u64) -> u64 {
         if (*image).lent == 0 && current_tgid() == (*image).tgid {
             (*image).user_left = 1;
         }
-        note_footprint(tree, at);
+        family_take_over((*tree).index, at);
     }
     0
 }
@@ -289,7 +291,7 @@ pub(crate) extern "C" fn family_before_end(mm: u64, at: u64) -> u64 {
             }
             add_doubt(sharer, tree, common - (*image).shared + (*image).uncertain);
         }
-        note_footprint(tree, at);
+        family_take_over((*tree).index, at);
     }
     0
 }

@@ -15,10 +15,13 @@
 //! a family's first image can share no more than that one holds; what the first
 //! frees below that passes to its oldest heir, and when it ends, its oldest heir
 //! becomes the first. The heirs of any other image pass to the one it shared with.
-//! Everything here runs under the tree's lock.
+//! Everything here runs under the tree's lock. What comes of it for the tree goes into
+//! [`Tree::shared_next`] and [`Tree::uncertain_next`], and is taken over in one moment, with the change of RSS
+//! that it belongs to if there is one ([`footprint::take_over`]): images without relatives do
+//! not take that lock, and must not see half of it.
 //!
 //! The entry points take addresses instead of pointers, so that the verifier
-//! checks each of them once (see `state::wait_for_lock`). Only images that have
+//! checks each of them once (see `main`). Only images that have
 //! relatives pay for the second look-up.
 
 mod doubt;
@@ -30,8 +33,10 @@ use memtrace_ebpf::{Image, ImageState, Tree, rss};
 pub(crate) use doubt::{family_before_end, family_before_update, family_user_leaves};
 
 use crate::{
-    accounting::keep_for_peak,
+    accounting::keep_before_change,
+    footprint,
     kernel::Typed,
+    moment,
     state::{image as find, now, tree},
 };
 
@@ -63,7 +68,24 @@ fn both(mm: u64) -> Option<(*mut Image, *mut Tree)> {
     Some((image, tree))
 }
 
-/// The RSS of the image of `mm` changed by `delta` to `now`.
+/// What was found out about the tree at `index` holds from now on.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn family_take_over(index: u64, at: u64) -> u64 {
+    let Some(tree) = tree(index as u32) else {
+        return 0;
+    };
+    moment::begin(tree);
+    // SAFETY: a map value.
+    unsafe {
+        footprint::take_over(tree, at);
+        footprint::note_footprint(tree, at);
+    }
+    moment::end(tree);
+    0
+}
+
+/// The RSS of the image of `mm` changes by `delta` to `now`.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn family_resident_changed(
@@ -134,8 +156,7 @@ pub(crate) extern "C" fn family_limit_heir(mm: u64, now: i64) -> i64 {
         if over <= 0 {
             return 0;
         }
-        keep_for_peak(heir, tree);
-        set_shared(heir, tree, now);
+        set_shared_of_heir(heir, tree, now);
         over
     }
 }
@@ -144,15 +165,19 @@ pub(crate) extern "C" fn family_limit_heir(mm: u64, now: i64) -> i64 {
 unsafe fn set_shared(image: *mut Image, tree: *mut Tree, shared: i64) {
     // SAFETY: map values, see the callers.
     unsafe {
-        let at = now();
-        if at > (*tree).shared_integral_at {
-            let since = at - (*tree).shared_integral_at;
-            (*tree).shared_integral.add((*tree).shared, since);
-            (*tree).shared_integral_at = at;
-        }
-        (*tree).shared += shared - (*image).shared;
+        (*tree).shared_next += shared - (*image).shared;
         (*image).shared = shared;
         cap_doubt(image, tree);
+    }
+}
+
+/// The same for an image that did not change itself.
+#[inline(always)]
+unsafe fn set_shared_of_heir(heir: *mut Image, tree: *mut Tree, shared: i64) {
+    // SAFETY: map values, see the callers.
+    unsafe {
+        keep_before_change(heir, tree);
+        set_shared(heir, tree, shared);
     }
 }
 
@@ -164,7 +189,7 @@ unsafe fn add_doubt(image: *mut Image, tree: *mut Tree, pages: i64) {
     // SAFETY: map values, see the callers.
     unsafe {
         (*image).uncertain += pages;
-        (*tree).uncertain += pages;
+        (*tree).uncertain_next += pages;
         cap_doubt(image, tree);
     }
 }
@@ -178,7 +203,7 @@ unsafe fn cap_doubt(image: *mut Image, tree: *mut Tree) {
         let alone = (*image).heir == 0 && (*image).older == 0 && (*image).younger == 0;
         if alone && over > 0 {
             (*image).uncertain -= over;
-            (*tree).uncertain -= over;
+            (*tree).uncertain_next -= over;
         }
     }
 }
@@ -216,6 +241,9 @@ pub(crate) extern "C" fn family_join(mm: u64, parent: u64) -> u64 {
         (*image).inherited = resident;
         set_shared(image, tree, resident);
         (*image).sharer = (*parent).mm;
+        // What another thread gave back since the first pages were copied, the copy may have alone.
+        let freed = (*parent).freed.wrapping_sub((*image).freed_before);
+        add_doubt(image, tree, freed as i64);
         // One by one, see `words`.
         (&raw mut (*image).faults_seen).write_volatile(0);
         (&raw mut (*image).fault_pending).write_volatile(0);
@@ -231,7 +259,11 @@ pub(crate) extern "C" fn family_join(mm: u64, parent: u64) -> u64 {
         let youngest = (*parent).last_heir;
         (*image).older = youngest;
         if youngest == 0 {
+            // In a moment: a change of the parent's that was booked without the lock is through then, and
+            // the next one takes it.
+            moment::begin(tree);
             (*parent).heir = (*image).mm;
+            moment::end(tree);
         } else if let Some(youngest) = find(youngest) {
             (*youngest).younger = (*image).mm;
         } else {
@@ -258,7 +290,7 @@ pub(crate) extern "C" fn family_leave(mm: u64) -> u64 {
             cap_doubt(sharer, tree);
         }
         set_shared(image, tree, 0);
-        (*tree).uncertain -= (*image).uncertain;
+        (*tree).uncertain_next -= (*image).uncertain;
         (*image).uncertain = 0;
     }
     0
@@ -324,8 +356,7 @@ extern "C" fn family_bequeath(mm: u64) -> u64 {
         }
         // The oldest heir is now the first of the family: all its pages count.
         let rest = (*heir).younger;
-        keep_for_peak(heir, tree);
-        set_shared(heir, tree, 0);
+        set_shared_of_heir(heir, tree, 0);
         (*heir).sharer = 0;
         // One by one, see `words`.
         (&raw mut (*heir).older).write_volatile(0);
@@ -350,7 +381,7 @@ unsafe fn tell(first: u64, sharer: u64, tree: *mut Tree) {
         if family_tell(first, sharer) != 0 {
             // Too many to tell: nothing is certain about this tree's sharing any more.
             (*tree).family_lost += 1;
-            (*tree).uncertain += UNKNOWN;
+            (*tree).uncertain_next += UNKNOWN;
         }
     }
 }

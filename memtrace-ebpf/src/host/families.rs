@@ -3,12 +3,15 @@
 
 extern crate std;
 
-use std::{vec, vec::Vec};
+use std::{rc::Rc, vec, vec::Vec};
 
-use memtrace_ebpf::Stat;
+use memtrace_ebpf::{Image, Stat, Tree, rss};
 use proptest::prelude::*;
 
-use super::{kernel::Machine, state};
+use super::{
+    kernel::{self, Machine},
+    state::{self, Point},
+};
 
 /// How many places each process has.
 const PLACES: u16 = 8;
@@ -32,8 +35,46 @@ enum Step {
     Pass(u64),
 }
 
+/// What a kernel is like.
+#[derive(Clone, Copy, Debug)]
+struct Kernel {
+    /// A process tells of its end before its memory is gone, as since 6.16.
+    tells_first: bool,
+    /// It takes spin locks in programs.
+    spin_lock: bool,
+}
+
+const KERNELS: [Kernel; 4] = [
+    Kernel::new(true, true),
+    Kernel::new(true, false),
+    Kernel::new(false, true),
+    Kernel::new(false, false),
+];
+
+impl Kernel {
+    const fn new(tells_first: bool, spin_lock: bool) -> Self {
+        Self {
+            tells_first,
+            spin_lock,
+        }
+    }
+
+    fn machine(self) -> Machine {
+        kernel::use_spin_lock(self.spin_lock);
+        Machine::new(self.tells_first)
+    }
+}
+
+fn kernels() -> impl Strategy<Value = Kernel> {
+    proptest::sample::select(&KERNELS[..])
+}
+
 fn steps() -> impl Strategy<Value = Vec<(usize, Step)>> {
-    let step = prop_oneof![
+    proptest::collection::vec((0_usize..6, step()), 0..80)
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
         12 => (0..PLACES).prop_map(Step::Write),
         // The first place is the stack's: no process is without a page.
         3 => (1..PLACES).prop_map(Step::Free),
@@ -46,51 +87,56 @@ fn steps() -> impl Strategy<Value = Vec<(usize, Step)>> {
         1 => Just(Step::Exec),
         8 => Just(Step::Exit),
         3 => (0..LONG_NS).prop_map(Step::Pass),
-    ];
-    proptest::collection::vec((0_usize..6, step), 0..80)
+    ]
 }
 
-fn run(steps: &[(usize, Step)], tells_first: bool) -> Machine {
-    let mut machine = Machine::new(tells_first);
-    for &(who, step) in steps {
-        if who >= machine.len() {
-            continue;
-        }
-        match step {
-            Step::Write(place) => machine.write(who, place),
-            Step::Free(place) => machine.free(who, place),
-            Step::Read(place) => machine.read(who, place),
-            Step::SwapOut(place) => machine.swap_out(who, place),
-            Step::Grow => machine.grow(who),
-            Step::Fault => machine.fault(who),
-            Step::Thread => machine.thread(who),
-            Step::Fork if machine.len() < 6 => machine.fork(who),
-            Step::Fork => {}
-            Step::Exec => machine.exec(who),
-            Step::Exit => machine.exit(who),
-            Step::Pass(ns) => state::pass(ns),
-        }
-        check_low(&machine);
+fn take(machine: &Machine, who: usize, step: Step) {
+    if who >= machine.len() {
+        return;
     }
-    machine
+    match step {
+        Step::Write(place) => machine.write(who, place),
+        Step::Free(place) => machine.free(who, place),
+        Step::Read(place) => machine.read(who, place),
+        Step::SwapOut(place) => machine.swap_out(who, place),
+        Step::Grow => machine.grow(who),
+        Step::Fault => machine.fault(who),
+        Step::Thread => machine.thread(who),
+        Step::Fork if machine.len() < 6 => machine.fork(who),
+        Step::Fork => {}
+        Step::Exec => machine.exec(who),
+        Step::Exit => machine.exit(who),
+        Step::Pass(ns) => state::pass(ns),
+    }
 }
 
 /// The low bound is one at any time.
-fn check_low(machine: &Machine) {
+fn check_low(machine: &Machine, in_flight: i64) {
     let low = state::tree(0).map_or(0, |tree| {
         // SAFETY: a map value of this thread's.
         unsafe { (*tree).rss - (*tree).shared }
     });
-    assert!(low <= machine.different() as i64, "{low} are too many");
+    let most = machine.different() as i64 + in_flight;
+    assert!(low <= most, "{low} are too many");
 }
 
 /// Compares the tree with what is known of it.
-fn check(steps: &[(usize, Step)], tells_first: bool) -> Result<(), TestCaseError> {
-    let mut machine = run(steps, tells_first);
+fn check(steps: &[(usize, Step)], kernel: Kernel) -> Result<(), TestCaseError> {
+    let machine = kernel.machine();
+    for &(who, step) in steps {
+        take(&machine, who, step);
+        check_low(&machine, 0);
+    }
+    check_end(&machine, 0)
+}
+
+/// Compares the tree with what is known of it. `in_flight`: so many pages could be counted by the kernel and
+/// not be booked yet while another CPU booked.
+fn check_end(machine: &Machine, in_flight: i64) -> Result<(), TestCaseError> {
     let tree = state::tree(0).ok_or_else(|| TestCaseError::fail("no tree"))?;
     // SAFETY: a map value of this thread's.
-    let rss = |tree: *mut memtrace_ebpf::Tree| unsafe { (*tree).rss };
-    prop_assert_eq!(rss(tree), Machine::booked());
+    let summed = |tree: *mut Tree| unsafe { (*tree).rss };
+    prop_assert_eq!(summed(tree), Machine::booked());
     machine.end();
     // SAFETY: a map value of this thread's.
     let tree = unsafe { *tree };
@@ -106,11 +152,21 @@ fn check(steps: &[(usize, Step)], tells_first: bool) -> Result<(), TestCaseError
     ] {
         prop_assert_eq!(state::counted(stat), 0, "{:?}", stat);
     }
-    prop_assert_eq!(tree.peak_rss, machine.most_summed as i64);
-    let most = machine.most as i64;
+    // What each image held at the peak adds up to it.
+    let at_peak = |image: &Image| held_at_peak(image, &tree);
+    let stacked: i64 = state::ended().iter().map(at_peak).sum();
+    prop_assert_eq!(stacked, tree.peak_rss);
+    let (most, most_summed) = machine.most();
+    let off = (tree.peak_rss - most_summed).abs();
+    prop_assert!(
+        off <= in_flight,
+        "{} instead of {}",
+        tree.peak_rss,
+        most_summed
+    );
     let (low, high) = (tree.peak_footprint_low, tree.peak_footprint_high);
     prop_assert!(
-        low <= most && most <= high,
+        low <= most + in_flight && most <= high + in_flight,
         "{} is not within {} and {}",
         most,
         low,
@@ -118,6 +174,14 @@ fn check(steps: &[(usize, Step)], tells_first: bool) -> Result<(), TestCaseError
     );
     prop_assert!(high <= tree.peak_rss);
     Ok(())
+}
+
+fn held_at_peak(image: &Image, tree: &Tree) -> i64 {
+    if image.seq == tree.peak_seq {
+        rss(&image.at_peak)
+    } else {
+        rss(&image.cur)
+    }
 }
 
 /// As many histories as `PROPTEST_CASES` says, or enough for seconds.
@@ -135,15 +199,67 @@ proptest! {
     /// The sum is right, and the truth lies within the footprint's bounds, whatever a family does
     /// in whatever order.
     #[test]
-    fn the_truth_lies_within_the_bounds(steps in steps()) {
-        check(&steps, true)?;
+    fn the_truth_lies_within_the_bounds(kernel in kernels(), steps in steps()) {
+        check(&steps, kernel)?;
     }
 
-    /// The same where a process tells of its end when its memory is gone, as up to 6.15.
+    /// The same while another process does something between two steps of a program, as on another
+    /// CPU: up to what is in flight then.
     #[test]
-    fn the_truth_lies_within_the_bounds_of_old_kernels(steps in steps()) {
-        check(&steps, false)?;
+    fn the_truth_lies_within_the_bounds_on_two_cpus(
+        kernel in kernels(),
+        steps in proptest::collection::vec(beside(), 0..80),
+    ) {
+        check_beside(&steps, kernel)?;
     }
+}
+
+/// A step of one process, and perhaps one of another, or of another thread, within it.
+#[derive(Clone, Copy, Debug)]
+struct Beside {
+    who: usize,
+    step: Step,
+    other: Option<(Point, usize, Step)>,
+}
+
+fn beside() -> impl Strategy<Value = Beside> {
+    let point = prop_oneof![3 => Just(Point::Moment), 1 => Just(Point::Lock)];
+    let other = proptest::option::of((point, 0_usize..6, step()));
+    (0_usize..6, step(), other).prop_map(|(who, step, other)| Beside { who, step, other })
+}
+
+/// Whether a thread can do it beside others of its process, and it concerns no other one.
+fn is_own(step: Step) -> bool {
+    matches!(
+        step,
+        Step::Write(_) | Step::Free(_) | Step::Grow | Step::Fault | Step::Pass(_)
+    )
+}
+
+/// What another CPU can do now: while the lock is held, only what needs none.
+fn take_meanwhile(machine: &Machine, who: usize, step: Step) {
+    if !state::is_locked() || (is_own(step) && who < machine.len() && machine.is_alone(who)) {
+        take(machine, who, step);
+    }
+}
+
+/// The most pages that one event is about, see [`Machine::begin_fork`].
+const IN_FLIGHT: i64 = 3;
+
+fn check_beside(steps: &[Beside], kernel: Kernel) -> Result<(), TestCaseError> {
+    let machine = Rc::new(kernel.machine());
+    for &Beside { who, step, other } in steps {
+        if let Some((point, other, act)) = other
+            && (other != who || (is_own(step) && is_own(act)))
+        {
+            let machine = Rc::clone(&machine);
+            state::meanwhile(point, move || take_meanwhile(&machine, other, act));
+        }
+        take(&machine, who, step);
+        state::nothing_meanwhile();
+        check_low(&machine, IN_FLIGHT);
+    }
+    check_end(&machine, IN_FLIGHT)
 }
 
 type Outcome = Result<(), TestCaseError>;
@@ -156,8 +272,9 @@ fn each(places: std::ops::Range<u16>, step: impl Fn(u16) -> (usize, Step)) -> Ve
 /// Steps of one family, with either order of ends.
 fn check_both(parts: &[Vec<(usize, Step)>]) -> Outcome {
     let steps = parts.concat();
-    check(&steps, true)?;
-    check(&steps, false)
+    KERNELS
+        .into_iter()
+        .try_for_each(|kernel| check(&steps, kernel))
 }
 
 /// Where nobody writes after a fork, both bounds are the truth.
@@ -177,6 +294,27 @@ fn what_is_only_inherited_counts_once() -> Outcome {
         (pages, pages)
     );
     assert_eq!(tree.peak_rss, 3 * pages);
+    Ok(())
+}
+
+/// What an image shared at the peak is kept when that changes, by itself or by a relative.
+#[test]
+fn what_was_shared_at_the_peak_is_kept() -> Outcome {
+    let shared = |steps: &[Vec<(usize, Step)>]| -> Result<Vec<i64>, TestCaseError> {
+        check_both(steps)?;
+        let ended = state::ended();
+        Ok(ended.iter().map(|image| image.at_peak_shared).collect())
+    };
+    let pages = i64::from(PLACES);
+    for who in [0, 1] {
+        let found = shared(&[
+            each(0..PLACES, |place| (0, Step::Write(place))),
+            vec![(0, Step::Fork), (0, Step::Write(PLACES))],
+            each(1..5, |place| (who, Step::Free(place))),
+        ])?;
+        // The command's and its child's.
+        assert_eq!(found, [0, pages], "freed by {who}");
+    }
     Ok(())
 }
 

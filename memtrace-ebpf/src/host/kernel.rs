@@ -9,7 +9,7 @@
 extern crate std;
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     collections::{BTreeMap, BTreeSet},
     vec::Vec,
 };
@@ -29,10 +29,11 @@ pub(crate) static OFFSETS: Offsets = Offsets {
     mm_owner: 8,
     mm_rss_stat: 16,
     counter_count: 0,
-    counter_stride: 8,
-    mm_total_vm: 48,
-    mm_hiwater_vm: 56,
-    mm_hiwater_rss: 64,
+    counter_lock: 8,
+    counter_stride: 16,
+    mm_total_vm: 80,
+    mm_hiwater_vm: 88,
+    mm_hiwater_rss: 96,
     task_pid: 0,
     task_tgid: 4,
     task_mm: 8,
@@ -49,8 +50,8 @@ pub(crate) static OFFSETS: Offsets = Offsets {
     ..Offsets::UNKNOWN
 };
 
-/// Counters in one word, as up to 6.1, but without caches of threads.
-pub(crate) static CONFIG: Config = Config {
+/// Counters without shares.
+const CONFIG: Config = Config {
     layout: CounterLayout::PerCpu as u32,
     scheme: SumScheme::AllCpus as u32,
     cpus: 1,
@@ -59,8 +60,26 @@ pub(crate) static CONFIG: Config = Config {
     ..Config::UNSET
 };
 
+static SPINNING: Config = Config {
+    spin_lock: 1,
+    ..CONFIG
+};
+
+static LOCKED: Config = CONFIG;
+
 std::thread_local! {
     static CURRENT: Cell<u64> = const { Cell::new(0) };
+    static USED: Cell<&'static Config> = const { Cell::new(&SPINNING) };
+}
+
+/// What the programs were told.
+pub(crate) fn config() -> &'static Config {
+    USED.get()
+}
+
+/// The kernel takes spin locks in programs, or does not.
+pub(crate) fn use_spin_lock(takes: bool) {
+    USED.set(if takes { &SPINNING } else { &LOCKED });
 }
 
 /// The address of the task that runs.
@@ -101,6 +120,18 @@ impl Struct {
 
     fn add(self, offset: u32, by: i64) {
         self.set(offset, self.get::<i64>(offset) + by);
+    }
+
+    /// A counter of this `mm_struct` changes.
+    pub(crate) fn count(self, member: Member, by: i64) {
+        let at = OFFSETS.mm_rss_stat + member as u32 * OFFSETS.counter_stride;
+        self.add(at, by);
+    }
+
+    /// A CPU begins to move its share of a counter of this `mm_struct`, or is done.
+    pub(crate) fn lock(self, member: Member, held: bool) {
+        let at = OFFSETS.mm_rss_stat + member as u32 * OFFSETS.counter_stride;
+        self.set(at + OFFSETS.counter_lock, u32::from(held));
     }
 
     pub(crate) const fn address(self) -> u64 {
@@ -159,79 +190,95 @@ struct Task {
     left: Option<Vec<Left>>,
 }
 
-/// The machine, and what it is known to have held.
+/// The machine, and what it is known to have held. Two CPUs can be in the midst of something: whatever
+/// calls programs holds none of its parts borrowed.
 pub(crate) struct Machine {
-    tasks: Vec<Task>,
-    spaces: Vec<Space>,
-    next_page: Page,
-    next_pid: u32,
+    tasks: RefCell<Vec<Task>>,
+    spaces: RefCell<Vec<Space>>,
+    next_page: Cell<Page>,
+    next_pid: Cell<u32>,
     /// `sched_process_exit` comes before `exit_mm()`.
     tells_first: bool,
     /// A task that is nobody's, and has no memory.
     reclaimer: Struct,
     /// Pages of the last [`Machine::grow`].
-    growth: u16,
+    growth: Cell<u16>,
     /// The most different pages at a time.
-    pub(crate) most: usize,
+    most: Cell<usize>,
     /// The largest sum.
-    pub(crate) most_summed: usize,
+    most_summed: Cell<usize>,
 }
 
 impl Machine {
     /// With one process that has just executed the command.
     pub(crate) fn new(tells_first: bool) -> Self {
         state::reset();
-        let mut machine = Self {
-            tasks: Vec::new(),
-            spaces: Vec::new(),
-            next_page: 1,
-            next_pid: 100,
+        let machine = Self {
+            tasks: RefCell::default(),
+            spaces: RefCell::default(),
+            next_page: Cell::new(1),
+            next_pid: Cell::new(100),
             tells_first,
             reclaimer: Struct::new(),
-            growth: 0,
-            most: 0,
-            most_summed: 0,
+            growth: Cell::new(0),
+            most: Cell::new(0),
+            most_summed: Cell::new(0),
         };
         let own = machine.space(Struct(0));
         let root = machine.task(Some(own));
-        let mm = machine.spaces[own].mm;
-        mm.set(OFFSETS.mm_owner, root.task.0);
-        machine.tasks.push(root);
+        let task = root.task;
+        machine.mm_of(own).set(OFFSETS.mm_owner, task.0);
+        machine.tasks.borrow_mut().push(root);
         machine.run(0);
-        creation::root_registered(machine.tasks[0].task.typed());
+        creation::root_registered(task.typed());
         machine.exec(0);
         machine
     }
 
     /// How many processes there ever were.
     pub(crate) fn len(&self) -> usize {
-        self.tasks.len()
+        self.tasks.borrow().len()
     }
 
-    fn space(&mut self, owner: Struct) -> usize {
+    /// The most different pages that there were at a time, and the largest sum.
+    pub(crate) fn most(&self) -> (i64, i64) {
+        (self.most.get() as i64, self.most_summed.get() as i64)
+    }
+
+    fn space(&self, owner: Struct) -> usize {
         let mm = Struct::new();
         mm.set(OFFSETS.mm_users, 1_i32);
         mm.set(OFFSETS.mm_owner, owner.0);
-        self.spaces.push(Space {
+        let mut spaces = self.spaces.borrow_mut();
+        spaces.push(Space {
             mm,
             pages: BTreeMap::new(),
             swapped: BTreeMap::new(),
             counts: false,
         });
-        self.spaces.len() - 1
+        spaces.len() - 1
     }
 
-    fn task(&mut self, space: Option<usize>) -> Task {
+    fn mm_of(&self, space: usize) -> Struct {
+        self.spaces.borrow()[space].mm
+    }
+
+    /// Changes what an address space has, which no program sees.
+    fn in_space<R>(&self, space: usize, change: impl FnOnce(&mut Space) -> R) -> R {
+        change(&mut self.spaces.borrow_mut()[space])
+    }
+
+    fn task(&self, space: Option<usize>) -> Task {
         let (task, signal) = (Struct::new(), Struct::new());
-        let pid = self.next_pid;
-        self.next_pid += 1;
+        let pid = self.next_pid.get();
+        self.next_pid.set(pid + 1);
         task.set(OFFSETS.task_pid, pid);
         task.set(OFFSETS.task_tgid, pid);
         task.set(OFFSETS.task_signal, signal.0);
         task.set(OFFSETS.task_group_leader, task.0);
         task.set(OFFSETS.task_start_boottime, state::now());
         if let Some(space) = space {
-            task.set(OFFSETS.task_mm, self.spaces[space].mm.0);
+            task.set(OFFSETS.task_mm, self.mm_of(space).0);
         }
         signal.set(OFFSETS.signal_nr_threads, 1_i32);
         signal.set(OFFSETS.signal_live, 1_i32);
@@ -243,22 +290,39 @@ impl Machine {
         }
     }
 
+    fn task_of(&self, who: usize) -> Struct {
+        self.tasks.borrow()[who].task
+    }
+
+    fn signal_of(&self, who: usize) -> Struct {
+        self.tasks.borrow()[who].signal
+    }
+
+    fn space_of(&self, who: usize) -> Option<usize> {
+        self.tasks.borrow()[who].space
+    }
+
     fn run(&self, who: usize) {
-        CURRENT.set(self.tasks[who].task.0);
+        switch_to(self.task_of(who).0);
     }
 
     fn lives(&self, who: usize) -> bool {
-        self.tasks.get(who).is_some_and(|task| task.left.is_none())
+        let tasks = self.tasks.borrow();
+        tasks.get(who).is_some_and(|task| task.left.is_none())
+    }
+
+    /// The address space of a process that runs.
+    fn living_space(&self, who: usize) -> Option<usize> {
+        self.space_of(who).filter(|_| self.lives(who))
     }
 
     /// A counter of the address space changes, in the context of whoever runs.
-    fn count(&mut self, space: usize, member: Member, by: i64) {
+    fn count(&self, space: usize, member: Member, by: i64) {
         if by == 0 {
             return;
         }
-        let mm = self.spaces[space].mm;
-        let at = OFFSETS.mm_rss_stat + member as u32 * OFFSETS.counter_stride;
-        mm.add(at, by);
+        let mm = self.mm_of(space);
+        mm.count(member, by);
         self.look();
         if let Some(image) = life::image_of(mm.typed()) {
             life::update(mm.typed(), || member as u32, image);
@@ -266,73 +330,77 @@ impl Machine {
     }
 
     /// What is true now.
-    fn look(&mut self) {
-        let counting = self.spaces.iter().filter(|space| space.counts);
+    fn look(&self) {
+        let spaces = self.spaces.borrow();
+        let counting = spaces.iter().filter(|space| space.counts);
         let summed = counting.map(|space| space.pages.len()).sum();
-        self.most = self.most.max(self.different());
-        self.most_summed = self.most_summed.max(summed);
+        self.most.set(self.most.get().max(different(&spaces)));
+        self.most_summed.set(self.most_summed.get().max(summed));
     }
 
     /// How many different pages there are.
     pub(crate) fn different(&self) -> usize {
-        let counting = self.spaces.iter().filter(|space| space.counts);
-        let pages: BTreeSet<&Page> = counting.flat_map(|space| space.pages.values()).collect();
-        pages.len()
+        different(&self.spaces.borrow())
     }
 
-    fn new_page(&mut self) -> Page {
-        self.next_page += 1;
-        self.next_page
+    fn new_page(&self) -> Page {
+        self.next_page.set(self.next_page.get() + 1);
+        self.next_page.get()
+    }
+
+    /// Whether another address space has the page too.
+    fn is_shared(&self, space: usize, page: Page) -> bool {
+        let others = |(index, other): (usize, &Space)| {
+            let mut all = other.pages.values().chain(other.swapped.values());
+            index != space && all.any(|&p| p == page)
+        };
+        self.spaces.borrow().iter().enumerate().any(others)
     }
 
     /// Writes to a place: brings a page, copies a shared one, or finds its own.
-    pub(crate) fn write(&mut self, who: usize, place: u16) {
-        let Some(space) = self.tasks[who].space.filter(|_| self.lives(who)) else {
+    pub(crate) fn write(&self, who: usize, place: u16) {
+        let Some(space) = self.living_space(who) else {
             return;
         };
         self.run(who);
         self.swap_in(who, space, place);
-        match self.spaces[space].pages.get(&place).copied() {
+        let present = self.in_space(space, |space| space.pages.get(&place).copied());
+        match present {
             None => {
                 let page = self.new_page();
-                self.spaces[space].pages.insert(place, page);
+                self.in_space(space, |space| space.pages.insert(place, page));
                 self.count(space, Member::Anon, 1);
             }
             Some(page) => {
-                let others = |(index, other): (usize, &Space)| {
-                    let mut all = other.pages.values().chain(other.swapped.values());
-                    index != space && all.any(|&p| p == page)
-                };
-                if !self.spaces.iter().enumerate().any(others) {
+                if !self.is_shared(space, page) {
                     return;
                 }
                 let copy = self.new_page();
-                self.spaces[space].pages.insert(place, copy);
+                self.in_space(space, |space| space.pages.insert(place, copy));
                 self.look();
             }
         }
-        self.tasks[who].task.add(OFFSETS.task_min_flt, 1);
+        self.task_of(who).add(OFFSETS.task_min_flt, 1);
     }
 
     /// The kernel takes a page away from all who have it (`try_to_unmap_one()`), in a task of its own.
-    pub(crate) fn swap_out(&mut self, who: usize, place: u16) {
-        let Some(page) = self.tasks[who]
-            .space
-            .and_then(|space| self.spaces[space].pages.get(&place).copied())
-        else {
+    pub(crate) fn swap_out(&self, who: usize, place: u16) {
+        let page_of = |space: usize| self.in_space(space, |space| space.pages.get(&place).copied());
+        let Some(page) = self.space_of(who).and_then(page_of) else {
             return;
         };
         switch_to(self.reclaimer.0);
-        for space in 0..self.spaces.len() {
-            let pages = &self.spaces[space].pages;
-            let places: Vec<u16> = (pages.iter())
-                .filter(|(_, p)| **p == page)
-                .map(|(place, _)| *place)
-                .collect();
+        let all = self.spaces.borrow().len();
+        for space in 0..all {
+            let places: Vec<u16> = self.in_space(space, |space| {
+                let pages = space.pages.iter().filter(|(_, p)| **p == page);
+                pages.map(|(place, _)| *place).collect()
+            });
             for place in places {
-                let Space { pages, swapped, .. } = &mut self.spaces[space];
-                pages.remove(&place);
-                swapped.insert(place, page);
+                self.in_space(space, |space| {
+                    space.pages.remove(&place);
+                    space.swapped.insert(place, page);
+                });
                 self.count(space, Member::Anon, -1);
                 self.count(space, Member::Swap, 1);
             }
@@ -340,47 +408,64 @@ impl Machine {
     }
 
     /// Reads a page back that is in swap, if it is (`do_swap_page()`): the same one for all.
-    fn swap_in(&mut self, who: usize, space: usize, place: u16) {
-        let Some(page) = self.spaces[space].swapped.get(&place).copied() else {
+    fn swap_in(&self, who: usize, space: usize, place: u16) {
+        let found = self.in_space(space, |space| {
+            let page = space.swapped.remove(&place)?;
+            space.pages.insert(place, page);
+            Some(page)
+        });
+        if found.is_none() {
             return;
-        };
-        self.spaces[space].pages.insert(place, page);
+        }
         self.count(space, Member::Anon, 1);
-        self.spaces[space].swapped.remove(&place);
         self.count(space, Member::Swap, -1);
-        self.tasks[who].task.add(OFFSETS.task_maj_flt, 1);
+        self.task_of(who).add(OFFSETS.task_maj_flt, 1);
     }
 
     /// Reads what is at a place.
-    pub(crate) fn read(&mut self, who: usize, place: u16) {
-        if let Some(space) = self.tasks[who].space.filter(|_| self.lives(who)) {
+    pub(crate) fn read(&self, who: usize, place: u16) {
+        if let Some(space) = self.living_space(who) {
             self.run(who);
             self.swap_in(who, space, place);
         }
     }
 
+    /// Gives a page back that is there, and no program has been told.
+    pub(crate) fn remove(&self, who: usize, place: u16) {
+        let space = self.space_of(who).expect("it has one");
+        let removed = self.in_space(space, |space| space.pages.remove(&place));
+        assert!(removed.is_some());
+        self.mm_of(space).count(Member::Anon, -1);
+    }
+
     /// Gives a page back.
-    pub(crate) fn free(&mut self, who: usize, place: u16) {
-        let Some(space) = self.tasks[who].space.filter(|_| self.lives(who)) else {
+    pub(crate) fn free(&self, who: usize, place: u16) {
+        let Some(space) = self.living_space(who) else {
             return;
         };
         self.run(who);
-        if self.spaces[space].pages.remove(&place).is_some() {
+        if self
+            .in_space(space, |space| space.pages.remove(&place))
+            .is_some()
+        {
             self.count(space, Member::Anon, -1);
         }
-        if self.spaces[space].swapped.remove(&place).is_some() {
+        if self
+            .in_space(space, |space| space.swapped.remove(&place))
+            .is_some()
+        {
             self.count(space, Member::Swap, -1);
         }
     }
 
     /// Holds more for a moment than anyone ever did: whatever the bounds are wrong about then, they are
     /// wrong about the peak.
-    pub(crate) fn grow(&mut self, who: usize) {
+    pub(crate) fn grow(&self, who: usize) {
         if !self.lives(who) {
             return;
         }
-        self.growth += 30;
-        let places = 1000..1000 + self.growth;
+        self.growth.set(self.growth.get() + 30);
+        let places = 1000..1000 + self.growth.get();
         for place in places.clone() {
             self.write(who, place);
         }
@@ -390,48 +475,74 @@ impl Machine {
     }
 
     /// A page fault that brings and copies nothing, as those that only set a bit.
-    pub(crate) fn fault(&mut self, who: usize) {
+    pub(crate) fn fault(&self, who: usize) {
         if self.lives(who) {
-            self.tasks[who].task.add(OFFSETS.task_min_flt, 1);
+            self.task_of(who).add(OFFSETS.task_min_flt, 1);
         }
     }
 
     /// A second thread, whose faults the footprint cannot add up.
-    pub(crate) fn thread(&mut self, who: usize) {
+    pub(crate) fn thread(&self, who: usize) {
         if self.lives(who) {
-            self.tasks[who].signal.set(OFFSETS.signal_nr_threads, 2_i32);
+            self.signal_of(who).set(OFFSETS.signal_nr_threads, 2_i32);
         }
     }
 
-    pub(crate) fn fork(&mut self, who: usize) {
-        let Some(space) = self.tasks[who].space.filter(|_| self.lives(who)) else {
-            return;
-        };
+    pub(crate) fn fork(&self, who: usize) {
+        if let Some(child) = self.begin_fork(who) {
+            self.run(who);
+            self.end_fork(child);
+        }
+    }
+
+    /// A fork up to where the address space is copied.
+    pub(crate) fn begin_fork(&self, who: usize) -> Option<Forked> {
+        let space = self.living_space(who)?;
         self.run(who);
         let child = self.task(None);
-        let tgid: u32 = self.tasks[who].task.get(OFFSETS.task_tgid);
+        let tgid: u32 = self.task_of(who).get(OFFSETS.task_tgid);
         let own: u32 = child.task.get(OFFSETS.task_tgid);
         // dup_task_struct() copies the creator's.
         child.task.set(OFFSETS.task_tgid, tgid);
         let copy = self.space(child.task);
-        self.spaces[copy].counts = true;
-        let pages: Vec<(u16, Page)> = self.spaces[space]
-            .pages
-            .iter()
-            .map(|(p, q)| (*p, *q))
-            .collect();
-        for some in pages.chunks(3) {
-            self.spaces[copy].pages.extend(some.iter().copied());
-            self.count(copy, Member::Anon, some.len() as i64);
+        self.in_space(copy, |copy| copy.counts = true);
+        let places: Vec<u16> = self.in_space(space, |space| {
+            let all = space.pages.keys().chain(space.swapped.keys());
+            all.copied()
+                .collect::<BTreeSet<u16>>()
+                .into_iter()
+                .collect()
+        });
+        // What another CPU takes away meanwhile is not copied, and may be what was.
+        for some in places.chunks(3) {
+            let of = |all: &BTreeMap<u16, Page>| -> Vec<(u16, Page)> {
+                let found = some.iter().filter_map(|p| Some((*p, *all.get(p)?)));
+                found.collect()
+            };
+            let (pages, swapped) =
+                self.in_space(space, |space| (of(&space.pages), of(&space.swapped)));
+            let (copied, entries) = (pages.len() as i64, swapped.len() as i64);
+            self.in_space(copy, |copy| {
+                copy.pages.extend(pages);
+                copy.swapped.extend(swapped);
+            });
+            self.count(copy, Member::Anon, copied);
+            self.count(copy, Member::Swap, entries);
         }
-        let swapped = self.spaces[space].swapped.clone();
-        let entries = swapped.len() as i64;
-        self.spaces[copy].swapped = swapped;
-        self.count(copy, Member::Swap, entries);
-        child.task.set(OFFSETS.task_tgid, own);
-        child.task.set(OFFSETS.task_mm, self.spaces[copy].mm.0);
+        Some(Forked {
+            child,
+            copy,
+            tgid: own,
+        })
+    }
+
+    /// The rest of it.
+    pub(crate) fn end_fork(&self, forked: Forked) {
+        let Forked { child, copy, tgid } = forked;
+        child.task.set(OFFSETS.task_tgid, tgid);
+        child.task.set(OFFSETS.task_mm, self.mm_of(copy).0);
         let typed = child.task.typed();
-        self.tasks.push(Task {
+        self.tasks.borrow_mut().push(Task {
             space: Some(copy),
             ..child
         });
@@ -439,21 +550,21 @@ impl Machine {
     }
 
     /// Executes another program, with one page of arguments.
-    pub(crate) fn exec(&mut self, who: usize) {
+    pub(crate) fn exec(&self, who: usize) {
         if !self.lives(who) {
             return;
         }
         self.run(who);
-        let task = self.tasks[who].task;
+        let task = self.task_of(who);
         let fresh = self.space(task);
         let page = self.new_page();
-        self.spaces[fresh].pages.insert(0, page);
+        self.in_space(fresh, |fresh| fresh.pages.insert(0, page));
         self.count(fresh, Member::Anon, 1);
         // exec_mmap()
-        let old = self.tasks[who].space.replace(fresh);
-        let mm = self.spaces[fresh].mm;
+        let old = self.tasks.borrow_mut()[who].space.replace(fresh);
+        let mm = self.mm_of(fresh);
         task.set(OFFSETS.task_mm, mm.0);
-        self.spaces[fresh].counts = true;
+        self.in_space(fresh, |fresh| fresh.counts = true);
         self.look();
         if let Some(old) = old {
             self.let_go(old);
@@ -465,92 +576,107 @@ impl Machine {
             // SAFETY: a map value of this thread's.
             unsafe { execution::executed(Address::new(mm.0), tgid, process) };
         }
-        self.tasks[who].signal.set(OFFSETS.signal_nr_threads, 1_i32);
+        self.signal_of(who).set(OFFSETS.signal_nr_threads, 1_i32);
     }
 
-    fn let_go(&mut self, space: usize) {
-        let mm = self.spaces[space].mm;
+    fn let_go(&self, space: usize) {
+        let mm = self.mm_of(space);
         mm.set(OFFSETS.mm_owner, 0_u64);
         mm.set(OFFSETS.mm_users, 0_i32);
     }
 
     /// Frees some pages; false if there are none.
-    fn unmap(&mut self, space: usize) -> bool {
-        let places: Vec<u16> = self.spaces[space].pages.keys().copied().take(3).collect();
-        let entries = std::mem::take(&mut self.spaces[space].swapped).len();
+    fn unmap(&self, space: usize) -> bool {
+        let entries = self.in_space(space, |space| std::mem::take(&mut space.swapped).len());
         self.count(space, Member::Swap, -(entries as i64));
-        for place in &places {
-            self.spaces[space].pages.remove(place);
-        }
-        self.count(space, Member::Anon, -(places.len() as i64));
-        !places.is_empty()
+        let freed = self.in_space(space, |space| {
+            let places: Vec<u16> = space.pages.keys().copied().take(3).collect();
+            for place in &places {
+                space.pages.remove(place);
+            }
+            places.len()
+        });
+        self.count(space, Member::Anon, -(freed as i64));
+        freed > 0
     }
 
-    fn torn_down(&mut self, space: usize) {
-        life::torn_down(self.spaces[space].mm.typed());
-        self.spaces[space].counts = false;
+    fn torn_down(&self, space: usize) {
+        life::torn_down(self.mm_of(space).typed());
+        self.in_space(space, |space| space.counts = false);
     }
 
     /// A process begins to exit, or goes on: one step of what it still has to do.
-    pub(crate) fn exit(&mut self, who: usize) {
-        let Some(space) = self.tasks[who].space else {
+    pub(crate) fn exit(&self, who: usize) {
+        let Some(space) = self.space_of(who) else {
             return;
         };
         self.run(who);
         let tells_first = self.tells_first;
-        let left = self.tasks[who].left.get_or_insert_with(|| {
-            if tells_first {
-                std::vec![Left::TornDown, Left::Unmap, Left::LetGo, Left::Tell]
-            } else {
-                std::vec![Left::Tell, Left::TornDown, Left::Unmap, Left::LetGo]
-            }
-        });
-        match left.last().copied() {
+        let next = {
+            let mut tasks = self.tasks.borrow_mut();
+            let left = tasks[who].left.get_or_insert_with(|| {
+                if tells_first {
+                    std::vec![Left::TornDown, Left::Unmap, Left::LetGo, Left::Tell]
+                } else {
+                    std::vec![Left::Tell, Left::TornDown, Left::Unmap, Left::LetGo]
+                }
+            });
+            left.pop()
+        };
+        match next {
             Some(Left::Tell) => self.tell_exit(who),
             Some(Left::LetGo) => {
-                self.tasks[who].task.set(OFFSETS.task_mm, 0_u64);
+                self.task_of(who).set(OFFSETS.task_mm, 0_u64);
                 self.let_go(space);
             }
             Some(Left::Unmap) => {
-                if self.unmap(space) {
-                    return;
+                if self.unmap(space)
+                    && let Some(left) = &mut self.tasks.borrow_mut()[who].left
+                {
+                    left.push(Left::Unmap);
                 }
             }
             Some(Left::TornDown) => self.torn_down(space),
-            None => return,
-        }
-        if let Some(left) = &mut self.tasks[who].left {
-            left.pop();
+            None => {}
         }
     }
 
     /// `sched_process_exit` of the last thread.
     fn tell_exit(&self, who: usize) {
-        self.tasks[who].signal.set(OFFSETS.signal_live, 0_i32);
-        self.tasks[who].task.tell_exit();
+        self.signal_of(who).set(OFFSETS.signal_live, 0_i32);
+        self.task_of(who).tell_exit();
     }
 
     /// The address space of a process.
     pub(crate) fn mm(&self, who: usize) -> Struct {
-        let space = self.tasks[who].space.expect("it has one");
-        self.spaces[space].mm
+        self.mm_of(self.space_of(who).expect("it has one"))
     }
 
     /// The process runs, and begins to build an address space for a program.
-    pub(crate) fn begin_exec(&mut self, who: usize) -> Struct {
+    pub(crate) fn begin_exec(&self, who: usize) -> Struct {
         self.run(who);
-        let space = self.space(self.tasks[who].task);
-        self.spaces[space].mm
+        let space = self.space(self.task_of(who));
+        self.mm_of(space)
+    }
+
+    /// Whether updates of the process's image need no lock.
+    pub(crate) fn is_alone(&self, who: usize) -> bool {
+        let spins = config().spin_lock != 0;
+        let image = self
+            .living_space(who)
+            .and_then(|space| state::image(self.mm_of(space).0));
+        // SAFETY: a map value of this thread's.
+        spins && image.is_some_and(|image| unsafe { life::is_alone(image, false) })
     }
 
     pub(crate) fn pid(&self, who: usize) -> u32 {
-        self.tasks[who].task.get(OFFSETS.task_tgid)
+        self.task_of(who).get(OFFSETS.task_tgid)
     }
 
     /// Both threads of a process, which gets a second one, when both have begun to exit.
-    pub(crate) fn last_threads(&mut self, who: usize) -> [Struct; 2] {
+    pub(crate) fn last_threads(&self, who: usize) -> [Struct; 2] {
         self.run(who);
-        let Task { task, signal, .. } = self.tasks[who];
+        let (task, signal) = (self.task_of(who), self.signal_of(who));
         let thread = self.task(None).task;
         thread.set(OFFSETS.task_tgid, self.pid(who));
         thread.set(OFFSETS.task_signal, signal.0);
@@ -561,8 +687,8 @@ impl Machine {
     }
 
     /// All processes exit, one after the other.
-    pub(crate) fn end(&mut self) {
-        for who in 0..self.tasks.len() {
+    pub(crate) fn end(&self) {
+        for who in 0..self.len() {
             for _ in 0..200 {
                 self.exit(who);
             }
@@ -575,4 +701,17 @@ impl Machine {
         let held = |image: *mut Image| unsafe { rss(&(*image).cur) };
         state::images().into_iter().map(held).sum()
     }
+}
+
+/// A fork whose address space is copied.
+pub(crate) struct Forked {
+    child: Task,
+    copy: usize,
+    tgid: u32,
+}
+
+fn different(spaces: &[Space]) -> usize {
+    let counting = spaces.iter().filter(|space| space.counts);
+    let pages: BTreeSet<&Page> = counting.flat_map(|space| space.pages.values()).collect();
+    pages.len()
 }

@@ -10,34 +10,8 @@ pub(crate) mod helpers;
 mod kernel;
 pub(crate) mod state;
 
-/// Segments are not told apart here.
-pub(crate) mod segments {
-    pub(crate) const fn are_on() -> bool {
-        false
-    }
-
-    pub(crate) const fn from_functions() -> bool {
-        false
-    }
-
-    pub(crate) const fn changed(_mm: u64, _member: u32, _peak: bool, _at: u64) {}
-
-    pub(crate) const fn settled(_mm: u64, _peak: bool, _at: u64) {}
-
-    pub(crate) const fn segments_end(_mm: u64, _at: u64) -> u64 {
-        0
-    }
-
-    pub(crate) const fn segments_moment(_mm: u64, _at: u64) -> u64 {
-        0
-    }
-
-    pub(crate) const fn segments_forked(_mm: u64, _parent: u64) -> u64 {
-        0
-    }
-
-    pub(crate) const fn look_again(_mm: u64) {}
-}
+#[path = "../segments/off.rs"]
+pub(crate) mod segments;
 
 mod families;
 mod races;
@@ -49,5 +23,5 @@ pub(crate) fn offsets() -> &'static Offsets {
 
 /// What the programs were told.
 pub(crate) fn settings() -> &'static Config {
-    &kernel::CONFIG
+    kernel::config()
 }

@@ -2,17 +2,20 @@
 
 extern crate std;
 
+use std::rc::Rc;
+
 use memtrace_ebpf::{Image, ImageKind, Member, ProcessFlags, Stat, rss};
 
 use super::{
-    kernel::Machine,
+    kernel::{self, Machine},
     state::{self, Point},
 };
 use crate::life;
 
 /// A machine whose process 1, a child of the first, has some pages.
 fn with_child() -> Machine {
-    let mut machine = Machine::new(true);
+    kernel::use_spin_lock(true);
+    let machine = Machine::new(true);
     machine.write(0, 1);
     machine.fork(0);
     for place in 2..8 {
@@ -28,7 +31,7 @@ fn bytes(image: *const Image) -> std::vec::Vec<u8> {
 }
 
 /// Process 1 ends, and another child of the first gets the place of its image in the map.
-fn replace(mut machine: Machine) -> Machine {
+fn replace(machine: Machine) -> Machine {
     for _ in 0..20 {
         machine.exit(1);
     }
@@ -43,8 +46,8 @@ fn an_update_that_waited_is_not_booked_to_another_image() {
     let machine = with_child();
     let mm = machine.mm(1);
     let image = state::image(mm.address()).expect("its image");
-    let after = std::rc::Rc::new(std::cell::RefCell::new(None));
-    let told = std::rc::Rc::clone(&after);
+    let after = Rc::new(std::cell::RefCell::new(None));
+    let told = Rc::clone(&after);
     state::meanwhile(Point::Lock, move || {
         let machine = replace(machine);
         let newborn = state::image(machine.mm(2).address()).expect("the newborn's image");
@@ -56,6 +59,34 @@ fn an_update_that_waited_is_not_booked_to_another_image() {
     assert_eq!(after.borrow().as_deref(), Some(&bytes(image)[..]));
     assert_eq!(state::counted(Stat::Outlived), 1);
     assert_eq!(state::counted(Stat::MapBusy), 0);
+}
+
+/// The same without the lock: the newborn has no relatives either.
+#[test]
+fn an_update_that_began_alone_is_not_booked_to_another_image() {
+    let machine = with_child();
+    machine.exec(1);
+    let mm = machine.mm(1);
+    let image = state::image(mm.address()).expect("its image");
+    let after = Rc::new(std::cell::RefCell::new(None));
+    let told = Rc::clone(&after);
+    state::meanwhile(Point::Moment, move || {
+        for _ in 0..20 {
+            machine.exit(1);
+        }
+        machine.fork(0);
+        // The copy gets the element, which the first program leaves to the second.
+        machine.exec(2);
+        machine.exec(2);
+        let newborn = state::image(machine.mm(2).address()).expect("the newborn's image");
+        assert!(machine.is_alone(2));
+        assert_eq!(newborn, image, "the element is used again");
+        *told.borrow_mut() = Some(bytes(newborn));
+    });
+    life::update(mm.typed(), || Member::Anon as u32, image);
+    assert!(state::all_done());
+    assert_eq!(after.borrow().as_deref(), Some(&bytes(image)[..]));
+    assert_eq!(state::counted(Stat::Outlived), 1);
 }
 
 /// Nor does the end of the old one end it.
@@ -81,10 +112,10 @@ fn an_end_that_waited_does_not_end_another_image() {
 /// Two CPUs create the same image at once: it is there once, whole, and as the first one made it.
 #[test]
 fn an_image_that_two_create_is_one() {
-    let mut machine = with_child();
+    let machine = with_child();
     let mm = machine.begin_exec(1);
-    let first = std::rc::Rc::new(std::cell::RefCell::new(None));
-    let told = std::rc::Rc::clone(&first);
+    let first = Rc::new(std::cell::RefCell::new(None));
+    let told = Rc::clone(&first);
     let tree = state::tree(0).expect("a tree");
     // SAFETY: a map value of this thread's.
     let images = || unsafe { (*tree).images };
@@ -105,9 +136,9 @@ fn an_image_that_two_create_is_one() {
 /// other still writes to: by then it could be a newborn's.
 #[test]
 fn an_entry_is_not_removed_while_a_thread_writes_to_it() {
-    let mut machine = with_child();
-    let newborn = std::rc::Rc::new(std::cell::Cell::new(0));
-    let told = std::rc::Rc::clone(&newborn);
+    let machine = with_child();
+    let newborn = Rc::new(std::cell::Cell::new(0));
+    let told = Rc::clone(&newborn);
     let [first, second] = machine.last_threads(1);
     state::meanwhile(Point::Lock, move || {
         second.tell_exit();
@@ -124,11 +155,183 @@ fn an_entry_is_not_removed_while_a_thread_writes_to_it() {
     assert_eq!((process.exits, process.threads), (0, 1));
 }
 
-/// What was booked while the lock was waited for is not before what is booked then.
+/// The image of the first process, which has some pages and no relatives.
+fn alone() -> (Rc<Machine>, *mut Image) {
+    kernel::use_spin_lock(true);
+    let machine = Rc::new(Machine::new(true));
+    for place in 1..5 {
+        machine.write(0, place);
+    }
+    let image = state::image(machine.mm(0).address()).expect("its image");
+    assert!(machine.is_alone(0));
+    (machine, image)
+}
+
+fn tell(mm: kernel::Struct, member: Member) {
+    let image = state::image(mm.address()).expect("its image");
+    life::update(mm.typed(), || member as u32, image);
+}
+
+const ANON: usize = Member::Anon as usize;
+
+/// Two threads have changed a counter, and the one that read it first comes to book second: what it read
+/// was the peak, and is not what is.
+#[test]
+fn an_older_reading_is_a_peak_at_most() {
+    let (machine, image) = alone();
+    let mm = machine.mm(0);
+    // SAFETY: a map value of this thread's.
+    let before = unsafe { (*image).cur[ANON] };
+    mm.count(Member::Anon, 7);
+    state::meanwhile(Point::Moment, move || {
+        mm.count(Member::Anon, -4);
+        tell(mm, Member::Anon);
+    });
+    tell(mm, Member::Anon);
+    assert!(state::all_done());
+    let tree = state::tree(0).expect("a tree");
+    // SAFETY: map values of this thread's.
+    let (image, tree) = unsafe { (*image, *tree) };
+    assert_eq!(image.cur[ANON], before + 3);
+    assert_eq!(image.peak[ANON], before + 7);
+    assert_eq!(
+        (image.peak_rss, image.own_peak[ANON]),
+        (before + 7, before + 7)
+    );
+    // It is not known to have been the tree's: that is made of what was booked.
+    assert_eq!((tree.rss, tree.peak_rss), (before + 3, before + 3));
+    assert_eq!(rss(&tree.cur), before + 3);
+}
+
+/// Such a reading is not added to what another counter had later.
+#[test]
+fn an_older_reading_does_not_meet_a_newer_one_of_another_counter() {
+    let (machine, image) = alone();
+    let mm = machine.mm(0);
+    // SAFETY: a map value of this thread's.
+    let before = unsafe { (*image).cur[ANON] };
+    mm.count(Member::Anon, 7);
+    state::meanwhile(Point::Moment, move || {
+        mm.count(Member::Anon, -7);
+        tell(mm, Member::Anon);
+        mm.count(Member::Shmem, 6);
+        tell(mm, Member::Shmem);
+    });
+    tell(mm, Member::Anon);
+    // SAFETY: a map value of this thread's.
+    let image = unsafe { *image };
+    assert_eq!((image.peak_rss, image.peak[ANON]), (before + 6, before + 7));
+}
+
+/// A CPU that moves its share of a counter, and is stopped in the midst of it, is waited for.
+#[test]
+fn who_moves_a_share_is_waited_for() {
+    let (machine, image) = alone();
+    let mm = machine.mm(0);
+    // SAFETY: a map value of this thread's.
+    let anon = || unsafe { (*image).cur[ANON] };
+    let before = anon();
+    mm.lock(Member::Anon, true);
+    state::meanwhile_later(20, Point::Pause, move || {
+        mm.count(Member::Anon, 5);
+        mm.lock(Member::Anon, false);
+    });
+    tell(mm, Member::Anon);
+    assert!(state::all_done());
+    assert_eq!(anon(), before + 5);
+    assert_eq!(
+        (state::counted(Stat::Torn), state::counted(Stat::Unverified)),
+        (1, 0)
+    );
+    // But not for ever.
+    mm.lock(Member::Anon, true);
+    tell(mm, Member::Anon);
+    assert_eq!(state::counted(Stat::Unverified), 1);
+    assert_eq!(anon(), before + 5);
+}
+
+/// While a counter is read another thread's fork comes to its end: what is given back is told to the child,
+/// which may have it alone now.
+#[test]
+fn a_fork_that_ends_meanwhile_is_told() {
+    let (machine, _) = alone();
+    let mm = machine.mm(0);
+    let forked = machine.begin_fork(0).expect("it runs");
+    machine.remove(0, 3);
+    state::meanwhile(Point::Moment, {
+        let machine = Rc::clone(&machine);
+        move || machine.end_fork(forked)
+    });
+    tell(mm, Member::Anon);
+    assert!(state::all_done());
+    check_bounds(&machine);
+}
+
+/// So it is if it was given back and booked before the fork came to its end.
+#[test]
+fn what_is_given_back_during_a_fork_may_be_the_childs() {
+    let (machine, _) = alone();
+    let forked = machine.begin_fork(0).expect("it runs");
+    machine.free(0, 3);
+    machine.end_fork(forked);
+    check_bounds(&machine);
+}
+
+/// The bounds hold at the peak, which is now.
+fn check_bounds(machine: &Machine) {
+    for place in 100..120 {
+        machine.write(0, place);
+    }
+    let tree = state::tree(0).expect("a tree");
+    // SAFETY: a map value of this thread's.
+    let tree = unsafe { *tree };
+    let (most, _) = machine.most();
+    let (low, high) = (tree.peak_footprint_low, tree.peak_footprint_high);
+    assert!(
+        low <= most && most <= high,
+        "{most} is not within {low} and {high}"
+    );
+}
+
+/// What a process has and what of it is shared change together for one that books between.
+#[test]
+fn half_of_a_change_is_not_seen() {
+    let (machine, _) = alone();
+    machine.fork(0);
+    // A process without relatives.
+    machine.fork(0);
+    machine.exec(2);
+    assert!(machine.is_alone(2));
+    let tree = state::tree(0).expect("a tree");
+    // SAFETY: a map value of this thread's.
+    let once = move || unsafe { (*tree).rss - (*tree).shared };
+    let before = once();
+    let seen = Rc::new(std::cell::RefCell::new(std::vec::Vec::new()));
+    for skipped in 0..4 {
+        let (told, other) = (Rc::clone(&seen), Rc::clone(&machine));
+        state::meanwhile_later(skipped, Point::Moment, move || {
+            other.write(2, 9);
+            told.borrow_mut().push(once());
+            other.free(2, 9);
+        });
+        machine.fork(0);
+    }
+    assert_eq!(*seen.borrow(), [before + 1; 4]);
+}
+
+/// What was booked while the lock, or a moment, was waited for is not before what is booked then.
 #[test]
 fn bookings_do_not_go_back_in_time() {
-    let mut machine = with_child();
+    let machine = with_child();
     let mm = machine.mm(1);
+    check_times(machine, mm, Point::Lock);
+    let machine = with_child();
+    machine.exec(1);
+    let mm = machine.mm(1);
+    check_times(machine, mm, Point::Moment);
+}
+
+fn check_times(machine: Machine, mm: kernel::Struct, point: Point) {
     let image = state::image(mm.address()).expect("its image");
     let tree = state::tree(0).expect("a tree");
     // SAFETY: map values of this thread's.
@@ -136,11 +339,11 @@ fn bookings_do_not_go_back_in_time() {
         let member = Member::Anon as usize;
         ((*tree).integral_at[member], (*image).integral_at[member])
     };
-    let before = std::rc::Rc::new(std::cell::Cell::new((0, 0)));
-    let told = std::rc::Rc::clone(&before);
-    state::meanwhile(Point::Lock, move || {
+    let before = Rc::new(std::cell::Cell::new((0, 0)));
+    let told = Rc::clone(&before);
+    state::meanwhile(point, move || {
         state::pass(1000);
-        machine.write(0, 7);
+        machine.write(0, 77);
         told.set(booked());
     });
     life::update(mm.typed(), || Member::Anon as u32, image);
@@ -148,5 +351,5 @@ fn bookings_do_not_go_back_in_time() {
     let (tree_then, image_then) = before.get();
     let (tree_now, image_now) = booked();
     assert!(tree_now >= tree_then && image_now > image_then);
-    assert!(image_now > tree_then, "{image_now} is before {tree_then}");
+    assert!(image_now >= tree_then, "{image_now} is before {tree_then}");
 }

@@ -2,7 +2,7 @@
 
 extern crate std;
 
-use std::{boxed::Box, cell::RefCell, collections::BTreeMap, vec::Vec};
+use std::{any::Any, boxed::Box, cell::RefCell, collections::BTreeMap, vec::Vec};
 
 use memtrace_ebpf::{Control, Image, Process, Stat, Tree};
 
@@ -15,6 +15,10 @@ pub(crate) enum Point {
     Lock,
     /// Before an image goes into the map.
     Insert,
+    /// Before a moment begins: what is to be booked is known.
+    Moment,
+    /// While time is let pass.
+    Pause,
 }
 
 /// What another CPU does.
@@ -29,8 +33,10 @@ struct Maps {
     free_images: Vec<*mut Image>,
     processes: BTreeMap<u32, *mut Process>,
     free_processes: Vec<*mut Process>,
-    act: Option<(Point, Act)>,
+    /// After so many more times at the point.
+    act: Option<(u32, Point, Act)>,
     trees: Vec<*mut Tree>,
+    ended: Vec<Image>,
     control: *mut Control,
     stats: [u64; Stat::ALL.len()],
     now: u64,
@@ -50,6 +56,7 @@ impl Maps {
             free_processes: Vec::new(),
             act: None,
             trees: Vec::new(),
+            ended: Vec::new(),
             control: std::ptr::null_mut(),
             stats: [0; Stat::ALL.len()],
             now: 1_000_000_000,
@@ -179,13 +186,33 @@ pub(crate) fn remove_process_locked(tgid: u64) -> u64 {
 
 /// Another CPU does something when this one next comes to `point`.
 pub(crate) fn meanwhile(point: Point, act: impl FnOnce() + 'static) {
-    with(|maps| maps.act = Some((point, Box::new(act))));
+    meanwhile_later(0, point, act);
+}
+
+/// The same, when it has come to the point `skipped` times before.
+pub(crate) fn meanwhile_later(skipped: u32, point: Point, act: impl FnOnce() + 'static) {
+    with(|maps| maps.act = Some((skipped, point, Box::new(act))));
+}
+
+/// Whether somebody has the lock.
+pub(crate) fn is_locked() -> bool {
+    // SAFETY: a map value of this thread's.
+    tree(0).is_some_and(|tree| unsafe { (*tree).lock != 0 })
+}
+
+/// Nor does it any more, if it has not.
+pub(crate) fn nothing_meanwhile() {
+    with(|maps| maps.act = None);
 }
 
 /// Lets another CPU do what it is to do at this point.
-fn others(point: Point) {
+pub(crate) fn others(point: Point) {
     let due = with(|maps| match maps.act.take() {
-        Some((at, act)) if at == point => Some(act),
+        Some((0, at, act)) if at == point => Some(act),
+        Some((skipped, at, act)) if at == point => {
+            maps.act = Some((skipped - 1, at, act));
+            None
+        }
         later => {
             maps.act = later;
             None
@@ -232,10 +259,20 @@ pub(crate) fn control() -> Option<*mut Control> {
     Some(with(|maps| maps.control))
 }
 
-/// Nobody reads records.
-pub(crate) const fn send<T>(_record: &T) {}
+/// Of records only those of images that end are looked at.
+pub(crate) fn send<T: Copy + 'static>(record: &T) {
+    let record: &dyn Any = record;
+    if let Some(image) = record.downcast_ref::<Image>() {
+        with(|maps| maps.ended.push(*image));
+    }
+}
 
-/// As [`send`].
+/// The images that ended.
+pub(crate) fn ended() -> Vec<Image> {
+    with(|maps| maps.ended.clone())
+}
+
+/// There is no timeline.
 pub(crate) const fn send_to_timeline<T>(_record: &T) {}
 
 pub(crate) fn next_image_id() -> u64 {
@@ -260,15 +297,24 @@ pub(crate) fn next_process_id() -> u64 {
 #[must_use]
 pub(crate) struct Held(());
 
+impl Held {
+    pub(crate) const NOT: Self = Self(());
+}
+
 /// One thread needs no lock, but must give back what it took.
 pub(crate) fn lock(tree: *mut Tree) -> Held {
     others(Point::Lock);
     // SAFETY: a value of this thread's.
     unsafe {
         assert_eq!((*tree).lock, 0, "the lock is taken twice");
+        assert_eq!((*tree).moment, 0, "the lock is taken in a moment");
         (*tree).lock = 1;
     }
     Held(())
+}
+
+pub(crate) fn pause() {
+    others(Point::Pause);
 }
 
 pub(crate) fn unlock(tree: *mut Tree, Held(()): Held) {

@@ -107,6 +107,7 @@ pub(crate) fn rss_stat_size(ctx: TracePointContext) -> u32 {
                 value: size >> shift,
                 at: pending.at,
                 ending: pending.ending != 0,
+                reading: 0,
             },
         );
         state::unlock(tree, held);

@@ -6,7 +6,6 @@ use aya_ebpf::{
     macros::btf_tracepoint,
     programs::BtfTracePointContext,
 };
-use aya_log_ebpf::debug;
 use memtrace_ebpf::{
     ProcessFlags, Stat,
     event::{self, ARGS_LEN, Exec, PATH_LEN},
@@ -16,6 +15,7 @@ use crate::{
     creation,
     execution::{self, Change},
     kernel::{Struct, Typed, offset},
+    log::debug,
     preempt::{further, undisturbed},
     segments, state,
 };

@@ -3,12 +3,12 @@
 //! depends on that, for memory ends with the image and not with the process.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use aya_log_ebpf::debug;
 use memtrace_ebpf::Stat;
 
 use crate::{
     departure,
     kernel::{Struct as _, Typed, offset},
+    log::debug,
     preempt::{further, undisturbed},
     state,
 };

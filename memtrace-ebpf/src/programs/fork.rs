@@ -4,11 +4,11 @@
 //! is a twin, in case the kernel skipped the first.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use aya_log_ebpf::debug;
 
 use crate::{
     creation,
     kernel::Typed,
+    log::debug,
     preempt::{further, undisturbed},
     state,
 };

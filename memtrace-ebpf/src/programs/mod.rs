@@ -4,14 +4,18 @@
     reason = "aya's macros hand the context over by value"
 )]
 
+#[cfg(not(feature = "lean"))]
 mod caches;
+#[cfg(not(feature = "lean"))]
 mod calls;
+#[cfg(not(feature = "lean"))]
 mod classic;
 mod counters;
 mod exec;
 mod exit;
 mod fork;
 mod oom;
+#[cfg(not(feature = "lean"))]
 mod segments;
 mod setup;
 mod syscalls;

@@ -7,7 +7,6 @@ use aya_ebpf::{
     macros::{btf_tracepoint, raw_tracepoint},
     programs::{BtfTracePointContext, RawTracePointContext},
 };
-use aya_log_ebpf::debug;
 use memtrace_ebpf::{COMM_LEN, MAX_CPUS};
 
 #[cfg(feature = "plain")]
@@ -15,6 +14,7 @@ use crate::lock;
 use crate::{
     atomic, creation,
     kernel::{Typed, as_number, config, offset, settings},
+    log::debug,
     state,
 };
 

@@ -110,7 +110,7 @@ fn is_followed(mm: u64) -> bool {
 }
 
 /// The thread is about to do something to the mapping at `vma`, from `address` to `end`. A function of its
-/// own for the verifier, like `state::wait_for_lock`.
+/// own for the verifier, see `main`.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn context_begin(vma: u64, address: u64, end: u64, fault: u64) -> u64 {

@@ -22,7 +22,7 @@ const TMPFS_MAGIC: u64 = 0x0102_1994;
 const NAME_LEN: usize = 48;
 
 /// The [`Segment`] of the mapping at `vma` around `address`; see there for what decides. A function
-/// of its own for the verifier, like `state::wait_for_lock`.
+/// of its own for the verifier, see `main`.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn segment_of(vma: u64, address: u64) -> u64 {

@@ -110,7 +110,7 @@ unsafe fn unbooked(image: *mut Image, segments: *mut SegmentsRecord, member: u32
 }
 
 /// The segment that a change of the image of `mm` belongs to, or [`NOTHING`]. This, what follows from it and
-/// the sizes are functions of their own for the verifier, like `state::wait_for_lock`, and called
+/// the sizes are functions of their own for the verifier, see `main`, and called
 /// one after the other, because verifiers allow 512 bytes of stack for all that call each other.
 #[unsafe(no_mangle)]
 #[inline(never)]

@@ -10,7 +10,7 @@ use memtrace::{
     abi::CounterLayout,
     kernel::{Access, Btf, Features, MarkVictim, Obstacle, Proc, cpus, tracefs},
     phases::Phases,
-    probe::{Ahead, Fentry, FentryState, Options, Probe},
+    probe::{Ahead, Fentry, FentryState, Options, Probe, TreeLock},
     ptrace::{Permission, permission},
 };
 use serde::Serialize;
@@ -49,6 +49,8 @@ struct Programs {
     loaded: bool,
     /// Whether programs on kernel functions load: `yes`, or why not.
     fentry: Option<String>,
+    /// What orders the changes of the numbers.
+    lock: Option<&'static str>,
     error: Option<String>,
     remedy: Option<String>,
 }
@@ -99,6 +101,7 @@ fn examine() -> Report {
         _ if access.proc == Proc::Missing => Programs {
             loaded: false,
             fentry: None,
+            lock: None,
             error: Some(Obstacle::NoProc.to_string()),
             remedy: Some(Obstacle::NoProc.remedy().to_owned()),
         },
@@ -106,6 +109,7 @@ fn examine() -> Report {
         Err(error) => Programs {
             loaded: false,
             fentry: None,
+            lock: None,
             error: Some(error.clone()),
             remedy: Some(access.explain(None).remedy().to_owned()),
         },
@@ -196,6 +200,10 @@ fn load(btf: &Btf, features: &Features, access: &Access) -> Programs {
                 FentryState::Unused => "not tried".to_owned(),
                 FentryState::Refused(why) => format!("no: {why}"),
             }),
+            lock: Some(match probe.lock() {
+                TreeLock::Spin => "bpf_spin_lock",
+                TreeLock::Word => "a word in the map",
+            }),
             error: match probe.check_atomics() {
                 Ok(None) => None,
                 Ok(Some(which)) => Some(format!("atomic operation {which} of BPF is wrong here")),
@@ -208,6 +216,7 @@ fn load(btf: &Btf, features: &Features, access: &Access) -> Programs {
             Programs {
                 loaded: false,
                 fentry: None,
+                lock: None,
                 error: Some(format!("{error}: {obstacle}")),
                 remedy: Some(obstacle.remedy().to_owned()),
             }
@@ -271,6 +280,7 @@ fn print(report: &Report, out: &mut dyn Write) -> io::Result<()> {
                 .clone()
                 .unwrap_or_else(|| "not tried".to_owned()),
         ),
+        ("lock", report.programs.lock.unwrap_or("unknown").to_owned()),
         (
             "ptrace",
             match &report.why_no_ptrace {

@@ -272,6 +272,7 @@ pub(super) fn tracer(args: &TracingArgs, backend: BackendArg) -> Tracer {
             HandlerUse::Optimised => Handler::Optimised,
             HandlerUse::Plain => Handler::Plain,
             HandlerUse::Fenced => Handler::Fenced,
+            HandlerUse::Locked => Handler::Locked,
         })
         .vm_events(*vm_events)
         .segments(*segments)

@@ -26,11 +26,11 @@ fn place(object: &[u8]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::{forget, place};
-    use crate::probe::object::{OBJECT, PLAIN_OBJECT};
+    use crate::probe::object::{LEAN_OBJECT, OBJECT, PLAIN_OBJECT};
 
     #[test]
     fn only_the_length_changes() {
-        for object in [OBJECT, PLAIN_OBJECT] {
+        for object in [OBJECT, LEAN_OBJECT, PLAIN_OBJECT] {
             let at = place(object).unwrap_or_default();
             let mut without = object.to_vec();
             forget(&mut without);

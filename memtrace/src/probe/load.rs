@@ -14,7 +14,7 @@ use aya_log::EbpfLogger;
 use memtrace_ebpf::{COMM_LEN, Control, CounterLayout, SegmentHooks};
 
 use super::{
-    Fentry, FentryState, Options, ProbeError, attach,
+    Fentry, FentryState, Options, ProbeError, TreeLock, attach,
     functions::Functions,
     loader::Ahead,
     object,
@@ -49,6 +49,7 @@ pub struct Probe {
     root_name: [u8; COMM_LEN],
     pub(super) programs: Vec<&'static str>,
     fentry: FentryState,
+    lock: TreeLock,
     /// How segments are told apart.
     pub(super) segments: SegmentHooks,
     /// How often the kernel skipped each program; known once they are detached.
@@ -96,6 +97,7 @@ impl Probe {
         let mut choice = Choice {
             functions: Functions::of(kernel, features, options.handler),
             segments: segment_hooks(options)?,
+            lock: TreeLock::wanted(features, options),
         };
         loop {
             match Self::load_with(kernel, features, options, root_name, choice, ahead, phases) {
@@ -105,6 +107,10 @@ impl Probe {
                 {
                     log::debug!("segments without programs on kernel functions: {source}");
                     choice.segments = SegmentHooks::Hints;
+                }
+                Err(error) if error.is_refusal() && choice.lock == TreeLock::Spin => {
+                    log::debug!("not with a spin lock: {error}");
+                    choice.lock = TreeLock::Word;
                 }
                 Err(error) if error.is_refusal() => match choice.functions.fewer() {
                     Some(fewer) => {
@@ -162,6 +168,7 @@ impl Probe {
             root_name,
             programs: Vec::new(),
             fentry: FentryState::Unused,
+            lock: choice.lock,
             segments: choice.segments,
             missed: Vec::new(),
             may_lack_misses: features.layout == CounterLayout::Atomic,
@@ -225,6 +232,12 @@ impl Probe {
     #[must_use]
     pub const fn fentry(&self) -> &FentryState {
         &self.fentry
+    }
+
+    /// What orders the changes of a tree's numbers.
+    #[must_use]
+    pub const fn lock(&self) -> TreeLock {
+        self.lock
     }
 
     /// The end of every page fault, where threads have counted what they hold back.
@@ -472,6 +485,7 @@ where
 pub(super) struct Choice {
     pub(super) functions: Functions,
     pub(super) segments: SegmentHooks,
+    pub(super) lock: TreeLock,
 }
 
 /// How segments are to be told apart, if they are: rather by the kernel's functions.

@@ -5,14 +5,20 @@ use aya::Ebpf;
 use memtrace_ebpf::{COMM_LEN, Config, CounterLayout, MAX_CPUS, PID_LIMIT, SegmentHooks, Timeline};
 
 use super::{
-    Handler, Options, ProbeError, Resolution, allocation, functions, lines,
+    Fentry, Handler, Options, ProbeError, Resolution, allocation, functions, lines,
     load::{self, Choice},
     loader::Ahead,
+    locks::{self, TreeLock},
 };
 use crate::kernel::Features;
 
 /// The programs.
 pub(super) const OBJECT: &[u8] = aya::include_bytes_aligned!(env!("MEMTRACE_BPF_OBJECT_PATH"));
+
+/// The same without what recordings, segments, the log and older kernels need: the kernel reads, verifies and
+/// removes it at each start.
+pub(super) const LEAN_OBJECT: &[u8] =
+    aya::include_bytes_aligned!(env!("MEMTRACE_BPF_LEAN_OBJECT_PATH"));
 
 /// The same for kernels whose BPF has no atomics that return something (before 5.12).
 pub(super) const PLAIN_OBJECT: &[u8] =
@@ -68,12 +74,15 @@ pub(super) fn open(
             segments: choice.segments as u32,
             root_tree: options.root_tree,
             fences: u32::from(options.handler == Handler::Fenced || !KEEPS_LOADS_IN_ORDER),
-            reserved: 0,
+            spin_lock: choice.lock.config(),
             window_ns: options.timeline.map_or(0, Resolution::width_ns),
         },
     };
     if options.handler == Handler::Plain {
         return settings.open(PLAIN_OBJECT, ahead);
+    }
+    if settings.needs_little() {
+        return settings.open(LEAN_OBJECT, ahead);
     }
     let mut ebpf = settings.open(OBJECT, ahead)?;
     // Every kernel with counters per CPU (6.2) is younger than the atomics.
@@ -94,6 +103,16 @@ struct Settings<'a> {
 }
 
 impl Settings<'_> {
+    /// Whether the lean object has all that is needed.
+    fn needs_little(&self) -> bool {
+        let Self {
+            options, choice, ..
+        } = self;
+        let functions = matches!(options.fentry, Fentry::On | Fentry::Try);
+        let more = functions || options.timeline.is_some() || options.events || options.log;
+        choice.lock == TreeLock::Spin && choice.segments == SegmentHooks::Off && !more
+    }
+
     fn open(&self, object: &[u8], ahead: &mut Ahead) -> Result<Ebpf, ProbeError> {
         let Self {
             features,
@@ -113,6 +132,7 @@ impl Settings<'_> {
         };
         let mut object = functions::bind(object, choice.functions);
         allocation::bind(&mut object, features.entries_on_demand);
+        locks::bind(&mut object, choice.lock);
         if !options.log {
             lines::forget(&mut object);
         }
@@ -121,15 +141,17 @@ impl Settings<'_> {
         } else {
             0
         };
+        let trees = options.root_tree.saturating_add(1);
         ahead
             .loader()
             // Nothing in the object is to be relocated by type.
             .btf(None)
             .override_global("OFFSETS", &features.offsets, true)
             .override_global("CONFIG", config, true)
-            // A constant for the verifier, which drops the logging where it is 0.
-            .override_global(aya_log::LEVEL, &log_level, true)
-            .map_max_entries("TREES", options.root_tree.saturating_add(1))
+            // A constant for the verifier, which drops the logging where it is 0. Not every object logs.
+            .override_global(aya_log::LEVEL, &log_level, options.log)
+            .map_max_entries("TREES", trees)
+            .map_max_entries("LINES", 2 * trees)
             .map_max_entries("IMAGES", options.max_images)
             .map_max_entries("PROCESSES", options.max_processes)
             .map_max_entries("SEGMENTS_OF", followed)
@@ -177,13 +199,13 @@ impl Settings<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::{OBJECT, PLAIN_OBJECT};
+    use super::{LEAN_OBJECT, OBJECT, PLAIN_OBJECT};
     use crate::probe::{allocation, functions};
 
     /// Every program that turns preemption off turns it on again.
     #[test]
-    fn both_objects_have_places_for_the_guard() {
-        for object in [OBJECT, PLAIN_OBJECT] {
+    fn objects_have_places_for_the_guard() {
+        for object in [OBJECT, LEAN_OBJECT, PLAIN_OBJECT] {
             let [off, on, cast] = functions::places(object);
             assert!(off > 0 && cast > 0);
             assert_eq!(off, on);
@@ -192,8 +214,8 @@ mod tests {
 
     /// As many as there are maps whose entries can be allocated one by one.
     #[test]
-    fn both_objects_have_places_for_the_flags() {
-        for object in [OBJECT, PLAIN_OBJECT] {
+    fn objects_have_places_for_the_flags() {
+        for object in [OBJECT, LEAN_OBJECT, PLAIN_OBJECT] {
             assert!(allocation::places(object) > 0);
         }
     }

@@ -42,6 +42,9 @@ pub enum Handler {
     /// The quickest, with the fences of CPUs that read in any order, as others than x86 may. Tests
     /// compare it too.
     Fenced,
+    /// The quickest, with the lock for kernels that do not take a spin lock in them
+    /// ([`TreeLock::Word`](super::TreeLock::Word)). Tests compare it too.
+    Locked,
 }
 
 /// Sizes and choices that are fixed at load.

@@ -175,6 +175,8 @@ pub(super) fn image(v: &mut impl Visit, image: &mut Image, base: u64) {
         huge,
         peak_huge,
         // The kernel side's notes for itself.
+        freed: _,
+        freed_before: _,
         looked_at: _,
         faults_seen: _,
         fault_pending: _,
@@ -187,6 +189,8 @@ pub(super) fn image(v: &mut impl Visit, image: &mut Image, base: u64) {
         younger: _,
         held_back: _,
         counted: _,
+        readings: _,
+        booked: _,
         residual,
         cpu_mask: _,
         cpus: _,
@@ -329,11 +333,15 @@ pub(super) fn tree(v: &mut impl Visit, tree: &mut Tree, base: u64) {
     let Tree {
         // The kernel side's notes for itself.
         lock: _,
+        moment: _,
         epoch: _,
         epoch_start: _,
         epoch_high: _,
         epoch_rss: _,
         index: _,
+        shared_next: _,
+        uncertain_next: _,
+        latest: _,
         unlocked,
         cur,
         rss,

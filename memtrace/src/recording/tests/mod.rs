@@ -90,6 +90,10 @@ fn recorded(event: &Event) -> Vec<u8> {
         Event::Oom(oom) => oom.reserved = 0,
         Event::ImageEnd(image) => {
             image.mm = 0;
+            image.readings = 0;
+            image.booked = [0; 4];
+            image.freed = 0;
+            image.freed_before = 0;
             image.looked_at = 0;
             image.faults_seen = 0;
             image.fault_pending = 0;
