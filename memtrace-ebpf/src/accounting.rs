@@ -80,18 +80,23 @@ pub(crate) unsafe fn keep_before_change(image: *mut Image, tree: *mut Tree) {
 pub(crate) unsafe fn book_locked(image: *mut Image, tree: *mut Tree, update: &Update) {
     // SAFETY: the caller vouches for the pointers.
     unsafe {
-        if !moment::are_apart() {
-            // Each update comes here.
-            book_and_tell(image, tree, update);
-            return;
-        }
-        let what = u64::from(update.member & 3) | (u64::from(update.ending) << 2);
         let mm = key(image);
-        book_update(mm, what, update.value, update.at, update.reading);
+        let at_peak = if moment::are_apart() {
+            let what = u64::from(update.member & 3) | (u64::from(update.ending) << 2);
+            book_update(mm, what, update.value, update.at, update.reading) != 0
+        } else {
+            // Each update comes here.
+            book_and_tell(image, tree, update)
+        };
+        envelope::changed(image, update.at);
+        // After it: a window that it ends tells of the segments before.
+        if segments::are_on() {
+            segments::changed(mm, update.member, at_peak, update.at);
+        }
     }
 }
 
-/// [`book_locked`] where most updates are booked without the lock. A function of its own for the verifier,
+/// [`book_and_tell`] where most updates are booked without the lock. A function of its own for the verifier,
 /// see `main`. `what` is the member, and 4 if the image is being torn down.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -107,15 +112,16 @@ pub(crate) extern "C" fn book_update(mm: u64, what: u64, value: i64, at: u64, re
         // SAFETY: map values.
         unsafe {
             if let Some(tree) = state::tree((*image).tree) {
-                book_and_tell(image, tree, update);
+                return book_and_tell(image, tree, update).into();
             }
         }
     }
     0
 }
 
+/// Tells relatives of an update, and books it; whether the image's RSS is at a new peak.
 #[inline(always)]
-unsafe fn book_and_tell(image: *mut Image, tree: *mut Tree, update: &Update) {
+unsafe fn book_and_tell(image: *mut Image, tree: *mut Tree, update: &Update) -> bool {
     let member = update.member;
     // SAFETY: map values, see the callers.
     unsafe {
@@ -137,11 +143,7 @@ unsafe fn book_and_tell(image: *mut Image, tree: *mut Tree, update: &Update) {
         footprint::take_over(tree, update.at);
         let at_peak = book(image, tree, update);
         moment::end(tree);
-        envelope::changed(image, update.at);
-        // After it: a window that it ends tells of the segments before.
-        if segments::are_on() {
-            segments::changed(key(image), member, at_peak, update.at);
-        }
+        at_peak
     }
 }
 

@@ -95,6 +95,7 @@ pub(crate) fn process_created(child: Typed, first_hook: bool) -> Option<u32> {
             // SAFETY: a map value.
             unsafe {
                 (*image).lent = 1;
+                crate::atomic::add(&raw mut (*image).borrowers, 1);
                 image_id = (*image).id;
             }
         }

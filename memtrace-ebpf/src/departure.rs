@@ -89,9 +89,11 @@ unsafe fn process_exited(task: Typed, tgid: u32, process: *mut Process) {
             return;
         };
         let held = state::lock(tree);
-        family::family_user_leaves((*process).mm, state::now());
         let again = (*process).exited;
         (*process).exited = 1;
+        if again == 0 {
+            family::family_user_leaves((*process).mm, state::now());
+        }
         state::unlock(tree, held);
         let mm: u64 = task.follow(offset!(task_mm)).address();
         if mm != 0

@@ -26,6 +26,7 @@ pub(crate) unsafe fn take_over(tree: *mut Tree, at: u64) {
             (*tree).shared = next;
         }
         (*tree).uncertain = (*tree).uncertain_next;
+        (*tree).held_shared = (*tree).held_shared_next;
     }
 }
 
@@ -43,7 +44,8 @@ pub(crate) unsafe fn note_footprint(tree: *mut Tree, at: u64) {
             return;
         }
         let resident = (*tree).rss;
-        raise_footprint(tree, resident - twice(tree), resident, at);
+        let low = resident - (*tree).held_shared - twice(tree);
+        raise_footprint(tree, low, resident, at);
     }
 }
 
@@ -68,7 +70,8 @@ pub(crate) extern "C" fn note_shared_footprint(index: u64, at: u64) -> u64 {
         let once = (*tree).rss - shared;
         let high = once + min((*tree).uncertain, shared);
         // Fork copies pages of files too: those are taken off twice, which keeps it a lower bound.
-        raise_footprint(tree, once - twice(tree), high, at);
+        let low = once - (*tree).held_shared - twice(tree);
+        raise_footprint(tree, low, high, at);
         remember(tree, high, at);
     }
     0

@@ -194,6 +194,9 @@ pub struct Image {
     pub peak_huge: i64,
     /// [`Image::inherited`] as far as it can still be shared with relatives: an upper bound.
     pub shared: i64,
+    /// Pages of its last increase that are perhaps swapped in, and then shared again: until the next event
+    /// tells (`do_swap_page()` counts the page before it uncounts the swap entry).
+    pub held_shared: i64,
     /// By how much [`Image::shared`] may be too high: pages freed or copied on write since the fork.
     pub uncertain: i64,
     /// Resident pages that it ever gave back.
@@ -211,6 +214,8 @@ pub struct Image {
     pub user_left: u64,
     /// 1 once a process was created that shares it ([`ProcessFlags::SHARES_IMAGE`](crate::ProcessFlags::SHARES_IMAGE)).
     pub lent: u64,
+    /// How many processes that share it have not left it.
+    pub borrowers: u64,
     /// Address of the mm this one shares pages with (parent, or the relative that took over), or 0.
     pub sharer: u64,
     /// First of the fork images that share pages with this one (an mm address), or 0.

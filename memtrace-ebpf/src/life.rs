@@ -403,6 +403,7 @@ pub(crate) unsafe fn prepare(
         } else if (*image).end_reason == 0 {
             // Here and not in it: the frames of functions that call one another add up, and may take 512
             // bytes together.
+            sizes::note_sizes_of(key(image), at);
             enter_successor(key(image), at);
             begin_end(key(image), at);
         }
@@ -541,7 +542,6 @@ pub(crate) extern "C" fn begin_end(mm: u64, at: u64) -> u64 {
     // SAFETY: a map value.
     unsafe {
         (*image).end_reason = event_reason::BEGUN;
-        sizes::note_sizes(image, fields, at);
         note_text(fields, image);
         note_hiwater(fields, image);
         if family::has_relatives(image) {

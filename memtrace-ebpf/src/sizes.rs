@@ -22,36 +22,24 @@ pub(crate) extern "C" fn sizes_change(mm: u64, at: u64) -> u64 {
         return 0;
     };
     let fields = Address::new(mm);
-    let (size, data, stack, exec, heap, tables, locked, pinned): Sizes = (
-        fields.load(offset!(mm_total_vm)),
-        fields.load(offset!(mm_data_vm)),
-        fields.load(offset!(mm_stack_vm)),
-        fields.load(offset!(mm_exec_vm)),
-        heap(fields),
-        fields.load(offset!(mm_pgtables_bytes)),
-        fields.load(offset!(mm_locked_vm)),
-        fields.load(offset!(mm_pinned_vm)),
-    );
+    // Read within it, though that takes a little longer: eight numbers are much for a stack.
     moment::begin(tree);
     // SAFETY: a map value.
     unsafe {
         integrate(image, at);
         let set = |size: VmMean, value: u64| set_size(image, size, value);
-        set(VmMean::Size, size);
-        set(VmMean::Data, data);
-        set(VmMean::Stack, stack);
-        set(VmMean::Exec, exec);
-        set(VmMean::Heap, heap);
-        set(VmMean::PageTables, tables);
-        set(VmMean::Locked, locked);
-        set(VmMean::Pinned, pinned);
+        set(VmMean::Size, fields.load(offset!(mm_total_vm)));
+        set(VmMean::Data, fields.load(offset!(mm_data_vm)));
+        set(VmMean::Stack, fields.load(offset!(mm_stack_vm)));
+        set(VmMean::Exec, fields.load(offset!(mm_exec_vm)));
+        set(VmMean::Heap, heap(fields));
+        set(VmMean::PageTables, fields.load(offset!(mm_pgtables_bytes)));
+        set(VmMean::Locked, fields.load(offset!(mm_locked_vm)));
+        set(VmMean::Pinned, fields.load(offset!(mm_pinned_vm)));
     }
     moment::end(tree);
     0
 }
-
-/// In the order of [`VmMean`].
-type Sizes = (u64, u64, u64, u64, u64, u64, u64, u64);
 
 /// # Safety
 ///

@@ -49,11 +49,16 @@ pub struct Tree {
     pub shared: i64,
     /// By how much [`Tree::shared`] may be too high.
     pub uncertain: i64,
+    /// Sum of its images' [`Image::held_shared`](crate::Image::held_shared): so many more pages may be
+    /// counted in more than one image.
+    pub held_shared: i64,
     /// What [`Tree::shared`] is to be at the next moment that belongs together: in the hands of who has
     /// the lock.
     pub shared_next: i64,
     /// The same for [`Tree::uncertain`].
     pub uncertain_next: i64,
+    /// The same for [`Tree::held_shared`].
+    pub held_shared_next: i64,
     /// Peak of the footprint's low bound, `rss - shared`, with [`Tree::files`] for all pages of files
     /// and shared memory.
     pub peak_footprint_low: i64,

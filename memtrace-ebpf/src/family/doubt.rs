@@ -7,6 +7,7 @@ use memtrace_ebpf::{EPOCHS, Image, ImageState, Tree, rss};
 
 use super::{UNKNOWN, add_doubt, both, family_take_over, find, has_relatives};
 use crate::{
+    atomic,
     kernel::{Struct as _, Typed, offset, probe},
     moment,
     state::{current_tgid, now},
@@ -69,7 +70,6 @@ pub(crate) extern "C" fn family_found_late(mm: u64, pages: i64) -> u64 {
     unsafe {
         let since = (*image).looked_at;
         let at = now();
-        (*image).looked_at = at;
         if pages <= 0 {
             return 0;
         }
@@ -143,6 +143,10 @@ unsafe fn note_faults(image: *mut Image, faults: Option<u64>) {
         (*image).fault_pending = 0;
         (*image).faults_seen = faults;
         found_late(image, since as i64 - accounted as i64);
+        // What others who use it have written to is not known before they leave.
+        if (*image).borrowers == 0 {
+            (*image).looked_at = now();
+        }
     }
 }
 
@@ -226,6 +230,11 @@ unsafe fn note_last_faults_of(mm: u64) {
     // SAFETY: a map value.
     unsafe {
         let seen = (*relative).user_left != 0 || (*relative).end_reason != 0;
+        if (*relative).borrowers != 0 {
+            // What they wrote to is looked at when they leave, but not without relatives.
+            note_faults(relative, None);
+            return;
+        }
         match owner_of(mm) {
             Some(0) if seen => {}
             Some(0) => note_faults(relative, None),
@@ -243,11 +252,15 @@ pub(crate) extern "C" fn family_user_leaves(mm: u64, at: u64) -> u64 {
     };
     // SAFETY: map values.
     unsafe {
+        let owns = current_tgid() == (*image).tgid;
+        if !owns && (*image).borrowers > 0 {
+            atomic::add(&raw mut (*image).borrowers, 1_u64.wrapping_neg());
+        }
         if (*image).state != ImageState::Active as u32 || !has_relatives(image) {
             return 0;
         }
         let faults = faults_of(Typed::current());
-        if current_tgid() == (*image).tgid {
+        if owns {
             note_faults(image, faults);
         } else {
             let faults = match faults {
@@ -256,7 +269,7 @@ pub(crate) extern "C" fn family_user_leaves(mm: u64, at: u64) -> u64 {
             };
             found_late(image, faults);
         }
-        if (*image).lent == 0 && current_tgid() == (*image).tgid {
+        if (*image).lent == 0 && owns {
             (*image).user_left = 1;
         }
         family_take_over((*tree).index, at);
@@ -274,9 +287,10 @@ pub(crate) extern "C" fn family_before_end(mm: u64, at: u64) -> u64 {
     };
     // SAFETY: map values.
     unsafe {
-        // Its end was first seen in another task (kswapd, a reader of /proc): what its last thread wrote
-        // to is not known, unless that was looked at before.
-        if current_tgid() != (*image).tgid && (*image).user_left == 0 {
+        // Its end was first seen in another task (kswapd, a reader of /proc), or before that of all who shared
+        // it: what its last thread, or they, wrote to is not known, unless that was looked at before.
+        let seen = current_tgid() == (*image).tgid || (*image).user_left != 0;
+        if !seen || (*image).borrowers != 0 {
             note_faults(image, None);
         }
         note_relatives(image);

@@ -28,7 +28,7 @@ mod doubt;
 
 use core::cmp::min;
 
-use memtrace_ebpf::{Image, ImageState, Tree, rss};
+use memtrace_ebpf::{Image, ImageState, Member, Tree, rss};
 
 pub(crate) use doubt::{family_before_end, family_before_update, family_user_leaves};
 
@@ -113,6 +113,11 @@ unsafe fn resident_changed(image: *mut Image, tree: *mut Tree, delta: i64, now: 
             set_shared(image, tree, now);
             return;
         }
+        let mut held = 0;
+        if delta > 0 && (*image).sharer != 0 {
+            held = min(delta, (*image).cur[Member::Swap as usize]);
+        }
+        hold(image, tree, held);
         if delta >= 0 || !has_relatives(image) {
             return;
         }
@@ -171,6 +176,16 @@ unsafe fn set_shared(image: *mut Image, tree: *mut Tree, shared: i64) {
     }
 }
 
+/// So many pages are perhaps swapped in.
+#[inline(always)]
+unsafe fn hold(image: *mut Image, tree: *mut Tree, pages: i64) {
+    // SAFETY: map values, see the callers.
+    unsafe {
+        (*tree).held_shared_next += pages - (*image).held_shared;
+        (*image).held_shared = pages;
+    }
+}
+
 /// The same for an image that did not change itself.
 #[inline(always)]
 unsafe fn set_shared_of_heir(heir: *mut Image, tree: *mut Tree, shared: i64) {
@@ -218,6 +233,7 @@ pub(crate) extern "C" fn family_swapped_in(mm: u64, pages: i64) -> u64 {
     };
     // SAFETY: map values.
     unsafe {
+        hold(image, tree, 0);
         let resident = rss(&(*image).cur);
         let before = (*image).shared;
         if pages > 0 && (*image).sharer != 0 {
@@ -290,6 +306,7 @@ pub(crate) extern "C" fn family_leave(mm: u64) -> u64 {
             cap_doubt(sharer, tree);
         }
         set_shared(image, tree, 0);
+        hold(image, tree, 0);
         (*tree).uncertain_next -= (*image).uncertain;
         (*image).uncertain = 0;
     }
@@ -357,6 +374,7 @@ extern "C" fn family_bequeath(mm: u64) -> u64 {
         // The oldest heir is now the first of the family: all its pages count.
         let rest = (*heir).younger;
         set_shared_of_heir(heir, tree, 0);
+        hold(heir, tree, 0);
         (*heir).sharer = 0;
         // One by one, see `words`.
         (&raw mut (*heir).older).write_volatile(0);

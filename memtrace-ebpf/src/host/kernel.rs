@@ -164,6 +164,8 @@ struct Space {
     pages: BTreeMap<u16, Page>,
     /// What was there and is in swap.
     swapped: BTreeMap<u16, Page>,
+    /// Places of shared memory that are mapped: the page at a place is the same for all.
+    mapped: BTreeSet<u16>,
     /// It is in the sum: not yet while a program is being started.
     counts: bool,
 }
@@ -254,6 +256,7 @@ impl Machine {
             mm,
             pages: BTreeMap::new(),
             swapped: BTreeMap::new(),
+            mapped: BTreeSet::new(),
             counts: false,
         });
         spaces.len() - 1
@@ -333,7 +336,9 @@ impl Machine {
     fn look(&self) {
         let spaces = self.spaces.borrow();
         let counting = spaces.iter().filter(|space| space.counts);
-        let summed = counting.map(|space| space.pages.len()).sum();
+        let summed = counting
+            .map(|space| space.pages.len() + space.mapped.len())
+            .sum();
         self.most.set(self.most.get().max(different(&spaces)));
         self.most_summed.set(self.most_summed.get().max(summed));
     }
@@ -428,6 +433,43 @@ impl Machine {
             self.run(who);
             self.swap_in(who, space, place);
         }
+    }
+
+    /// Maps a page of shared memory; fork does not copy it (`vma_needs_copy()`).
+    pub(crate) fn map(&self, who: usize, place: u16) {
+        let Some(space) = self.living_space(who) else {
+            return;
+        };
+        self.run(who);
+        if self.in_space(space, |space| space.mapped.insert(place)) {
+            self.count(space, Member::Shmem, 1);
+            self.task_of(who).add(OFFSETS.task_min_flt, 1);
+        }
+    }
+
+    /// Unmaps it.
+    pub(crate) fn unmap_shared(&self, who: usize, place: u16) {
+        let Some(space) = self.living_space(who) else {
+            return;
+        };
+        self.run(who);
+        if self.in_space(space, |space| space.mapped.remove(&place)) {
+            self.count(space, Member::Shmem, -1);
+        }
+    }
+
+    /// Creates a process that shares the address space (`CLONE_VM`).
+    pub(crate) fn lend(&self, who: usize) {
+        let Some(space) = self.living_space(who) else {
+            return;
+        };
+        self.run(who);
+        let child = self.task(Some(space));
+        let mm = self.mm_of(space);
+        mm.set(OFFSETS.mm_users, mm.get::<i32>(OFFSETS.mm_users) + 1);
+        let typed = child.task.typed();
+        self.tasks.borrow_mut().push(child);
+        creation::process_created(typed, true);
     }
 
     /// Gives a page back that is there, and no program has been told.
@@ -566,8 +608,9 @@ impl Machine {
         task.set(OFFSETS.task_mm, mm.0);
         self.in_space(fresh, |fresh| fresh.counts = true);
         self.look();
-        if let Some(old) = old {
-            self.let_go(old);
+        if let Some(old) = old
+            && self.let_go(old, task)
+        {
             while self.unmap(old) {}
             self.torn_down(old);
         }
@@ -579,10 +622,21 @@ impl Machine {
         self.signal_of(who).set(OFFSETS.signal_nr_threads, 1_i32);
     }
 
-    fn let_go(&self, space: usize) {
+    /// A task does not use the address space any more; true if no other one does. The owner is another user
+    /// then, if it was this one (`mm_update_next_owner()`).
+    fn let_go(&self, space: usize, task: Struct) -> bool {
         let mm = self.mm_of(space);
-        mm.set(OFFSETS.mm_owner, 0_u64);
-        mm.set(OFFSETS.mm_users, 0_i32);
+        let users = mm.get::<i32>(OFFSETS.mm_users) - 1;
+        mm.set(OFFSETS.mm_users, users);
+        if mm.get::<u64>(OFFSETS.mm_owner) == task.0 {
+            let tasks = self.tasks.borrow();
+            let uses = |other: &&Task| {
+                other.task != task && other.task.get::<u64>(OFFSETS.task_mm) == mm.0
+            };
+            let next = tasks.iter().find(uses).map_or(0, |other| other.task.0);
+            mm.set(OFFSETS.mm_owner, next);
+        }
+        users == 0
     }
 
     /// Frees some pages; false if there are none.
@@ -597,7 +651,9 @@ impl Machine {
             places.len()
         });
         self.count(space, Member::Anon, -(freed as i64));
-        freed > 0
+        let unmapped = self.in_space(space, |space| std::mem::take(&mut space.mapped).len());
+        self.count(space, Member::Shmem, -(unmapped as i64));
+        freed + unmapped > 0
     }
 
     fn torn_down(&self, space: usize) {
@@ -626,8 +682,13 @@ impl Machine {
         match next {
             Some(Left::Tell) => self.tell_exit(who),
             Some(Left::LetGo) => {
-                self.task_of(who).set(OFFSETS.task_mm, 0_u64);
-                self.let_go(space);
+                let task = self.task_of(who);
+                task.set(OFFSETS.task_mm, 0_u64);
+                if !self.let_go(space, task)
+                    && let Some(left) = &mut self.tasks.borrow_mut()[who].left
+                {
+                    left.retain(|step| *step == Left::Tell);
+                }
             }
             Some(Left::Unmap) => {
                 if self.unmap(space)
@@ -712,6 +773,10 @@ pub(crate) struct Forked {
 
 fn different(spaces: &[Space]) -> usize {
     let counting = spaces.iter().filter(|space| space.counts);
-    let pages: BTreeSet<&Page> = counting.flat_map(|space| space.pages.values()).collect();
-    pages.len()
+    let (mut own, mut shared) = (BTreeSet::<Page>::new(), BTreeSet::<u16>::new());
+    for space in counting {
+        own.extend(space.pages.values());
+        shared.extend(&space.mapped);
+    }
+    own.len() + shared.len()
 }

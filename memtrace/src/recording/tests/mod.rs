@@ -99,6 +99,8 @@ fn recorded(event: &Event) -> Vec<u8> {
             image.fault_pending = 0;
             image.user_left = 0;
             image.lent = 0;
+            image.held_shared = 0;
+            image.borrowers = 0;
             image.sharer = 0;
             image.heir = 0;
             image.last_heir = 0;
