@@ -207,10 +207,10 @@ fn build(
     broken: Option<Broken>,
 ) -> Result<Vec<u8>> {
     const TARGET: &str = "bpfel-unknown-none";
+    // One for all, so that what runs on the host while they are built is built once.
     let target_dir = env::var_os("CARGO_TARGET_DIR")
         .map_or_else(|| root.join("target"), PathBuf::from)
-        .join("bpf")
-        .join(variant.name);
+        .join("bpf");
     let home = env::var_os("CARGO_HOME").map_or_else(
         || PathBuf::from(env::var_os("HOME").unwrap_or_default()).join(".cargo"),
         PathBuf::from,
