@@ -235,23 +235,21 @@ unsafe fn book_alone(
         {
             return false;
         }
-        let look = if ending {
-            sizes::Look::NOTHING
-        } else {
-            sizes::Look::at(image, mm)
-        };
+        let mut whole = 0;
+        if !ending {
+            // By its own number: the map's element can be another's by now.
+            let number = || as_number(mm.address()).unwrap_or(0);
+            sizes::note_others(image, mm, number, update.at);
+            whole = sizes::whole(mm);
+        }
         moment::begin(tree);
         // Still: meanwhile it can have ended, and the map's element be another's.
         let alone = key(image) == mm.address() && is_alone(image, ending);
-        let own = key(image);
         if alone {
-            look.raise(image);
+            sizes::raise_whole(image, whole);
             accounting::book(image, tree, update);
         }
         moment::end(tree);
-        if alone {
-            look.take_in(own, update.at);
-        }
         alone
     }
 }

@@ -93,76 +93,57 @@ pub(crate) unsafe fn note_sizes(image: *mut Image, mm: impl Struct, at: u64) {
     // SAFETY: `image` as the caller vouches.
     unsafe {
         envelope::note_sizes(image, mm);
-        let look = Look::at(image, mm);
-        look.raise(image);
-        look.take_in(key(image), at);
+        raise_whole(image, whole(mm));
+        note_others(image, mm, || key(image), at);
     }
 }
 
-/// What is found at a look at the sizes, to be taken in later.
-pub(crate) struct Look {
-    high: u64,
-    huge: i64,
-    huge_differs: bool,
-    others_differ: bool,
+/// The largest that the whole has been.
+#[inline(always)]
+pub(crate) fn whole(mm: impl Struct) -> u64 {
+    let total: u64 = mm.load(offset!(mm_total_vm));
+    let hiwater: u64 = mm.load(offset!(mm_hiwater_vm));
+    if hiwater > total { hiwater } else { total }
 }
 
-impl Look {
-    /// No look.
-    pub(crate) const NOTHING: Self = Self {
-        high: 0,
-        huge: 0,
-        huge_differs: false,
-        others_differ: false,
-    };
-
-    /// Changes nothing.
-    ///
-    /// # Safety
-    ///
-    /// `image` must point at a map value.
-    #[inline(always)]
-    pub(crate) unsafe fn at(image: *mut Image, mm: impl Struct) -> Self {
-        let total: u64 = mm.load(offset!(mm_total_vm));
-        let hiwater: u64 = mm.load(offset!(mm_hiwater_vm));
-        let mut look = Self {
-            high: if hiwater > total { hiwater } else { total },
-            // What is as it was cannot exceed its peak.
-            others_differ: sizes_differ(image, mm),
-            ..Self::NOTHING
-        };
-        if offset!(mm_hugetlb_usage) != ABSENT {
-            look.huge = mm.load(offset!(mm_hugetlb_usage));
-            // SAFETY: as the caller vouches.
-            look.huge_differs = look.huge != unsafe { (*image).huge };
+/// Raises the peak of the whole. To be called in a moment, or under the tree's lock.
+///
+/// # Safety
+///
+/// `image` must point at a map value.
+#[inline(always)]
+pub(crate) unsafe fn raise_whole(image: *mut Image, whole: u64) {
+    // SAFETY: as the caller vouches.
+    unsafe {
+        if whole > (*image).hiwater_vm {
+            (*image).hiwater_vm = whole;
         }
-        look
     }
+}
 
-    /// Raises the peak of the whole size. To be called in a moment, or under the tree's lock.
-    ///
-    /// # Safety
-    ///
-    /// `image` must point at a map value.
-    #[inline(always)]
-    pub(crate) unsafe fn raise(&self, image: *mut Image) {
+/// Takes in the others where they are not those that the image has, of the image of the address space that
+/// `number` gives.
+///
+/// # Safety
+///
+/// `image` must point at a map value.
+#[inline(always)]
+pub(crate) unsafe fn note_others(
+    image: *mut Image,
+    mm: impl Struct,
+    number: impl Fn() -> u64,
+    at: u64,
+) {
+    if offset!(mm_hugetlb_usage) != ABSENT {
+        let huge: i64 = mm.load(offset!(mm_hugetlb_usage));
         // SAFETY: as the caller vouches.
-        unsafe {
-            if self.high > (*image).hiwater_vm {
-                (*image).hiwater_vm = self.high;
-            }
+        if huge != unsafe { (*image).huge } {
+            huge_changed(number(), huge);
         }
     }
-
-    /// Takes in the others, of the image of `mm`.
-    #[inline(always)]
-    pub(crate) fn take_in(&self, mm: u64, at: u64) {
-        if self.huge_differs {
-            huge_changed(mm, self.huge);
-        }
-        if self.others_differ {
-            sizes_change(mm, at);
-        }
+    // What is as it was cannot exceed its peak.
+    if sizes_differ(image, mm) {
+        sizes_change(number(), at);
     }
 }
 
