@@ -378,14 +378,11 @@ pub(crate) unsafe fn settle(
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn enter_tree(mm: u64, at: u64) -> u64 {
-    let Some(image) = state::image(mm) else {
+    let Some((image, tree)) = state::image_and_tree(mm) else {
         return 0;
     };
     // SAFETY: map values.
     unsafe {
-        let Some(tree) = state::tree((*image).tree) else {
-            return 0;
-        };
         moment::begin(tree);
         let at = advance(tree, at);
         keep_for_peak(image, tree);

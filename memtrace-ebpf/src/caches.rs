@@ -187,14 +187,11 @@ pub(crate) fn look() {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn book_held_back(mm: u64, member: u64, change: i64) -> u64 {
-    let Some(image) = state::image(mm) else {
+    let Some((image, tree)) = state::image_and_tree(mm) else {
         return 0;
     };
     // SAFETY: map values.
     unsafe {
-        let Some(tree) = state::tree((*image).tree) else {
-            return 0;
-        };
         let member = member as u32 & 3;
         let held = slot(&raw mut (*image).held_back, member);
         *held += change;

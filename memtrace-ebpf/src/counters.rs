@@ -46,15 +46,12 @@ pub(crate) fn touch(image: *mut Image) {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn touch_first(mm: u64, cpu: u64) -> u64 {
-    let Some(image) = state::image(mm) else {
+    let Some((image, tree)) = state::image_and_tree(mm) else {
         return 0;
     };
     let cpu = cpu as usize & (MAX_CPUS - 1);
     // SAFETY: indices are masked to the arrays' length; `image` is a map value.
     unsafe {
-        let Some(tree) = state::tree((*image).tree) else {
-            return 0;
-        };
         let word = (&raw mut (*image).cpu_mask).cast::<u64>().add(cpu >> 6);
         let bit = 1 << (cpu & 63);
         moment::begin(tree);

@@ -58,14 +58,11 @@ pub(crate) extern "C" fn timeline_changed(mm: u64, at: u64) -> u64 {
     if mode == Timeline::Off as u32 {
         return 0;
     }
-    let Some(image) = state::image(mm) else {
+    let Some((image, tree)) = state::image_and_tree(mm) else {
         return 0;
     };
     // SAFETY: map values.
     unsafe {
-        let Some(tree) = state::tree((*image).tree) else {
-            return 0;
-        };
         if mode == Timeline::EveryChange as u32 {
             send_changes(image, tree, at);
             return 0;

@@ -608,14 +608,11 @@ pub(crate) unsafe fn note_text(mm: impl Struct, image: *mut Image) {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn finish_image(mm: u64, at: u64, reason: u64) -> u64 {
-    let Some(image) = state::image(mm) else {
+    let Some((image, tree)) = state::image_and_tree(mm) else {
         return 0;
     };
-    // SAFETY: a map value.
+    // SAFETY: map values.
     unsafe {
-        let Some(tree) = state::tree((*image).tree) else {
-            return 0;
-        };
         moment::begin(tree);
         accounting::integrate_all(image, at);
         if (*image).held_rss_swap > (*image).peak_rss_swap {
@@ -624,9 +621,6 @@ pub(crate) extern "C" fn finish_image(mm: u64, at: u64, reason: u64) -> u64 {
         moment::end(tree);
         if segments::are_on() {
             segments::segments_end(mm, at);
-        }
-        if (*image).huge != 0 {
-            sizes::huge_changed(mm, 0);
         }
         if family::has_relatives(image) {
             family::family_leave(mm);
@@ -641,6 +635,7 @@ pub(crate) extern "C" fn finish_image(mm: u64, at: u64, reason: u64) -> u64 {
         }
         (*image).residual = residual;
         (*image).end_reason = reason as u32;
+        sizes::set_huge(image, tree, 0);
         moment::end(tree);
         if residual != 0 {
             state::count(Stat::Residual);

@@ -77,7 +77,7 @@ pub(crate) extern "C" fn wait_in_line(index: u64, word: u64) -> u64 {
     // SAFETY: a variable of this function, which the compiler cannot know to be changed.
     let set = unsafe { core::ptr::read_volatile(&raw const wait.set) };
     if set == 0 {
-        given_up(index, word == Word::Lock as u64);
+        given_up(index);
     }
     set
 }

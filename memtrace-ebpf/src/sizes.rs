@@ -1,11 +1,12 @@
 //! Virtual sizes of an image, and its huge pages: what has no event of its own and is looked at with
 //! others.
 
-use memtrace_ebpf::{ABSENT, Image, Integral, VM_MEANS, VmMean};
+use memtrace_ebpf::{ABSENT, Image, Integral, Tree, VM_MEANS, VmMean};
 
 use crate::{
     envelope,
     kernel::{Address, Struct, key, offset},
+    life::event_reason::ENDED,
     moment, state,
 };
 
@@ -14,11 +15,7 @@ use crate::{
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn sizes_change(mm: u64, at: u64) -> u64 {
-    let Some(image) = state::image(mm) else {
-        return 0;
-    };
-    // SAFETY: a map value.
-    let Some(tree) = state::tree(unsafe { (*image).tree }) else {
+    let Some((image, tree)) = state::image_and_tree(mm) else {
         return 0;
     };
     let fields = Address::new(mm);
@@ -152,27 +149,39 @@ pub(crate) unsafe fn note_others(
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn huge_changed(mm: u64, huge: i64) -> u64 {
-    let Some(image) = state::image(mm) else {
+    let Some((image, tree)) = state::image_and_tree(mm) else {
         return 0;
     };
     // SAFETY: map values.
     unsafe {
-        let Some(tree) = state::tree((*image).tree) else {
-            return 0;
-        };
         moment::begin(tree);
-        let sum = (*tree).huge + huge - (*image).huge;
-        (*image).huge = huge;
-        if huge > (*image).peak_huge {
-            (*image).peak_huge = huge;
-        }
-        (*tree).huge = sum;
-        if sum > (*tree).peak_huge {
-            (*tree).peak_huge = sum;
+        // It can have ended since it was looked at, and then has none.
+        if (*image).end_reason & ENDED == 0 {
+            set_huge(image, tree, huge);
+            if huge > (*image).peak_huge {
+                (*image).peak_huge = huge;
+            }
+            if (*tree).huge > (*tree).peak_huge {
+                (*tree).peak_huge = (*tree).huge;
+            }
         }
         moment::end(tree);
     }
     0
+}
+
+/// Changes what the image has of huge pages, and with it the sum. To be called in a moment.
+///
+/// # Safety
+///
+/// Both must point at map values.
+#[inline(always)]
+pub(crate) unsafe fn set_huge(image: *mut Image, tree: *mut Tree, huge: i64) {
+    // SAFETY: as the caller vouches.
+    unsafe {
+        (*tree).huge += huge - (*image).huge;
+        (*image).huge = huge;
+    }
 }
 
 /// [`note_sizes`] of the image of `mm`, as a function of its own for the verifier, see

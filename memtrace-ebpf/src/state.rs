@@ -417,6 +417,15 @@ pub(crate) fn tree(index: u32) -> Option<*mut Tree> {
     TREES.get_ptr_mut(index)
 }
 
+/// The image of `mm` and its tree.
+#[inline(always)]
+pub(crate) fn image_and_tree(mm: u64) -> Option<(*mut Image, *mut Tree)> {
+    let image = image(mm)?;
+    // SAFETY: a map value.
+    let tree = tree(unsafe { (*image).tree })?;
+    Some((image, tree))
+}
+
 #[inline(always)]
 pub(crate) fn control() -> Option<*mut Control> {
     CONTROL.get_ptr_mut(0)

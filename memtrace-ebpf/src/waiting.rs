@@ -4,9 +4,9 @@ use aya_ebpf::{btf_maps::Array, helpers::generated::bpf_probe_read_kernel, macro
 use memtrace_ebpf::{Stat, Tree};
 
 #[cfg(not(feature = "plain"))]
-use crate::line;
+use crate::{line, moment};
 use crate::{
-    atomic, envelope, lock, moment, segments,
+    atomic, lock,
     state::{count, now, tree},
 };
 
@@ -85,29 +85,19 @@ pub(crate) extern "C" fn wait_for_lock(index: u64) -> u64 {
             return 1;
         }
     }
-    given_up(index, true);
+    given_up(index);
     0
 }
 
-/// Tells that the lock (`lock`), or a moment, was not had: all that its holders change is in doubt. Totals
-/// stay right; but where everything changes under it, of two updates at once one can overwrite the
-/// other's peak.
+/// Tells that the lock, or a moment, was not had: all that its holders change is in doubt.
 #[inline(always)]
-pub(crate) fn given_up(index: u64, lock: bool) {
+pub(crate) fn given_up(index: u64) {
     let Some(tree) = tree(index as u32) else {
         return;
     };
-    let apart = moment::are_apart() && !envelope::is_on() && !segments::are_on();
-    let only_relatives = lock && apart;
+    count(Stat::Unlocked);
     // SAFETY: `tree` points at a map value.
-    unsafe {
-        if only_relatives {
-            atomic::add(&raw mut (*tree).family_lost, 1);
-        } else {
-            count(Stat::Unlocked);
-            atomic::add(&raw mut (*tree).unlocked, 1);
-        }
-    }
+    unsafe { atomic::add(&raw mut (*tree).unlocked, 1) };
 }
 
 /// One round of [`wait_for_lock`] with little time between tries.

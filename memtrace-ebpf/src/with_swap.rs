@@ -99,14 +99,11 @@ pub(crate) unsafe fn note_peaks(image: *mut Image, tree: *mut Tree, member: u32,
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn swap_changed(mm: u64, member: u64, delta: i64) -> u64 {
-    let Some(image) = state::image(mm) else {
+    let Some((image, tree)) = state::image_and_tree(mm) else {
         return 0;
     };
     // SAFETY: map values.
     unsafe {
-        let Some(tree) = state::tree((*image).tree) else {
-            return 0;
-        };
         let swapped = (*image).cur[Member::Swap as usize];
         let with_swap = WithSwap {
             may_be_swap_in: member == Member::Anon as u64 && delta > 0 && swapped > 0,

@@ -5,12 +5,12 @@ use core::cmp::min;
 
 use memtrace_ebpf::{EPOCHS, Image, ImageState, Tree, rss};
 
-use super::{UNKNOWN, add_doubt, both, family_take_over, find, has_relatives};
+use super::{UNKNOWN, add_doubt, family_take_over, find, has_relatives};
 use crate::{
     atomic,
     kernel::{Struct as _, Typed, offset, probe},
     moment,
-    state::{current_tgid, now},
+    state::{current_tgid, image_and_tree as both, now},
 };
 
 /// Page faults of the task's process, with those that took place since the task

@@ -37,7 +37,7 @@ use crate::{
     footprint,
     kernel::Typed,
     moment,
-    state::{image as find, now, tree},
+    state::{image as find, image_and_tree as both, now, tree},
 };
 
 /// Stands for "all of it": added to `uncertain` when nothing is known about writes.
@@ -57,15 +57,6 @@ const HEIRS_PER_ROUND: u32 = 16;
 pub(crate) unsafe fn has_relatives(image: *mut Image) -> bool {
     // SAFETY: the caller vouches for the pointer.
     unsafe { (*image).sharer != 0 || (*image).heir != 0 }
-}
-
-/// The image of `mm` and its tree.
-#[inline(always)]
-fn both(mm: u64) -> Option<(*mut Image, *mut Tree)> {
-    let image = find(mm)?;
-    // SAFETY: a map value.
-    let tree = tree(unsafe { (*image).tree })?;
-    Some((image, tree))
 }
 
 /// What was found out about the tree at `index` holds from now on.

@@ -34,6 +34,7 @@ pub(crate) static OFFSETS: Offsets = Offsets {
     mm_total_vm: 80,
     mm_hiwater_vm: 88,
     mm_hiwater_rss: 96,
+    mm_hugetlb_usage: 104,
     task_pid: 0,
     task_tgid: 4,
     task_mm: 8,
@@ -126,6 +127,11 @@ impl Struct {
     pub(crate) fn count(self, member: Member, by: i64) {
         let at = OFFSETS.mm_rss_stat + member as u32 * OFFSETS.counter_stride;
         self.add(at, by);
+    }
+
+    /// This `mm_struct` has so many huge pages.
+    pub(crate) fn set_huge(self, pages: i64) {
+        self.set(OFFSETS.mm_hugetlb_usage, pages);
     }
 
     /// A CPU begins to move its share of a counter of this `mm_struct`, or is done.

@@ -223,6 +223,25 @@ fn an_older_reading_does_not_meet_a_newer_one_of_another_counter() {
     assert_eq!((image.peak_rss, image.peak[ANON]), (before + 6, before + 7));
 }
 
+/// What an update found of huge pages is not booked to an image that has ended meanwhile.
+#[test]
+fn huge_pages_of_an_image_that_has_ended_do_not_count() {
+    let (machine, _) = alone();
+    let mm = machine.mm(0);
+    let tree = state::tree(0).expect("a tree");
+    // SAFETY: a map value of this thread's.
+    let huge = || unsafe { ((*tree).huge, (*tree).peak_huge) };
+    mm.set_huge(5);
+    tell(mm, Member::Anon);
+    assert_eq!(huge(), (5, 5));
+    mm.set_huge(7);
+    state::meanwhile(Point::Moment, move || machine.end());
+    tell(mm, Member::Anon);
+    assert!(state::all_done());
+    // Its own end saw them too.
+    assert_eq!(huge(), (0, 7));
+}
+
 /// A CPU that moves its share of a counter, and is stopped in the midst of it, is waited for.
 #[test]
 fn who_moves_a_share_is_waited_for() {

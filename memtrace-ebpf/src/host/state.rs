@@ -255,6 +255,13 @@ pub(crate) fn tree(index: u32) -> Option<*mut Tree> {
     with(|maps| maps.trees.get(index as usize).copied())
 }
 
+pub(crate) fn image_and_tree(mm: u64) -> Option<(*mut Image, *mut Tree)> {
+    let image = image(mm)?;
+    // SAFETY: a map value of this thread's.
+    let tree = tree(unsafe { (*image).tree })?;
+    Some((image, tree))
+}
+
 pub(crate) fn control() -> Option<*mut Control> {
     Some(with(|maps| maps.control))
 }
