@@ -7,7 +7,9 @@
 use memtrace_ebpf::{Image, ImageState, MEMBERS, Member, Pages, Tree, rss};
 
 use crate::{
-    envelope, family, footprint, kernel::key, moment, segments, sizes, state, with_swap, words,
+    counters, envelope, family, footprint,
+    kernel::{Address, key},
+    moment, segments, sizes, state, with_swap, words,
 };
 
 /// What one event says about an image.
@@ -373,6 +375,42 @@ pub(crate) unsafe fn settle(
     }
 }
 
+/// [`settle`] with what the counters of `mm` are now. Call under the tree's lock. A function of its own for
+/// the verifier, see `main`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn settle_now(mm: u64, at: u64) -> u64 {
+    let Some((image, tree)) = state::image_and_tree(mm) else {
+        return 0;
+    };
+    let reading = moment::next_reading(image);
+    let mut values = counters::sums(Address::new(mm), image);
+    // SAFETY: map values.
+    unsafe {
+        if counters::threads_have_caches() {
+            words::copy(&raw mut (*image).counted, &raw const values);
+            add_held_back(image, &mut values);
+        }
+        settle(image, tree, &values, reading, at);
+    }
+    0
+}
+
+/// Adds what threads hold back.
+///
+/// # Safety
+///
+/// `image` must point at a map value.
+#[inline(always)]
+pub(crate) unsafe fn add_held_back(image: *mut Image, values: &mut Pages) {
+    for member in 0..MEMBERS as u32 {
+        // SAFETY: as the caller vouches.
+        unsafe {
+            *slot(&raw mut *values, member) += *slot(&raw mut (*image).held_back, member);
+        }
+    }
+}
+
 /// Counts the image of `mm`, which was being built, in its tree from now on. Call under the
 /// tree's lock. A function of its own for the verifier, see `main`.
 #[unsafe(no_mangle)]
@@ -384,6 +422,7 @@ pub(crate) extern "C" fn enter_tree(mm: u64, at: u64) -> u64 {
     // SAFETY: map values.
     unsafe {
         moment::begin(tree);
+        footprint::take_over(tree, at);
         let at = advance(tree, at);
         keep_for_peak(image, tree);
         (*image).state = ImageState::Active as u32;

@@ -15,9 +15,11 @@ use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use memtrace_ebpf::{Image, ImageKind, ImageState, MEMBERS, Stat};
 
 use crate::{
-    accounting::slot,
-    kernel::{Struct as _, Typed, offset, probe},
-    life, state,
+    accounting::{self, slot},
+    kernel::{Address, Struct as _, Typed, key, offset, probe},
+    life,
+    state::{self, Cache},
+    words,
 };
 
 /// Direct changes of a process's own counters while its caches hold something are those of
@@ -180,6 +182,52 @@ pub(crate) fn look() {
         }
         state::unlock(tree, held);
     }
+}
+
+/// Takes in what a thread holds back that ran before tracing began, as `task` says, if it was not looked at
+/// yet. A function of its own for the verifier, see `main`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn attach_cache(task: u64) -> u64 {
+    let task = Address::new(task);
+    let tid: u32 = task.load(offset!(task_pid));
+    let mm = task.follow(offset!(task_mm)).address();
+    if state::known_cache(tid).is_some() {
+        return 0;
+    }
+    let Some((image, tree)) = state::image_and_tree(mm) else {
+        return 0;
+    };
+    let mut cache = Cache {
+        mm,
+        count: [0; MEMBERS],
+        execing: 0,
+    };
+    for member in 0..MEMBERS as u32 {
+        let held = task.load(offset!(task_rss_count).wrapping_add(member * 4));
+        // SAFETY: this function's own.
+        unsafe { *slot(&raw mut cache.count, member) = held };
+    }
+    // First: whoever puts it there books what it has, and the thread itself what changes from then on.
+    if !state::insert_cache(tid, &cache) {
+        return 0;
+    }
+    // SAFETY: map values, under the tree's lock.
+    unsafe {
+        let held = state::lock(tree);
+        if key(image) == mm && (*image).state == ImageState::Active as u32 {
+            for member in 0..MEMBERS as u32 {
+                *slot(&raw mut (*image).held_back, member) +=
+                    i64::from(*slot(&raw mut cache.count, member));
+            }
+            let mut values = [0; MEMBERS];
+            words::copy(&raw mut values, &raw const (*image).counted);
+            accounting::add_held_back(image, &mut values);
+            accounting::settle(image, tree, &values, 0, state::now());
+        }
+        state::unlock(tree, held);
+    }
+    0
 }
 
 /// Books a change of what a thread of the current process holds back. Call under the

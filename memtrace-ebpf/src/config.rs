@@ -94,6 +94,8 @@ offsets! {
     task_tgid,
     /// `task_struct.group_leader`.
     task_group_leader,
+    /// `task_struct.real_parent`.
+    task_real_parent,
     /// `task_struct.signal`.
     task_signal,
     /// `task_struct.start_boottime` (`real_start_time` before 5.5).
@@ -118,6 +120,10 @@ offsets! {
     signal_live,
     /// `signal_struct.nr_threads`.
     signal_nr_threads,
+    /// `signal_struct.utime` in nanoseconds, of threads that are gone.
+    signal_utime,
+    /// `signal_struct.stime` in nanoseconds, of threads that are gone.
+    signal_stime,
     /// `signal_struct.min_flt`, of threads that are gone.
     signal_min_flt,
     /// `signal_struct.maj_flt`, of threads that are gone.
@@ -277,6 +283,10 @@ pub struct Config {
     /// counters are per CPU; numbers change in [moments](crate::Tree::moment). 0: under
     /// [`Tree::lock`](crate::Tree::lock).
     pub spin_lock: u32,
+    /// 1: processes are taken in that ran before tracing began.
+    pub attached: u32,
+    /// No meaning.
+    pub reserved: u32,
     /// Width of the timeline's windows, [`Timeline::Windows`].
     pub window_ns: u64,
 }
@@ -300,12 +310,14 @@ impl Config {
         root_tree: 0,
         fences: 0,
         spin_lock: 0,
+        attached: 0,
+        reserved: 0,
         window_ns: 0,
     };
 }
 
 const _: () = assert!(size_of::<Offsets>() == 4 * Offsets::COUNT);
-const _: () = assert!(size_of::<Config>() == 80);
+const _: () = assert!(size_of::<Config>() == 88);
 // Compared in words.
 const _: () = assert!(core::mem::offset_of!(Config, root_name).is_multiple_of(8));
 

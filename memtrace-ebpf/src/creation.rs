@@ -3,21 +3,24 @@
 use core::mem::MaybeUninit;
 
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
-use memtrace_ebpf::{COMM_LEN, ImageKind, ImageState, Process, ProcessFlags, Stat, Tree, event};
+use memtrace_ebpf::{COMM_LEN, ImageKind, ImageState, Process, ProcessFlags, Stat, event};
 
 use crate::{
-    accounting, counters, family,
-    kernel::{Struct as _, Typed, config, offset, probe},
-    life,
-    moment::next_reading,
+    accounting, births, counters, family,
+    kernel::{Address, Struct, Typed, as_number, config, offset, probe},
     segments, state,
 };
 
 /// The process's id in its own PID namespace.
 #[inline(always)]
-fn namespace_tgid(task: Typed) -> u32 {
+pub(crate) fn namespace_tgid(task: impl Struct) -> u32 {
     let pid = task.follow(offset!(task_thread_pid));
-    let level: u32 = pid.load(offset!(pid_level));
+    number_at(pid, pid.load(offset!(pid_level)))
+}
+
+/// The number of a `struct pid` in the namespace at this level (`pid_nr_ns()`, kernel/pid.c).
+#[inline(always)]
+pub(crate) fn number_at(pid: Address, level: u32) -> u32 {
     let at =
         u64::from(offset!(pid_numbers)) + u64::from(level & 31) * u64::from(offset!(upid_stride));
     probe::<u32>(pid.address() + at, offset!(upid_nr)).unwrap_or(0)
@@ -25,7 +28,7 @@ fn namespace_tgid(task: Typed) -> u32 {
 
 /// `comm` of a task.
 #[inline(always)]
-pub(crate) fn comm(task: Typed) -> [u8; COMM_LEN] {
+pub(crate) fn comm(task: impl Struct) -> [u8; COMM_LEN] {
     let mut comm = MaybeUninit::<[u8; COMM_LEN]>::uninit();
     // SAFETY: the helper checks the source, and fills the destination of the given length,
     // with zeroes if it fails.
@@ -48,9 +51,10 @@ pub(crate) fn process_created(child: Typed, first_hook: bool) -> Option<u32> {
         return None;
     }
     // SAFETY: a map value.
-    let (index, creator_id) = unsafe {
+    let (index, creator_id, attached) = unsafe {
         let creator = state::process(creator)?;
-        ((*creator).tree, (*creator).id)
+        let attached = has_been_attached(creator);
+        ((*creator).tree, (*creator).id, attached)
     };
     let (pid, tgid, mm, own_mm) = (
         child.load::<u32>(offset!(task_pid)),
@@ -66,7 +70,7 @@ pub(crate) fn process_created(child: Typed, first_hook: bool) -> Option<u32> {
             unsafe {
                 crate::atomic::add((&raw mut (*process).threads).cast(), 1);
                 if counters::threads_have_caches() {
-                    count_thread((*process).tree.into());
+                    count_threads((*process).tree.into(), 1);
                 }
             }
         }
@@ -86,11 +90,20 @@ pub(crate) fn process_created(child: Typed, first_hook: bool) -> Option<u32> {
     let shares = mm.address() == own_mm;
     let mut flags = 0;
     let mut image_id = 0;
-    let mut inherited = 0;
-    let mut refused_mm = 0;
     let tree = state::tree(index)?;
     if shares {
         flags = ProcessFlags::SHARES_IMAGE;
+    }
+    let (task, what) = (
+        as_number(child.address())?,
+        u64::from(flags) | u64::from(index) << 32,
+    );
+    // First: it can be just now that it is taken in as one that ran before, and then that is it.
+    let admitted = admit(task, id, what);
+    if admitted == KNOWN {
+        return None;
+    }
+    if shares {
         if let Some(image) = state::image(mm.address()) {
             // SAFETY: a map value.
             unsafe {
@@ -104,20 +117,18 @@ pub(crate) fn process_created(child: Typed, first_hook: bool) -> Option<u32> {
         let late = known.is_none();
         let image = match known {
             Some(image) => Some(image),
-            None => life::create_late(mm, tgid, ImageKind::Fork),
+            // It was copied before its creator was taken in.
+            None if attached => births::create(mm, tgid, ImageKind::Fork),
+            None => births::create_late(mm, tgid, ImageKind::Fork),
         };
-        if image.is_none() {
-            refused_mm = mm.address();
-        }
         if let Some(image) = image {
             // SAFETY: map values, under the tree's lock.
             unsafe {
                 let held = state::lock(tree);
                 accounting::keep_before_change(image, tree);
-                if late && counters::may_lack_cpus() {
-                    let reading = next_reading(image);
-                    let values = counters::sums(mm, image);
-                    accounting::settle(image, tree, &values, reading, state::now());
+                // Of one that ran before, what it copied before it was taken in was not seen.
+                if attached || (late && counters::may_lack_cpus()) {
+                    accounting::settle_now((*image).mm, state::now());
                 }
                 (*image).tgid = tgid;
                 (*image).process = id;
@@ -135,45 +146,49 @@ pub(crate) fn process_created(child: Typed, first_hook: bool) -> Option<u32> {
                 (*image).state = ImageState::Active as u32;
                 state::unlock(tree, held);
                 image_id = (*image).id;
-                inherited = (*image).inherited;
             }
         }
     }
-    let new = Newcomer {
-        id,
-        creator_id,
-        task: child,
-        tgid,
-        ns_tgid: namespace_tgid(child),
-        creator,
-        flags,
-        mm: mm.address(),
-        image: image_id,
-        started_at,
-        inherited,
-        refused_mm,
-        tree: index,
-    };
-    if !new.follow(tree) && !first_hook {
+    if let Some(process) = state::process(tgid) {
+        // SAFETY: a map value; the process does not run yet.
+        unsafe {
+            (*process).image = image_id;
+            if image_id == 0 && !shares {
+                (*process).refused_mm = mm.address();
+            }
+        }
+    }
+    if admitted == NO_ROOM && !first_hook {
         // The first hook has told of it already.
         return None;
     }
-    new.announce(tree);
+    announce(task, id, image_id, what, creator_id);
     Some(tgid)
 }
 
-/// One more thread in the tree. A function of its own for the verifier, see
+/// Whether the process ran before tracing began, and has executed no program since.
+///
+/// # Safety
+///
+/// `process` must point at a map value.
+#[inline(always)]
+pub(crate) unsafe fn has_been_attached(process: *mut Process) -> bool {
+    // SAFETY: as the caller vouches.
+    config!(attached) != 0 && unsafe { (*process).flags } & ProcessFlags::ATTACHED != 0
+}
+
+/// So many more threads in the tree. A function of its own for the verifier, see
 /// `main`.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn count_thread(index: u64) -> u64 {
+pub(crate) extern "C" fn count_threads(index: u64, more: i64) -> u64 {
     let Some(tree) = state::tree(index as u32) else {
         return 0;
     };
     let held = state::lock(tree);
     // SAFETY: a map value, under its lock.
     unsafe {
-        (*tree).threads += 1;
+        (*tree).threads += more;
         if (*tree).threads > (*tree).peak_threads {
             (*tree).peak_threads = (*tree).threads;
         }
@@ -182,125 +197,145 @@ extern "C" fn count_thread(index: u64) -> u64 {
     0
 }
 
-/// A process to be taken in.
-struct Newcomer {
-    /// See [`Process::id`].
-    id: u64,
-    /// That of its creator.
-    creator_id: u64,
-    task: Typed,
-    tgid: u32,
-    ns_tgid: u32,
-    creator: u32,
-    flags: u32,
-    mm: u64,
-    image: u64,
-    started_at: u64,
-    inherited: i64,
-    /// See [`Process::refused_mm`].
-    refused_mm: u64,
-    /// Index of its tree.
-    tree: u32,
+/// The process that created that of `task`, which comes into the record with these flags.
+#[inline(always)]
+fn creator_of(task: Address, flags: u32) -> u32 {
+    if flags & ProcessFlags::PRE_EXEC != 0 {
+        // memtrace itself.
+        0
+    } else if flags & ProcessFlags::ATTACHED != 0 {
+        let leader = task.follow(offset!(task_group_leader));
+        leader
+            .follow(offset!(task_real_parent))
+            .load(offset!(task_tgid))
+    } else {
+        state::current_tgid()
+    }
 }
 
-impl Newcomer {
-    /// Puts it among the processes that are followed; false if there is no room.
-    #[inline(always)]
-    fn follow(&self, tree: *mut Tree) -> bool {
-        let process = Process {
-            id: self.id,
-            image: self.image,
-            mm: self.mm,
-            started_at: self.started_at,
-            tgid: self.tgid,
-            ns_tgid: self.ns_tgid,
-            creator: self.creator,
-            tree: self.tree,
-            flags: self.flags,
-            refused_child: 0,
-            refused_mm: self.refused_mm,
-            oom_killed: 0,
-            exited: 0,
-            threads: 1,
-            exits: 0,
-            utime: 0,
-            stime: 0,
-            min_flt: 0,
-            maj_flt: 0,
-        };
-        let room = state::insert_process(self.tgid, &process);
-        if room {
-            state::set_tracked(self.tgid, true);
-            // SAFETY: a map value.
-            unsafe { crate::atomic::add((&raw mut (*tree).live).cast(), 1) };
-            if counters::threads_have_caches() {
-                count_thread(self.tree.into());
+/// What [`admit`] returns if there is no room for it.
+pub(crate) const NO_ROOM: u64 = 0;
+/// If it is followed.
+pub(crate) const ADMITTED: u64 = 1;
+/// If it had been before.
+pub(crate) const KNOWN: u64 = 2;
+
+/// Puts the process of `task`, with its number, among those that are followed. `what` has its flags and, in the
+/// upper half, the index of its tree. A function of its own, for what comes before and after need much of the
+/// stack.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn admit(task: u64, id: u64, what: u64) -> u64 {
+    let (task, flags, index) = (Address::new(task), what as u32, (what >> 32) as u32);
+    let Some(tree) = state::tree(index) else {
+        return NO_ROOM;
+    };
+    let leader = task.follow(offset!(task_group_leader));
+    let tgid: u32 = task.load(offset!(task_tgid));
+    let process = Process {
+        id,
+        image: 0,
+        mm: task.follow(offset!(task_mm)).address(),
+        started_at: leader.load(offset!(task_start_boottime)),
+        tgid,
+        ns_tgid: namespace_tgid(leader),
+        creator: creator_of(task, flags),
+        tree: index,
+        flags,
+        refused_child: 0,
+        refused_mm: 0,
+        oom_killed: 0,
+        exited: 0,
+        threads: 1,
+        exits: 0,
+        utime: 0,
+        stime: 0,
+        min_flt: 0,
+        maj_flt: 0,
+    };
+    let admitted = state::insert_process(tgid, &process);
+    if admitted == ADMITTED {
+        state::set_tracked(tgid, true);
+        // SAFETY: a map value.
+        unsafe { crate::atomic::add((&raw mut (*tree).live).cast(), 1) };
+        if counters::threads_have_caches() {
+            count_threads(index.into(), 1);
+        }
+    }
+    admitted
+}
+
+/// Counts the process of `task` and tells userspace of it, with the numbers of its image and of its creator. The
+/// others are as for [`admit`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn announce(
+    task: u64,
+    id: u64,
+    image: u64,
+    what: u64,
+    creator_id: u64,
+) -> u64 {
+    let (task, flags, index) = (Address::new(task), what as u32, (what >> 32) as u32);
+    let Some(tree) = state::tree(index) else {
+        return 0;
+    };
+    let leader = task.follow(offset!(task_group_leader));
+    let mut inherited = 0;
+    if let Some(image) = state::image(task.follow(offset!(task_mm)).address()) {
+        // SAFETY: a map value.
+        unsafe {
+            if flags == ProcessFlags::ATTACHED {
+                inherited = (*image).hiwater_rss as i64;
+            } else if flags == 0 {
+                inherited = (*image).inherited;
             }
         }
-        room
     }
-
-    /// Counts it and tells userspace.
-    #[inline(always)]
-    fn announce(&self, tree: *mut Tree) {
-        // SAFETY: a map value.
-        unsafe { crate::atomic::add(&raw mut (*tree).processes, 1) };
-        state::send(&event::Fork {
-            header: event::Header {
-                kind: event::FORK,
-                tree: self.tree,
-                at: state::now(),
-            },
-            process: self.id,
-            creator_process: self.creator_id,
-            tgid: self.tgid,
-            ns_tgid: self.ns_tgid,
-            creator: self.creator,
-            flags: self.flags,
-            image: self.image,
-            started_at: self.started_at,
-            inherited: self.inherited,
-            comm: comm(self.task),
-        });
-    }
+    // SAFETY: a map value.
+    unsafe { crate::atomic::add(&raw mut (*tree).processes, 1) };
+    state::send(&event::Fork {
+        header: event::Header {
+            kind: event::FORK,
+            tree: index,
+            at: state::now(),
+        },
+        process: id,
+        creator_process: creator_id,
+        tgid: task.load(offset!(task_tgid)),
+        ns_tgid: namespace_tgid(leader),
+        creator: creator_of(task, flags),
+        flags,
+        image,
+        started_at: leader.load(offset!(task_start_boottime)),
+        inherited,
+        comm: comm(task),
+    });
+    1
 }
 
 /// The current process asks to be the root; its image is memtrace's own.
 #[inline(always)]
 pub(crate) fn root_registered(task: Typed) {
-    let (tgid, mm, started_at, index) = (
-        task.load::<u32>(offset!(task_tgid)),
-        task.follow(offset!(task_mm)).address(),
-        task.load::<u64>(offset!(task_start_boottime)),
-        config!(root_tree),
-    );
+    let index = config!(root_tree);
     let (Some(control), Some(tree)) = (state::control(), state::tree(index)) else {
         return;
     };
-    // SAFETY: a map value.
-    if unsafe { (*control).root_tgid } != 0 {
+    let Some(number) = as_number(task.address()) else {
         return;
-    }
-    let new = Newcomer {
-        id: state::next_process_id(),
-        creator_id: 0,
-        task,
-        tgid,
-        ns_tgid: namespace_tgid(task),
-        creator: 0,
-        flags: ProcessFlags::PRE_EXEC,
-        mm,
-        image: 0,
-        started_at,
-        inherited: 0,
-        refused_mm: 0,
-        tree: index,
     };
-    // SAFETY: a map value, which nobody uses before.
-    unsafe { (*tree).index = index.into() };
-    if new.follow(tree) {
+    // SAFETY: map values, of which the tree is used by nobody before.
+    unsafe {
+        if (*control).root_tgid != 0 {
+            return;
+        }
+        (*tree).index = index.into();
+    }
+    let what = u64::from(ProcessFlags::PRE_EXEC) | u64::from(index) << 32;
+    let id = state::next_process_id();
+    if admit(number, id, what) == ADMITTED {
         // SAFETY: a map value.
-        unsafe { (*control).root_tgid = tgid };
-        new.announce(tree);
+        unsafe { (*control).root_tgid = task.load(offset!(task_tgid)) };
+        announce(number, id, 0, what, 0);
     }
 }

@@ -6,9 +6,9 @@ use memtrace_ebpf::{
 };
 
 use crate::{
-    atomic, counters, family,
-    kernel::{Struct as _, Typed, offset},
-    life, state,
+    atomic, counters, ends, family,
+    kernel::{Struct, Typed, offset},
+    state,
 };
 
 /// `SIGNAL_GROUP_EXIT` (include/linux/sched/signal.h).
@@ -64,7 +64,7 @@ pub(crate) unsafe fn exited(task: Typed, tgid: u32, process: *mut Process) -> i3
 /// The status that wait(2) will give for the process of `task`: `wait_task_zombie()` (kernel/exit.c)
 /// reports the group's code, or else the leader's.
 #[inline(always)]
-fn wait_status(task: Typed) -> u32 {
+fn wait_status(task: impl Struct) -> u32 {
     let signal = task.follow(offset!(task_signal));
     let flags: u32 = signal.load(offset!(signal_flags));
     if flags & SIGNAL_GROUP_EXIT != 0 {
@@ -81,7 +81,7 @@ fn wait_status(task: Typed) -> u32 {
 ///
 /// As for [`exited`].
 #[inline(always)]
-unsafe fn process_exited(task: Typed, tgid: u32, process: *mut Process) {
+pub(crate) unsafe fn process_exited(task: impl Struct, tgid: u32, process: *mut Process) {
     // SAFETY: as the caller vouches; what `tree` gives is a map value.
     unsafe {
         let signal = task.follow(offset!(task_signal));
@@ -99,7 +99,7 @@ unsafe fn process_exited(task: Typed, tgid: u32, process: *mut Process) {
         if mm != 0
             && let Some(image) = state::image(mm)
         {
-            life::note_hiwater(task.follow(offset!(task_mm)), image);
+            ends::note_hiwater(task.follow(offset!(task_mm)), image);
         }
         // Without a branch, so that the verifier does not follow two ways.
         let oom_killed = (*process).oom_killed as u32 * ProcessFlags::OOM_KILLED;

@@ -67,7 +67,8 @@ pub struct Fork {
     pub image: u64,
     /// `start_boottime`.
     pub started_at: u64,
-    /// RSS of the new image when the fork completed, in pages.
+    /// RSS of the new image when the fork completed, in pages; of a process that ran before
+    /// ([`ProcessFlags::ATTACHED`](crate::ProcessFlags::ATTACHED)) the kernel's `VmHWM` of it up to then.
     pub inherited: i64,
     /// `comm`, NUL-padded.
     pub comm: [u8; COMM_LEN],

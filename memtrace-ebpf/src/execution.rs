@@ -1,13 +1,11 @@
 //! What it changes that a process executes another program.
 
-use memtrace_ebpf::{ImageKind, ImageState, Process, ProcessFlags};
+use memtrace_ebpf::{ImageKind, Process, ProcessFlags};
 
 use crate::{
-    accounting, counters, family,
+    accounting, births, counters, creation, ends, family,
     kernel::{Address, Struct as _},
-    life,
-    moment::next_reading,
-    state,
+    life, state,
 };
 
 /// Ids of the image that the process has now and of the one it had, 0 where that is not tracked.
@@ -23,9 +21,13 @@ pub(crate) struct Change {
 /// `process` must point at its entry, which only its own hooks change.
 #[inline(always)]
 pub(crate) unsafe fn executed(mm: Address, tgid: u32, process: *mut Process) -> Change {
+    // SAFETY: as the caller vouches.
+    let attached = unsafe { creation::has_been_attached(process) };
     let image = match state::image(mm.address()) {
         Some(image) => Some(image),
-        None => life::create_late(mm, tgid, ImageKind::Exec),
+        // It was all but done when the process was taken in.
+        None if attached => births::create(mm, tgid, ImageKind::Exec),
+        None => births::create_late(mm, tgid, ImageKind::Exec),
     };
     let mut image_id = 0;
     if let Some(image) = image {
@@ -39,14 +41,13 @@ pub(crate) unsafe fn executed(mm: Address, tgid: u32, process: *mut Process) -> 
                 // may have a share that no update told of.
                 (*image).tgid = tgid;
                 (*image).process = (*process).id;
-                life::note_text(mm, image);
-                if (*image).state == ImageState::Execing as u32 {
+                ends::note_text(mm, image);
+                if life::is_executed(image) {
                     accounting::enter_tree((*image).mm, at);
                 }
-                if counters::may_lack_cpus() {
-                    let reading = next_reading(image);
-                    let values = counters::sums(mm, image);
-                    accounting::settle(image, tree, &values, reading, at);
+                // Of one that ran before, what it did before it was taken in was not seen either.
+                if counters::may_lack_cpus() || attached {
+                    accounting::settle_now((*image).mm, at);
                 }
                 state::unlock(tree, held);
             }
@@ -55,10 +56,12 @@ pub(crate) unsafe fn executed(mm: Address, tgid: u32, process: *mut Process) -> 
     }
     // SAFETY: map values, under the tree's lock.
     unsafe {
-        if (*process).flags & ProcessFlags::SHARES_IMAGE != 0
-            && let Some(tree) = state::tree((*process).tree)
+        // It leaves the image that it had. If that is its creator's, or it has lent it to others, it is still
+        // there, and what this process wrote there counts.
+        if let Some((left, tree)) = state::image_and_tree((*process).mm)
+            && (*left).id == (*process).image
+            && (*left).id != image_id
         {
-            // It leaves its creator's image; what it wrote there counts.
             let held = state::lock(tree);
             family::family_user_leaves((*process).mm, state::now());
             state::unlock(tree, held);
@@ -69,7 +72,8 @@ pub(crate) unsafe fn executed(mm: Address, tgid: u32, process: *mut Process) -> 
         let old = (*process).image;
         (*process).image = image_id;
         (*process).mm = mm.address();
-        (*process).flags &= !(ProcessFlags::PRE_EXEC | ProcessFlags::SHARES_IMAGE);
+        (*process).flags &=
+            !(ProcessFlags::PRE_EXEC | ProcessFlags::SHARES_IMAGE | ProcessFlags::ATTACHED);
         old
     };
     Change {

@@ -23,8 +23,11 @@ pub enum ImageKind {
     Fork = 1,
     /// A fresh address space for a program.
     Exec = 2,
-    /// It existed before tracing began, or its birth was missed.
+    /// Its birth was missed.
     Found = 3,
+    /// It existed before tracing began. Until all that it holds is read it is [`ImageState::Execing`], and not
+    /// counted.
+    Attached = 4,
 }
 
 /// A time integral of pages: `hi * 2^20 + lo` page-nanoseconds, with `lo < 2^20` after each step.
@@ -180,6 +183,9 @@ pub struct Image {
     pub vm_integral_at: u64,
     /// `max(mm->hiwater_vm, mm->total_vm)` when last seen, pages: the exact `VmPeak`.
     pub hiwater_vm: u64,
+    /// Of an image that was there before: `mm->hiwater_vm` when tracing began. As long as that stays, what the
+    /// whole has been since is not in it.
+    pub vm_before: u64,
     /// The kernel's own idea of the RSS peak, `VmHWM`, pages. Approximate (`get_mm_rss()`
     /// reads no per-CPU shares).
     pub hiwater_rss: u64,

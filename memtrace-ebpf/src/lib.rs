@@ -34,8 +34,12 @@ extern crate self as memtrace_ebpf;
 #[cfg(test)]
 mod accounting;
 #[cfg(test)]
+mod adoption;
+#[cfg(test)]
 #[path = "host/atomic.rs"]
 mod atomic;
+#[cfg(test)]
+mod births;
 #[cfg(test)]
 #[expect(dead_code, reason = "the programs use more of it")]
 mod counters;
@@ -43,6 +47,8 @@ mod counters;
 mod creation;
 #[cfg(test)]
 mod departure;
+#[cfg(test)]
+mod ends;
 #[cfg(test)]
 mod envelope;
 #[cfg(test)]

@@ -6,8 +6,8 @@
 //! sums the kernel's counters, `caches` adds what threads hold back on old kernels, `accounting` books a value
 //! to an image and its tree, `with_swap`, `footprint` and `sizes` what follows from it, `envelope` keeps or
 //! sends the timeline, `family` follows which fork images still share pages, `segments` books changes to what
-//! pages are for, `stop` ends all of them at once, `life` makes, updates and ends images, `creation` takes in
-//! processes, `execution` and `departure` tell what becomes of them, `words` clears and copies what is too
+//! pages are for, `stop` ends all of them at once, `births`, `life` and `ends` make, update and end images, `creation` takes in
+//! processes and `adoption` those that ran before, `execution` and `departure` tell what becomes of them, `words` clears and copies what is too
 //! small for a loop, `repeat` repeats what is too much for one, and `programs` has one file per hook family that ties an event of the kernel to those.
 //!
 //! # Functions of their own
@@ -36,12 +36,15 @@
 )]
 
 mod accounting;
+mod adoption;
 mod atomic;
+mod births;
 #[cfg(not(feature = "lean"))]
 mod caches;
 mod counters;
 mod creation;
 mod departure;
+mod ends;
 mod envelope;
 mod execution;
 mod family;

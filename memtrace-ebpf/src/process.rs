@@ -14,6 +14,8 @@ impl ProcessFlags {
     pub const OOM_KILLED: u32 = 4;
     /// Its end has been reported. As [`ProcessFlags::OOM_KILLED`].
     pub const EXITED: u32 = 8;
+    /// It ran before tracing began, and has executed no program since.
+    pub const ATTACHED: u32 = 16;
 }
 
 /// State of a live process in a tree; map value, keyed by tgid.

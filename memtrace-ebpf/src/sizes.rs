@@ -4,9 +4,9 @@
 use memtrace_ebpf::{ABSENT, Image, Integral, Tree, VM_MEANS, VmMean};
 
 use crate::{
+    ends::event_reason::ENDED,
     envelope,
-    kernel::{Address, Struct, key, offset},
-    life::event_reason::ENDED,
+    kernel::{Address, Struct, config, key, offset},
     moment, state,
 };
 
@@ -90,16 +90,25 @@ pub(crate) unsafe fn note_sizes(image: *mut Image, mm: impl Struct, at: u64) {
     // SAFETY: `image` as the caller vouches.
     unsafe {
         envelope::note_sizes(image, mm);
-        raise_whole(image, whole(mm));
+        raise_whole(image, whole(image, mm));
         note_others(image, mm, || key(image), at);
     }
 }
 
 /// The largest that the whole has been.
+///
+/// # Safety
+///
+/// `image` must point at a map value.
 #[inline(always)]
-pub(crate) fn whole(mm: impl Struct) -> u64 {
+pub(crate) unsafe fn whole(image: *mut Image, mm: impl Struct) -> u64 {
     let total: u64 = mm.load(offset!(mm_total_vm));
-    let hiwater: u64 = mm.load(offset!(mm_hiwater_vm));
+    let mut hiwater: u64 = mm.load(offset!(mm_hiwater_vm));
+    // SAFETY: as the caller vouches.
+    if config!(attached) != 0 && hiwater == unsafe { (*image).vm_before } {
+        // From before.
+        hiwater = 0;
+    }
     if hiwater > total { hiwater } else { total }
 }
 

@@ -5,13 +5,19 @@ use aya_ebpf::{
     helpers::{bpf_get_current_pid_tgid, generated::bpf_ktime_get_boot_ns},
     macros::btf_map,
 };
-use memtrace_ebpf::{ALLOCATION, Control, Image, MEMBERS, PID_LIMIT, Process, Stat, Tree};
+use memtrace_ebpf::{
+    ALLOCATION, Control, Image, MAX_TREES, MEMBERS, PID_LIMIT, Process, Stat, Tree,
+};
 
 #[cfg(not(feature = "plain"))]
 use crate::kernel::lower_half;
 #[cfg(not(feature = "lean"))]
 pub(crate) use crate::ring::send_to_timeline_in_place;
-use crate::{atomic, lock, words};
+use crate::{
+    atomic,
+    creation::{ADMITTED, KNOWN, NO_ROOM},
+    lock, words,
+};
 pub(crate) use crate::{
     ring::{send, send_in_place, send_to_timeline},
     waiting::{Held, lock, pause, unlock},
@@ -43,6 +49,20 @@ static TREES: Array<Tree, 1> = Array::new();
 #[btf_map]
 static CONTROL: Array<Control, 1> = Array::new();
 
+/// Processes that ran before, which are asked for as roots, with the indices of their trees: by their
+/// numbers in the PID namespace of who goes through all tasks.
+#[btf_map]
+static WANTED: HashMap<u32, u32, { MAX_TREES as usize }> = HashMap::new();
+
+/// The tree of which that process is to be a root.
+#[inline(always)]
+pub(crate) fn wanted(pid: u32) -> Option<u32> {
+    WANTED.get_ptr(pid).map(|index| {
+        // SAFETY: a map value.
+        unsafe { *index }
+    })
+}
+
 #[btf_map]
 static STATS: PerCpuArray<u64, { Stat::ALL.len() }> = PerCpuArray::new();
 
@@ -51,7 +71,7 @@ static STATS: PerCpuArray<u64, { Stat::ALL.len() }> = PerCpuArray::new();
 static OFFSET_PROBE: PerCpuArray<u64, 1> = PerCpuArray::new();
 
 /// Where an image is put together before it goes into the map as a whole, on this CPU: too large for the
-/// stack. What `life::create_image` does not set stays 0.
+/// stack. What `births::create_image` does not set stays 0.
 #[btf_map]
 static NASCENT: PerCpuArray<Image, 1> = PerCpuArray::new();
 
@@ -242,14 +262,29 @@ pub(crate) fn process(tgid: u32) -> Option<*mut Process> {
     PROCESSES.get_ptr_mut(tgid)
 }
 
+/// Puts a process into the map, unless it is there: one that was created at the same time under the same id.
+/// What it gives is for [`creation::admit`](crate::creation::admit).
 #[inline(always)]
-pub(crate) fn insert_process(tgid: u32, process: &Process) -> bool {
+pub(crate) fn insert_process(tgid: u32, process: &Process) -> u64 {
     const BPF_ANY: u64 = 0;
-    match PROCESSES.insert(tgid, process, BPF_ANY) {
-        Ok(()) => true,
+    const BPF_NOEXIST: u64 = 1;
+    const EEXIST: i32 = -17;
+    let mut inserted = PROCESSES.insert(tgid, process, BPF_NOEXIST);
+    if inserted == Err(EEXIST) {
+        if let Some(there) = PROCESSES.get_ptr(tgid)
+            // SAFETY: a map value.
+            && unsafe { (*there).started_at } == process.started_at
+        {
+            return KNOWN;
+        }
+        // What was left of one that had the id before.
+        inserted = PROCESSES.insert(tgid, process, BPF_ANY);
+    }
+    match inserted {
+        Ok(()) => ADMITTED,
         Err(error) => {
             refuse_process(tgid, refusal(error, Stat::ProcessesFull));
-            false
+            NO_ROOM
         }
     }
 }
@@ -300,7 +335,6 @@ static CACHES: HashMap<u32, Cache, 1, ALLOCATION> = HashMap::new();
 /// is no room.
 #[inline(always)]
 pub(crate) fn cache(tid: u32, mm: u64) -> Option<*mut Cache> {
-    const BPF_ANY: u64 = 0;
     if let Some(cache) = CACHES.get_ptr_mut(tid) {
         // SAFETY: a map value that only its own thread changes.
         unsafe {
@@ -318,11 +352,23 @@ pub(crate) fn cache(tid: u32, mm: u64) -> Option<*mut Cache> {
         count: [0; MEMBERS],
         execing: 0,
     };
-    if CACHES.insert(tid, empty, BPF_ANY).is_err() {
-        count(Stat::CachesFull);
-        return None;
-    }
+    insert_cache(tid, &empty);
+    // Its own, or what was put there meanwhile for one that ran before.
     CACHES.get_ptr_mut(tid)
+}
+
+/// Puts the cache of a thread into the map; true if it was this call that did.
+#[inline(always)]
+pub(crate) fn insert_cache(tid: u32, cache: &Cache) -> bool {
+    const BPF_NOEXIST: u64 = 1;
+    const EEXIST: i32 = -17;
+    let inserted = CACHES.insert(tid, cache, BPF_NOEXIST);
+    if let Err(error) = inserted
+        && error != EEXIST
+    {
+        count(Stat::CachesFull);
+    }
+    inserted.is_ok()
 }
 
 /// The cache of a thread, if it was seen.

@@ -131,16 +131,26 @@ pub struct Control {
     pub root_tgid: u32,
     /// 1 once the per-CPU offsets are known.
     pub offsets_ready: u32,
+    /// How many processes were taken in that ran before.
+    pub attached: u64,
+    /// tgid, in the initial PID namespace, of a process whose memory one has that was asked for, if that was not
+    /// taken in because of it; else 0.
+    pub owner_tgid: u32,
+    /// No meaning.
+    pub reserved: u32,
+    /// For each tree the address of the first image, in the order of families, of those that were there before
+    /// tracing began and of their heirs; 0 if there is none.
+    pub first_attached: [u64; MAX_TREES as usize],
     /// `this_cpu` offset of every CPU, for per-CPU pointers of the kernel.
     pub cpu_offset: [u64; crate::MAX_CPUS],
 }
 
 const _: () = assert!(size_of::<Tree>().is_multiple_of(8));
-const _: () = assert!(size_of::<Control>() == 24 + 8 * crate::MAX_CPUS);
+const _: () = assert!(size_of::<Control>() == 40 + 8 * MAX_TREES as usize + 8 * crate::MAX_CPUS);
 
 #[cfg(feature = "user")]
 // SAFETY: `repr(C)`, only 64-bit words and a window, which has no padding either.
 unsafe impl aya::Pod for Tree {}
 #[cfg(feature = "user")]
-// SAFETY: `repr(C)`, two u64, two u32, then u64s: no padding.
+// SAFETY: `repr(C)`, u64s and an even number of u32s: no padding.
 unsafe impl aya::Pod for Control {}

@@ -3,12 +3,12 @@
 use aya_ebpf::{btf_maps::Array, helpers::generated::bpf_probe_read_kernel, macros::btf_map};
 use memtrace_ebpf::{Stat, Tree};
 
-#[cfg(not(feature = "plain"))]
-use crate::{line, moment};
 use crate::{
     atomic, lock,
     state::{count, now, tree},
 };
+#[cfg(not(feature = "plain"))]
+use crate::{line, moment};
 
 /// How often to try for the lock: first with little time between, as a holder needs
 /// less than a microsecond, then with much, for one whose virtual CPU is not running.

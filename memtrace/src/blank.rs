@@ -45,6 +45,7 @@ pub(crate) const IMAGE: Image = Image {
     vm_integral: [NO_INTEGRAL; VM_MEANS],
     vm_integral_at: 0,
     hiwater_vm: 0,
+    vm_before: 0,
     hiwater_rss: 0,
     text_bytes: 0,
     inherited: 0,

@@ -5,6 +5,8 @@ use std::{ffi::OsString, path::PathBuf};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 // With their paths, so that the fuzz targets, which take in this file from elsewhere, find them.
+#[path = "cli/attach.rs"]
+pub(crate) mod attach;
 #[path = "cli/budgets.rs"]
 mod budgets;
 #[path = "cli/compare.rs"]
@@ -63,6 +65,7 @@ Examples:
   memtrace run --json out.json -- ./job  the same for scripts
   memtrace run --max-peak 2GiB -- ./job  fail if it needs more
   memtrace run -o job.memtrace -- ./job  the whole timeline, for memtrace report
+  memtrace attach 1234                   a process that runs already
   memtrace time -v ./job                 GNU time's report with exact numbers
   memtrace compare -- 'cmd1' 'cmd2'      which needs less, with statistics
   memtrace check                         what this machine can do, with a self-test";
@@ -105,6 +108,9 @@ pub(crate) enum Command {
     /// Run a command and print what memory its whole process tree used
     #[command(long_about = RUN_INTRODUCTION, after_help = RUN_NOTES)]
     Run(Box<RunArgs>),
+    /// Measure a process that runs already, with all its descendants
+    #[command(long_about = attach::INTRODUCTION, after_help = attach::NOTES)]
+    Attach(Box<attach::AttachArgs>),
     /// Run a command and print what GNU time prints, with exact numbers
     #[command(disable_help_flag = true, disable_version_flag = true)]
     Time(TimeArgs),
@@ -243,7 +249,7 @@ pub(crate) struct TracingArgs {
     pub(crate) simulate_cpus: u32,
     /// Index of the command's tree among those that the programs know, for tests
     #[arg(long, value_name = "N", default_value_t = 0, hide = true,
-          value_parser = clap::value_parser!(u32).range(..i64::from(memtrace_ebpf::MAX_TREES)))]
+          value_parser = clap::value_parser!(u32).range(..i64::from(memtrace::abi::MAX_TREES)))]
     pub(crate) tree: u32,
     /// Do not compare numbers with /proc while the command runs. Use it where even a look at
     /// /proc now and then disturbs, as when very small times are measured

@@ -51,4 +51,6 @@ pub use attend::{Live, Moment, PeakLimit, RootSizes};
 extern crate self as memtrace;
 
 pub use memtrace_ebpf as abi;
-pub use tracer::{Backend, FileSink, Sink, SnapshotUse, TraceError, Traced, Tracer};
+pub use tracer::{
+    Attached, Backend, FileSink, Sink, SnapshotUse, Stop, TargetError, TraceError, Traced, Tracer,
+};

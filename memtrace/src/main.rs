@@ -50,6 +50,7 @@ fn dispatch(program: OsString, arguments: Vec<OsString>) -> ExitCode {
     match Cli::try_parse_from(std::iter::once(program.clone()).chain(arguments)) {
         Ok(cli) => match cli.command {
             Command::Run(args) => commands::run::main(&args),
+            Command::Attach(args) => commands::attach::main(&args),
             Command::Time(args) => commands::time::main("memtrace time", args.arguments),
             Command::Compare(args) => commands::compare::main(&args),
             Command::Diff(args) => commands::diff::main(&args),

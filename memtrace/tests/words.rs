@@ -9,8 +9,9 @@ use std::{
     process::{Command, Output},
 };
 
-const COMMANDS: [&str; 9] = [
+const COMMANDS: [&str; 10] = [
     "run",
+    "attach",
     "time",
     "compare",
     "diff",
@@ -132,6 +133,13 @@ fn mistakes() {
         "run --json no/such/directory/x -- true",
         "run --user memtrace-no-such-user -- true",
         "run --budgets no-such-file -- true",
+        "attach",
+        "attach x",
+        "attach 0",
+        "attach 1 2",
+        "attach 2147483647",
+        "attach --duration x 1",
+        "attach --segments 1",
         "time",
         "time --no-such-option true",
         "time -f",

@@ -52,8 +52,8 @@ pub use requirements::{
 pub use rings::await_drained;
 pub use status::Status;
 pub use summary::{
-    Amounts, AtPeak, Certificate, CrossChecks, Image, Kernel, Lost, Process, PssAtPeak, Segment,
-    Snapshot, Summary, Tree, Virtual, VirtualSizes,
+    Amounts, AtPeak, Before, Certificate, CrossChecks, Image, Kernel, Lost, Process, PssAtPeak,
+    Segment, Snapshot, Summary, Tree, Virtual, VirtualSizes,
 };
 pub use swap::Swap;
 

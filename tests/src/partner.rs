@@ -56,11 +56,24 @@ impl Partner {
     /// # Errors
     /// It says something else, nothing, or ends.
     pub fn expect(&mut self, line: &str) -> Result<()> {
+        let said = self
+            .line()
+            .with_context(|| format!("the command shall say {line:?}"))?;
+        ensure!(
+            said == line,
+            "the command says {said:?} instead of {line:?}"
+        );
+        Ok(())
+    }
+
+    /// What it says next, up to the end of the line; nothing if it has ended.
+    ///
+    /// # Errors
+    /// It says nothing.
+    pub fn line(&mut self) -> Result<String> {
         let mut said = Vec::new();
         while said.last() != Some(&b'\n') {
-            let heard = self
-                .hear()
-                .with_context(|| format!("the command shall say {line:?}"))?;
+            let heard = self.hear()?;
             let end = heard.iter().position(|byte| *byte == b'\n');
             let length = end.map_or(heard.len(), |at| at + 1);
             if length == 0 {
@@ -69,12 +82,7 @@ impl Partner {
             said.extend(&heard[..length]);
             self.output.consume(length);
         }
-        let said = String::from_utf8_lossy(&said);
-        ensure!(
-            said.trim_end() == line,
-            "the command says {said:?} instead of {line:?}"
-        );
-        Ok(())
+        Ok(String::from_utf8_lossy(&said).trim_end().to_owned())
     }
 
     /// What it said and nobody read yet, or says next; nothing if whoever could say something is

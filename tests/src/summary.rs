@@ -19,8 +19,9 @@ pub struct Summary {
     pub exit_status: Option<i32>,
     pub signal: Option<i32>,
     pub wall_ns: u64,
-    pub user_ns: u64,
-    pub system_ns: u64,
+    /// Not of what was attached to.
+    pub user_ns: Option<u64>,
+    pub system_ns: Option<u64>,
     pub kernel_maxrss_bytes: Option<u64>,
     pub certificate: Certificate,
     pub tree: Tree,
@@ -209,7 +210,17 @@ pub struct Process {
     pub exit_status: Option<i32>,
     pub signal: Option<i32>,
     pub oom_killed: bool,
+    /// Only of one that was attached to.
+    pub before: Option<Before>,
     pub images: Vec<Image>,
+}
+
+/// What is known of a process from before it was attached to.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[expect(missing_docs, reason = "the names are the contract's")]
+pub struct Before {
+    pub age_ns: u64,
+    pub kernel_hiwater_rss_bytes: u64,
 }
 
 /// One address space of a process.

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use memtrace_tests::{
-    Lab, Missing, memtrace, require_privileges, skip,
+    Lab, Missing, Partner, memtrace, require_privileges, skip,
     tier_p::PTRACE,
     workloads::{self, installed},
 };
@@ -168,6 +168,17 @@ fn every_field_is_in_the_document_and_the_other_way_round() -> Result<()> {
         .arg(&cut)
         .output()?;
     results.push(serde_json::from_slice(&output.stdout).context("the cut recording")?);
+    // A process that ran before.
+    let words = lab.script("anon 100 say ready hear");
+    let mut workload = Partner::start(&mut lab.fixed(&words))?;
+    workload.expect("ready")?;
+    let output = lab
+        .fixed(&[memtrace()?.display().to_string(), "attach".to_owned()])
+        .args(["-q", "--json", "-", "--duration", "20ms"])
+        .arg(workload.pid().to_string())
+        .output()?;
+    workload.finish()?;
+    results.push(serde_json::from_slice(&output.stdout).context("what was attached to")?);
     let seen = check(&results);
 
     let never: Vec<&str> = documented()

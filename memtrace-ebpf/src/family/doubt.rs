@@ -37,7 +37,7 @@ fn owner_of(mm: u64) -> Option<u64> {
 
 /// Its page faults, as [`faults_of`].
 #[inline(always)]
-fn faults_of_owner(owner: Option<u64>) -> Option<u64> {
+pub(super) fn faults_of_owner(owner: Option<u64>) -> Option<u64> {
     let owner = owner?;
     let signal: u64 = probe(owner, offset!(task_signal))?;
     let threads: i32 = probe(signal, offset!(signal_nr_threads))?;
@@ -190,7 +190,7 @@ unsafe fn note_relatives(image: *mut Image) {
 
 /// What a relative wrote to. Once its last process has left, which `mm_update_next_owner()`
 /// (kernel/exit.c) marks by an owner of none, nobody can write any more; that process's own last
-/// look is due with its end (`family_user_leaves`, `life::begin_end`).
+/// look is due with its end (`family_user_leaves`, `ends::begin_end`).
 #[inline(always)]
 unsafe fn note_faults_of_relative(relative: *mut Image, mm: u64) {
     let owner = owner_of(mm);

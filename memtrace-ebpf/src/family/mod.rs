@@ -20,6 +20,9 @@
 //! that it belongs to if there is one ([`footprint::take_over`]): images without relatives do
 //! not take that lock, and must not see half of it.
 //!
+//! Of images that were there before tracing began nothing is known: they are one family, each of which may
+//! share anything with those before it.
+//!
 //! The entry points take addresses instead of pointers, so that the verifier
 //! checks each of them once (see `main`). Only images that have
 //! relatives pay for the second look-up.
@@ -28,7 +31,7 @@ mod doubt;
 
 use core::cmp::min;
 
-use memtrace_ebpf::{Image, ImageState, Member, Tree, rss};
+use memtrace_ebpf::{Image, ImageState, MAX_TREES, Member, Tree, rss};
 
 pub(crate) use doubt::{family_before_end, family_before_update, family_user_leaves};
 
@@ -37,7 +40,7 @@ use crate::{
     footprint,
     kernel::Typed,
     moment,
-    state::{image as find, image_and_tree as both, now, tree},
+    state::{control, image as find, image_and_tree as both, now, tree},
 };
 
 /// Stands for "all of it": added to `uncertain` when nothing is known about writes.
@@ -247,7 +250,6 @@ pub(crate) extern "C" fn family_join(mm: u64, parent: u64) -> u64 {
         let resident = rss(&(*image).cur);
         (*image).inherited = resident;
         set_shared(image, tree, resident);
-        (*image).sharer = (*parent).mm;
         // What another thread gave back since the first pages were copied, the copy may have alone.
         let freed = (*parent).freed.wrapping_sub((*image).freed_before);
         add_doubt(image, tree, freed as i64);
@@ -263,22 +265,89 @@ pub(crate) extern "C" fn family_join(mm: u64, parent: u64) -> u64 {
             }
             (*parent).fault_pending = 0;
         }
-        let youngest = (*parent).last_heir;
+        become_heir(image, parent, tree);
+    }
+    0
+}
+
+/// The image becomes the youngest heir of `elder`.
+#[inline(always)]
+unsafe fn become_heir(image: *mut Image, elder: *mut Image, tree: *mut Tree) {
+    // SAFETY: map values, see the callers.
+    unsafe {
+        let youngest = (*elder).last_heir;
+        (*image).sharer = (*elder).mm;
         (*image).older = youngest;
         if youngest == 0 {
-            // In a moment: a change of the parent's that was booked without the lock is through then, and
+            // In a moment: a change of the elder's that was booked without the lock is through then, and
             // the next one takes it.
             moment::begin(tree);
-            (*parent).heir = (*image).mm;
+            (*elder).heir = (*image).mm;
             moment::end(tree);
         } else if let Some(youngest) = find(youngest) {
             (*youngest).younger = (*image).mm;
         } else {
             (*tree).family_lost += 1;
         }
-        (*parent).last_heir = (*image).mm;
+        (*elder).last_heir = (*image).mm;
+    }
+}
+
+/// The image of `mm`, which `task` has, was there before tracing began: it may share all that it has with any of
+/// the others that were, and perhaps nothing.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn family_attach(mm: u64, task: u64) -> u64 {
+    let Some((image, tree)) = both(mm) else {
+        return 0;
+    };
+    // SAFETY: map values.
+    unsafe {
+        let Some(first) = first_attached((*image).tree) else {
+            return 0;
+        };
+        (*image).looked_at = now();
+        if let Some(faults) = doubt::faults_of_owner(Some(task)) {
+            (*image).faults_seen = faults;
+        }
+        let Some(head) = find(*first) else {
+            *first = mm;
+            return 0;
+        };
+        let resident = rss(&(*image).cur);
+        // No more than all those before it have, in memory or in swap, from where it can come back.
+        let others = (*tree).rss + (*tree).cur[Member::Swap as usize];
+        (*image).inherited = resident;
+        set_shared(image, tree, min(resident, others));
+        add_doubt(image, tree, UNKNOWN);
+        become_heir(image, head, tree);
     }
     0
+}
+
+/// Where [`Control::first_attached`] of the tree at `index` is.
+#[inline(always)]
+fn first_attached(index: u32) -> Option<*mut u64> {
+    let control = control()?;
+    // SAFETY: a map value; masked to the length of the array, a power of two.
+    Some(unsafe {
+        (&raw mut (*control).first_attached)
+            .cast::<u64>()
+            .add(index as usize & (MAX_TREES as usize - 1))
+    })
+}
+
+/// The image ends: another one of its family is the first of those that were there before, if it was.
+#[inline(always)]
+unsafe fn pass_on_first(image: *mut Image, to: u64) {
+    // SAFETY: a map value, see the callers.
+    unsafe {
+        if let Some(first) = first_attached((*image).tree)
+            && *first == (*image).mm
+        {
+            *first = to;
+        }
+    }
 }
 
 /// The image of `mm` ended: its heirs take its place.
@@ -347,6 +416,9 @@ extern "C" fn family_bequeath(mm: u64) -> u64 {
     // SAFETY: map values.
     unsafe {
         let first = (*image).heir;
+        if (*image).sharer == 0 {
+            pass_on_first(image, first);
+        }
         if first == 0 {
             return 0;
         }

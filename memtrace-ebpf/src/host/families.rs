@@ -9,7 +9,8 @@ use memtrace_ebpf::{Image, Member, Stat, Tree, rss};
 use proptest::prelude::*;
 
 use super::{
-    kernel::{self, Machine},
+    kernel,
+    machine::Machine,
     state::{self, Point},
 };
 
@@ -65,6 +66,14 @@ impl Kernel {
     fn machine(self) -> Machine {
         kernel::use_spin_lock(self.spin_lock);
         Machine::new(self.tells_first)
+    }
+
+    /// With a program that nobody follows.
+    fn unfollowed(self) -> Machine {
+        kernel::use_spin_lock(self.spin_lock);
+        let machine = Machine::unfollowed(self.tells_first);
+        machine.exec(0);
+        machine
     }
 }
 
@@ -135,6 +144,25 @@ fn check_low(machine: &Machine, in_flight: i64) {
 fn check(steps: &[(usize, Step)], kernel: Kernel) -> Result<(), TestCaseError> {
     let machine = kernel.machine();
     for &(who, step) in steps {
+        take(&machine, who, step);
+        check_low(&machine, 0);
+    }
+    check_end(&machine, 0)
+}
+
+/// The same where a family is attached to that has taken the first `before` steps. The first process lives until
+/// then.
+fn check_attached(steps: &[(usize, Step)], before: usize, kernel: Kernel) -> Outcome {
+    let machine = kernel.unfollowed();
+    let (before, after) = steps.split_at(before.min(steps.len()));
+    for &(who, step) in before {
+        if who != 0 || !matches!(step, Step::Exit) {
+            take(&machine, who, step);
+        }
+    }
+    machine.attach();
+    check_low(&machine, 0);
+    for &(who, step) in after {
         take(&machine, who, step);
         check_low(&machine, 0);
     }
@@ -213,6 +241,16 @@ proptest! {
         check(&steps, kernel)?;
     }
 
+    /// The same of a family that is attached to, at any time.
+    #[test]
+    fn the_truth_lies_within_the_bounds_after_attaching(
+        kernel in kernels(),
+        steps in steps(),
+        before in 0_usize..60,
+    ) {
+        check_attached(&steps, before, kernel)?;
+    }
+
     /// The same while another process does something between two steps of a program, as on another
     /// CPU: up to what is in flight then.
     #[test]
@@ -252,8 +290,20 @@ fn is_own(step: Step) -> bool {
     )
 }
 
+/// Whether it leaves alone a page that is just moved to swap or back: that is done under the locks of the tables
+/// that it is in.
+fn leaves_pages(step: Step) -> bool {
+    matches!(
+        step,
+        Step::Map(_) | Step::Unmap(_) | Step::Grow | Step::Fault | Step::Thread | Step::Pass(_)
+    )
+}
+
 /// What another CPU can do now: while the lock is held, only what needs none.
 fn take_meanwhile(machine: &Machine, who: usize, step: Step) {
+    if machine.moves_pages() && !leaves_pages(step) {
+        return;
+    }
     if !state::is_locked() || (is_own(step) && who < machine.len() && machine.is_alone(who)) {
         take(machine, who, step);
     }
@@ -375,6 +425,16 @@ fn a_borrower_that_has_let_go_was_not_looked_at() -> Outcome {
         each(0..PLACES, |place| (2, Step::Write(place))),
         vec![(0, Step::Grow), (2, Step::Exit)],
         vec![(1, Step::Exit); 20],
+    ])
+}
+
+/// What a process wrote to counts when it executes a program, if another one has what it leaves.
+#[test]
+fn what_a_lender_wrote_before_it_executes_counts() -> Outcome {
+    check_both(&[
+        vec![(0, Step::Write(5)), (0, Step::Fork), (1, Step::Exit)],
+        vec![(0, Step::Write(0)), (0, Step::Lend), (2, Step::Exit)],
+        vec![(0, Step::Write(5)), (0, Step::Exec)],
     ])
 }
 

@@ -8,6 +8,7 @@ use memtrace_ebpf::{Config, Offsets};
 
 pub(crate) mod helpers;
 mod kernel;
+mod machine;
 pub(crate) mod state;
 
 #[path = "../segments/off.rs"]

@@ -7,10 +7,11 @@ use std::rc::Rc;
 use memtrace_ebpf::{Image, ImageKind, Member, ProcessFlags, Stat, rss};
 
 use super::{
-    kernel::{self, Machine},
+    kernel,
+    machine::Machine,
     state::{self, Point},
 };
-use crate::life;
+use crate::{births, ends, life};
 
 /// A machine whose process 1, a child of the first, has some pages.
 fn with_child() -> Machine {
@@ -97,7 +98,7 @@ fn an_end_that_waited_does_not_end_another_image() {
     state::meanwhile(Point::Lock, move || {
         replace(machine);
     });
-    life::torn_down(mm.typed());
+    ends::torn_down(mm.typed());
     assert!(state::all_done());
     assert_eq!(state::counted(Stat::Outlived), 1);
     let held = |image: *mut Image| {
@@ -121,12 +122,12 @@ fn an_image_that_two_create_is_one() {
     let images = || unsafe { (*tree).images };
     let before = images();
     state::meanwhile(Point::Insert, move || {
-        let image = life::create(mm.typed(), 7, ImageKind::Exec).expect("room");
+        let image = births::create(mm.typed(), 7, ImageKind::Exec).expect("room");
         // SAFETY: a map value of this thread's.
         unsafe { (*image).events = 5 };
         *told.borrow_mut() = Some(bytes(image));
     });
-    let image = life::create(mm.typed(), 7, ImageKind::Exec).expect("room");
+    let image = births::create(mm.typed(), 7, ImageKind::Exec).expect("room");
     assert!(state::all_done());
     assert_eq!(first.borrow().as_deref(), Some(&bytes(image)[..]));
     assert_eq!(images(), before + 1);

@@ -7,6 +7,7 @@ use std::{any::Any, boxed::Box, cell::RefCell, collections::BTreeMap, vec::Vec};
 use memtrace_ebpf::{Control, Image, Process, Stat, Tree};
 
 use super::kernel;
+use crate::creation;
 
 /// Where another CPU can come between.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +39,7 @@ struct Maps {
     trees: Vec<*mut Tree>,
     ended: Vec<Image>,
     control: *mut Control,
+    wanted: BTreeMap<u32, u32>,
     stats: [u64; Stat::ALL.len()],
     now: u64,
 }
@@ -58,6 +60,7 @@ impl Maps {
             trees: Vec::new(),
             ended: Vec::new(),
             control: std::ptr::null_mut(),
+            wanted: BTreeMap::new(),
             stats: [0; Stat::ALL.len()],
             now: 1_000_000_000,
         };
@@ -163,7 +166,12 @@ pub(crate) fn process(tgid: u32) -> Option<*mut Process> {
     with(|maps| maps.processes.get(&tgid).copied())
 }
 
-pub(crate) fn insert_process(tgid: u32, process: &Process) -> bool {
+pub(crate) fn insert_process(tgid: u32, process: &Process) -> u64 {
+    // SAFETY: a map value of this thread's.
+    let started = |there: *mut Process| unsafe { (*there).started_at };
+    if self::process(tgid).is_some_and(|there| started(there) == process.started_at) {
+        return creation::KNOWN;
+    }
     with(|maps| {
         let free = maps.free_processes.pop();
         let place = free.unwrap_or_else(|| maps.place());
@@ -171,7 +179,7 @@ pub(crate) fn insert_process(tgid: u32, process: &Process) -> bool {
         unsafe { place.write(*process) };
         maps.processes.insert(tgid, place);
     });
-    true
+    creation::ADMITTED
 }
 
 pub(crate) fn remove_process_locked(tgid: u64) -> u64 {
@@ -264,6 +272,15 @@ pub(crate) fn image_and_tree(mm: u64) -> Option<(*mut Image, *mut Tree)> {
 
 pub(crate) fn control() -> Option<*mut Control> {
     Some(with(|maps| maps.control))
+}
+
+/// The process with this id is to be the root of a tree.
+pub(crate) fn want(pid: u32) {
+    with(|maps| maps.wanted.insert(pid, 0));
+}
+
+pub(crate) fn wanted(pid: u32) -> Option<u32> {
+    with(|maps| maps.wanted.get(&pid).copied())
 }
 
 /// Of records only those of images that end are looked at.

@@ -6,7 +6,7 @@ use aya_ebpf::{
     programs::{BtfTracePointContext, FExitContext},
 };
 
-use crate::{caches, counters, kernel::Typed, life, state, stop::is_stopped};
+use crate::{births, caches, counters, kernel::Typed, life, state, stop::is_stopped};
 
 /// A counter of `mm` changed, or a thread's cache is being flushed to it.
 #[btf_tracepoint(function = "rss_stat")]
@@ -16,7 +16,7 @@ pub(crate) fn rss_stat_cached(ctx: BtfTracePointContext) -> i32 {
     if is_stopped() {
         return 0;
     }
-    let Some(image) = life::image_of(mm) else {
+    let Some(image) = births::image_of(mm) else {
         return 0;
     };
     if cfg!(feature = "broken-events") && state::is_dropped(1000) {

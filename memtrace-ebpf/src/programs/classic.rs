@@ -12,6 +12,7 @@ use memtrace_ebpf::Stat;
 
 use crate::{
     accounting::Update,
+    births,
     kernel::{Typed, config},
     life, state,
     stop::is_stopped,
@@ -37,7 +38,7 @@ pub(crate) fn rss_stat_before(ctx: BtfTracePointContext) -> i32 {
         }
         (*pending).mm = 0;
     }
-    let Some(image) = life::image_of(mm) else {
+    let Some(image) = births::image_of(mm) else {
         return 0;
     };
     // SAFETY: map values, under the lock of the image's tree.

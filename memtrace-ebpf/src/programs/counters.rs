@@ -6,7 +6,7 @@
 use aya_ebpf::{EbpfContext as _, macros::btf_tracepoint, programs::BtfTracePointContext};
 
 use crate::{
-    accounting, counters,
+    accounting, births, counters, ends,
     kernel::{Struct as _, Typed},
     life,
     preempt::{further, undisturbed},
@@ -18,7 +18,7 @@ use crate::{
 pub(crate) fn rss_stat(ctx: BtfTracePointContext) -> i32 {
     undisturbed(|| {
         let mm = Typed::new(ctx.arg::<*const u8>(0));
-        let Some(image) = life::image_of(mm) else {
+        let Some(image) = births::image_of(mm) else {
             return;
         };
         if cfg!(feature = "broken-events") && state::is_dropped(1000) {
@@ -54,7 +54,7 @@ further!("rss_stat", RSS_STAT_AGAIN, rss_stat_2 => |ctx: &BtfTracePointContext| 
 /// `mm` has been torn down, and its image ends if it has not with the last update.
 #[btf_tracepoint(function = "exit_mmap")]
 pub(crate) fn exit_mmap(ctx: BtfTracePointContext) -> i32 {
-    undisturbed(|| life::torn_down(Typed::new(ctx.arg::<*const u8>(0))))
+    undisturbed(|| ends::torn_down(Typed::new(ctx.arg::<*const u8>(0))))
 }
 
 further!("exit_mmap", EXIT_MMAP_AGAIN, exit_mmap_2 exit_mmap_3 => |ctx: &BtfTracePointContext| {

@@ -19,3 +19,4 @@ mod oom;
 mod segments;
 mod setup;
 mod syscalls;
+mod tasks;

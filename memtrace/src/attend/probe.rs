@@ -18,6 +18,8 @@ const TICK: u64 = 10_000_000;
 pub(crate) struct View {
     /// The command in the initial PID namespace.
     pub(crate) root_tgid: u32,
+    /// The same here.
+    root: i32,
     page_size: u64,
     /// Whether ids here are those of the initial PID namespace.
     same_ids: bool,
@@ -39,10 +41,31 @@ impl View {
         };
         Self {
             root_tgid,
+            root: pid,
             page_size,
             same_ids: u32::try_from(pid) == Ok(root_tgid),
             ticks_offset,
         }
+    }
+
+    /// The id here of a process, if /proc shows one with it that was created then.
+    pub(crate) fn pid_of(&self, tgid: u32, started_at: u64) -> Option<i32> {
+        let pid = match (self.same_ids, tgid == self.root_tgid) {
+            (true, _) => i32::try_from(tgid).ok()?,
+            (false, true) => self.root,
+            (false, false) => return None,
+        };
+        let stat = ptrace::stat(pid).ok()?;
+        self.is_since(&stat, started_at).then_some(pid)
+    }
+
+    /// Whether what /proc shows was created at this time since boot, nanoseconds.
+    fn is_since(&self, stat: &ptrace::Stat, started_at: u64) -> bool {
+        let expected = i64::try_from(started_at / TICK)
+            .unwrap_or(0)
+            .saturating_add(self.ticks_offset);
+        // Adding an offset before or after rounding differs by a tick.
+        stat.started.cast_signed().abs_diff(expected) <= 1
     }
 
     /// The tree.
@@ -82,11 +105,7 @@ impl ProbeSubject<'_> {
 
     /// Whether what /proc shows was created when this process was.
     fn started_with(&self, stat: &ptrace::Stat, process: &Process) -> bool {
-        let expected = i64::try_from(process.started_at / TICK)
-            .unwrap_or(0)
-            .saturating_add(self.view.ticks_offset);
-        // Adding an offset before or after rounding differs by a tick.
-        stat.started.cast_signed().abs_diff(expected) <= 1
+        self.view.is_since(stat, process.started_at)
     }
 
     /// Whether none of the processes that the programs take for living ones is there any more: they did

@@ -15,10 +15,10 @@ use std::{
 use memtrace::{
     Live, Moment,
     launch::{IfExists, OutputError, open_output},
-    report::live,
+    report::{live, units::counted},
 };
 
-use super::file_size;
+use super::{failure::say, file_size};
 use crate::cli::LiveArgs;
 
 /// Lines that may wait for the writer.
@@ -75,8 +75,22 @@ impl View {
         self.every.map(|every| Live::new(every, observe))
     }
 
+    /// Waits until what was seen is written, and says how many lines were left out, if any.
+    pub(super) fn tell_left_out(self, program: &str) {
+        let left_out = self.finish();
+        if left_out > 0 {
+            say(
+                program,
+                format_args!(
+                    "{} left out, because nobody read them fast enough: let a longer time pass between them, as in --live=10",
+                    counted(left_out, "line of --live was", "lines of --live were")
+                ),
+            );
+        }
+    }
+
     /// Waits until what was seen is written; tells how many lines were left out.
-    pub(super) fn finish(self) -> u64 {
+    fn finish(self) -> u64 {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(Writer { moments, done }) = state.writer.take() {
             drop(moments);

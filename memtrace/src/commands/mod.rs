@@ -1,5 +1,6 @@
 //! One file per subcommand: wires the library's parts together.
 
+pub(crate) mod attach;
 mod budgets;
 pub(crate) mod check;
 pub(crate) mod compare;
@@ -12,6 +13,7 @@ mod live;
 mod log;
 pub(crate) mod man_pages;
 pub(crate) mod maps;
+mod recorded;
 pub(crate) mod report;
 mod results;
 pub(crate) mod run;

@@ -4,7 +4,7 @@ use std::{
     fs::File,
     io::{self, BufWriter, IsTerminal as _, Write},
     os::fd::OwnedFd,
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use memtrace::{
@@ -19,7 +19,7 @@ use memtrace::{
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
 use super::{failure::say, width};
-use crate::cli::{RunArgs, TextFormat};
+use crate::cli::TextFormat;
 
 /// Why a result has no place to go.
 #[derive(Debug, thiserror::Error)]
@@ -44,39 +44,54 @@ pub(super) struct WriteError {
     source: io::Error,
 }
 
-/// The files that results go to, open since before the command ran.
-#[derive(Debug)]
-pub(super) struct Results {
-    json: Option<File>,
-    text: Option<File>,
+/// What is told of a result, and where.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shown<'a> {
+    pub(super) json: Option<&'a Path>,
+    pub(super) text: Option<&'a Path>,
+    pub(super) format: TextFormat,
+    pub(super) per_process: bool,
+    pub(super) quiet: bool,
+    pub(super) verbose: bool,
+    /// Standard output is ours to write to.
+    pub(super) stdout: bool,
+    /// The text goes there, unless something else does.
+    pub(super) text_to_stdout: bool,
 }
 
-impl Results {
+/// The files that results go to, open since before the command ran.
+#[derive(Debug)]
+pub(super) struct Results<'a> {
+    json: Option<File>,
+    text: Option<File>,
+    shown: Shown<'a>,
+}
+
+impl<'a> Results<'a> {
     /// Opens what the options name. Has to be before standard output becomes the command's own.
-    pub(super) fn open(args: &RunArgs) -> Result<Self, ResultsError> {
-        let stdout = |path: &Option<PathBuf>| path.as_deref() == Some(Path::new("-"));
-        if args.stdout.is_some() && stdout(&args.json) && stdout(&args.text) {
+    pub(super) fn open(shown: Shown<'a>) -> Result<Self, ResultsError> {
+        let is_stdout = |path: Option<&Path>| path == Some(Path::new("-"));
+        if shown.stdout && is_stdout(shown.json) && is_stdout(shown.text) {
             return Err(ResultsError::BothOnStdout);
         }
-        let elsewhere = args.stdout.is_some();
-        let open = |option, path: &Option<PathBuf>| {
-            let path = path.as_deref();
-            path.map(|path| open(option, path, elsewhere)).transpose()
+        let open = |option, path: Option<&Path>| {
+            path.map(|path| open(option, path, shown.stdout))
+                .transpose()
         };
         Ok(Self {
-            json: open("--json", &args.json)?,
-            text: open("--text", &args.text)?,
+            json: open("--json", shown.json)?,
+            text: open("--text", shown.text)?,
+            shown: Shown {
+                text_to_stdout: shown.text_to_stdout && !is_stdout(shown.json),
+                ..shown
+            },
         })
     }
 
     /// Writes the text: to its file, even if nothing is to be printed, else to standard error.
     /// What nobody may miss is said on standard error where the text is not.
-    pub(super) fn tell(
-        &self,
-        program: &str,
-        args: &RunArgs,
-        summary: &Summary,
-    ) -> Result<(), WriteError> {
+    pub(super) fn tell(&self, program: &str, summary: &Summary) -> Result<(), WriteError> {
+        let shown = self.shown;
         let written = match &self.text {
             Some(file) => {
                 // Neither a terminal's width nor COLUMNS is a file's.
@@ -85,13 +100,18 @@ impl Results {
                 } else {
                     text::Options::default()
                 };
-                finish("the text", print(args, summary, options, file))
+                finish("the text", print(shown, summary, options, file))
             }
-            None if args.quiet => Ok(()),
+            None if shown.quiet => Ok(()),
+            None if shown.text_to_stdout => {
+                let stdout = io::stdout();
+                let options = width::fitting(&stdout);
+                finish("the text", print(shown, summary, options, stdout.lock()))
+            }
             None => {
                 let stderr = io::stderr();
                 // Whoever closed standard error does not want it.
-                let _ = print(args, summary, width::fitting(&stderr), stderr.lock());
+                let _ = print(shown, summary, width::fitting(&stderr), stderr.lock());
                 return Ok(());
             }
         };
@@ -104,8 +124,8 @@ impl Results {
     }
 
     /// Says that memtrace ended the tree, where the text that says so is not on standard error.
-    pub(super) fn tell_of_limit(&self, program: &str, args: &RunArgs, summary: &Summary) {
-        if (args.quiet || self.text.is_some())
+    pub(super) fn tell_of_limit(&self, program: &str, summary: &Summary) {
+        if (self.shown.quiet || self.text.is_some())
             && let Some(ended) = &summary.ended_by_limit
         {
             say(program, text::ended_by_limit(ended));
@@ -149,18 +169,18 @@ fn finish(what: &'static str, result: io::Result<()>) -> Result<(), WriteError> 
 
 /// The result in the form that --format says.
 fn print(
-    args: &RunArgs,
+    shown: Shown<'_>,
     summary: &Summary,
     options: text::Options,
     out: impl Write,
 ) -> io::Result<()> {
     let mut out = BufWriter::new(out);
-    match args.format {
+    match shown.format {
         TextFormat::Text => text::write(
             summary,
             text::Options {
-                verbose: args.verbose > 0,
-                per_process: args.per_process,
+                verbose: shown.verbose,
+                per_process: shown.per_process,
                 ..options
             },
             &mut out,

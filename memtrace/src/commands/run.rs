@@ -1,19 +1,13 @@
 //! `memtrace run`.
 
-use std::{
-    fs::File,
-    io,
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{io, path::Path, process::ExitCode};
 
 use memtrace::{
-    Backend, FileSink, SnapshotUse, Tracer,
-    abi::{Stat, SumScheme},
-    launch::{self, Distinct, IfExists, OWN_FAILURE, OutputError, SameFile, Spec, open_output},
+    Backend, SnapshotUse, Tracer,
+    abi::SumScheme,
+    launch::{self, IfExists, OWN_FAILURE, OutputError, SameFile, Spec, open_output},
     phases::Checkpoints,
     probe::{Fentry, Handler},
-    report::units::counted,
 };
 
 use super::{
@@ -22,7 +16,8 @@ use super::{
     file_size,
     live::View,
     log,
-    results::{Results, ResultsError},
+    recorded::{self, Recording, kib, snapshots},
+    results::{Results, ResultsError, Shown},
     self_stats,
 };
 use crate::cli::{BackendArg, FentryUse, HandlerUse, RunArgs, SumCpus, TextFormat, TracingArgs};
@@ -52,7 +47,7 @@ pub(crate) fn main(args: &RunArgs) -> ExitCode {
     log::init(args.verbose);
     let Prepared {
         results,
-        recording,
+        mut recording,
         spec,
         budgets,
         view,
@@ -69,70 +64,38 @@ pub(crate) fn main(args: &RunArgs) -> ExitCode {
         .limit(budgets.limit())
         .live(view.live())
         .checkpoints(checkpoints)
-        // Only for something: a walk keeps the memory of a process that ends during it.
-        .snapshots(if args.tracing.no_snapshots {
-            SnapshotUse::Never
-        } else if args.verbose > 0 || recording.is_some() {
-            SnapshotUse::Always
-        } else {
-            SnapshotUse::WhereTheyTell
-        })
+        .snapshots(snapshots(
+            args.tracing.no_snapshots,
+            args.verbose > 0 || recording.is_wanted(),
+        ))
         .log_programs(args.verbose > 1);
-    let mut recording = recording.map(FileSink::new);
-    let traced = match &mut recording {
+    let tracer = recording.options(tracer);
+    let traced = match recording.sink() {
         None => tracer.trace(&spec),
-        Some(sink) => tracer
-            .timeline(Some(args.record.resolution))
-            .events(args.record.events)
-            .timeline_ring_bytes(kib(args.record.timeline_ring_size))
-            .trace_into(&spec, sink),
+        Some(sink) => tracer.trace_into(&spec, sink),
     };
     file_size::survive_limit();
-    let left_out = view.finish();
-    if left_out > 0 {
-        say(
-            PROGRAM,
-            format_args!(
-                "{} left out, because nobody read them fast enough: let a longer time pass between them, as in --live=10",
-                counted(left_out, "line of --live was", "lines of --live were")
-            ),
-        );
-    }
+    view.tell_left_out(PROGRAM);
     let traced = match traced {
         Ok(traced) => traced,
         Err(error) => return failure::report(PROGRAM, &error, args.verbose > 0),
     };
     let summary = traced.summary();
-    let lost = summary.certificate.stats.get(Stat::TimelineFull);
-    if lost > 0 && recording.is_some() {
-        say(
-            PROGRAM,
-            format_args!(
-                "{} missing, their buffer was full (raise --timeline-ring-size or choose a wider --resolution); the summary does not depend on them",
-                counted(
-                    lost,
-                    "record of the timeline is",
-                    "records of the timeline are"
-                )
-            ),
-        );
-    }
-    let text = results.tell(PROGRAM, args, summary);
+    recording.tell_of_losses(PROGRAM, summary);
+    let text = results.tell(PROGRAM, summary);
     if args.self_stats {
         // Whoever closed standard error does not want it.
-        let _ = self_stats::write(traced.phases(), &mut io::stderr().lock());
+        let _ = self_stats::write(
+            traced.phases(),
+            "the command was let go",
+            &mut io::stderr().lock(),
+        );
     }
     let json = results.write_json(summary);
     let status = traced.finished().status;
-    results.tell_of_limit(PROGRAM, args, summary);
+    results.tell_of_limit(PROGRAM, summary);
     let verdict = budgets.report(PROGRAM, summary, status);
-    if let Some(error) = recording.as_ref().and_then(FileSink::failure) {
-        say(PROGRAM, error);
-        if status == 0 && verdict.is_none() {
-            return code(OWN_FAILURE);
-        }
-    }
-    let mut whole = true;
+    let mut whole = !recording.tell_of_failure(PROGRAM);
     for error in [text.err(), json.err()].into_iter().flatten() {
         say(PROGRAM, error);
         whole = false;
@@ -147,9 +110,9 @@ pub(crate) fn main(args: &RunArgs) -> ExitCode {
 }
 
 /// Everything that a run needs before it begins.
-struct Prepared {
-    results: Results,
-    recording: Option<File>,
+struct Prepared<'a> {
+    results: Results<'a>,
+    recording: Recording<'a>,
     spec: Spec,
     budgets: Budgets,
     view: View,
@@ -157,7 +120,7 @@ struct Prepared {
 }
 
 /// Opens what the run will write to, and resolves the user, before anything starts.
-fn prepare(args: &RunArgs) -> Result<Prepared, SetupError> {
+fn prepare(args: &RunArgs) -> Result<Prepared<'_>, SetupError> {
     if args.format == TextFormat::Runit {
         if args.per_process {
             return Err(SetupError::RunitAlone("--per-process"));
@@ -171,16 +134,17 @@ fn prepare(args: &RunArgs) -> Result<Prepared, SetupError> {
     let view = View::prepare(&args.live)?;
     let checkpoints = args.checkpoints.as_deref().map(Checkpoints::connect);
     let checkpoints = checkpoints.transpose().map_err(SetupError::Checkpoints)?;
-    let if_exists = if args.record.force {
-        IfExists::Overwrite
-    } else {
-        IfExists::Refuse
-    };
-    let recording = args.record.output.as_deref();
-    let recording = recording
-        .map(|path| open_output(path, if_exists))
-        .transpose()?;
-    let results = Results::open(args)?;
+    let recording = Recording::open(&args.record)?;
+    let results = Results::open(Shown {
+        json: args.json.as_deref(),
+        text: args.text.as_deref(),
+        format: args.format,
+        per_process: args.per_process,
+        quiet: args.quiet,
+        verbose: args.verbose > 0,
+        stdout: args.stdout.is_some(),
+        text_to_stdout: false,
+    })?;
     if let Some(path) = &args.stdout {
         let file = open_output(path, IfExists::Overwrite)?;
         nix::unistd::dup2_stdout(file)?;
@@ -201,40 +165,24 @@ fn prepare(args: &RunArgs) -> Result<Prepared, SetupError> {
 
 /// Nothing that the run writes may overwrite another's, or what the run reads.
 fn distinct(args: &RunArgs) -> Result<(), SameFile> {
-    let is_stdout = |path: &PathBuf| path == Path::new("-");
-    let mut files = Distinct::new();
     let on_stdout = [&args.json, &args.text]
         .into_iter()
-        .any(|path| path.as_ref().is_some_and(is_stdout));
-    if args.stdout.is_none() || on_stdout {
-        files.stream("standard output", io::stdout())?;
-    }
-    files.stream("standard error", io::stderr())?;
-    let outputs = [
-        ("--output", &args.record.output),
-        ("--json", &args.json),
-        ("--text", &args.text),
-        ("--stdout", &args.stdout),
-        ("--live-to", &args.live.live_to),
-        ("--junit", &args.budgets.junit),
-    ];
-    for (option, path) in outputs {
-        // Only these have this name for standard output.
-        if let Some(path) = path
-            && !(matches!(option, "--json" | "--text") && is_stdout(path))
-        {
-            files.output(option, path)?;
-        }
-    }
+        .any(|path| path.as_deref() == Some(Path::new("-")));
+    let mut files = recorded::distinct(
+        args.stdout.is_none() || on_stdout,
+        &[
+            ("--output", &args.record.output),
+            ("--json", &args.json),
+            ("--text", &args.text),
+            ("--stdout", &args.stdout),
+            ("--live-to", &args.live.live_to),
+            ("--junit", &args.budgets.junit),
+        ],
+    )?;
     if let Some(path) = &args.budgets.budgets {
         files.input("--budgets", path)?;
     }
     Ok(())
-}
-
-/// KiB as bytes.
-fn kib(size: Option<u32>) -> Option<u32> {
-    size.map(|kib| kib.saturating_mul(1024))
 }
 
 /// A tracer with these options.

@@ -8,18 +8,14 @@ use nix::sys::{
     time::TimeValLike as _,
 };
 
-/// Prints where the time of the start went, and what this process has used up to now.
-pub(super) fn write(phases: &Phases, out: &mut dyn Write) -> io::Result<()> {
+/// Prints where the time of the start went, up to its `end`, and what this process has used up to now.
+pub(super) fn write(phases: &Phases, end: &str, out: &mut dyn Write) -> io::Result<()> {
     let ms = |duration: std::time::Duration| duration.as_secs_f64() * 1e3;
     writeln!(out, "memtrace itself, ms")?;
     for (step, time) in phases.steps() {
         writeln!(out, "{:>10.1}  {step}", ms(*time))?;
     }
-    writeln!(
-        out,
-        "{:>10.1}  in all, until the command was let go",
-        ms(phases.total())
-    )?;
+    writeln!(out, "{:>10.1}  in all, until {end}", ms(phases.total()))?;
     let usage = getrusage(UsageWho::RUSAGE_SELF)?;
     let cpu = |time: nix::sys::time::TimeVal| time.num_microseconds() as f64 / 1e3;
     writeln!(

@@ -63,10 +63,24 @@ impl Signals {
     ///
     /// When the kernel has no descriptor left.
     pub fn take_over() -> io::Result<Self> {
+        Self::take_over_with(&[])
+    }
+
+    /// The same, and SIGINT and SIGQUIT also if they were ignored, as a shell lets its background jobs do when it
+    /// has no job control: what a process sends is meant for this one. Those of the keyboard are still not.
+    ///
+    /// # Errors
+    ///
+    /// As [`Signals::take_over`].
+    pub fn take_over_interrupts() -> io::Result<Self> {
+        Self::take_over_with(&FROM_KEYBOARD)
+    }
+
+    fn take_over_with(also: &[i32]) -> io::Result<Self> {
         let inherited = Inherited::current();
         let blocked: Vec<_> = HANDLED
             .into_iter()
-            .filter(|signal| !inherited.ignores(*signal))
+            .filter(|signal| !inherited.ignores(*signal) || also.contains(signal))
             .collect();
         let set = set_of(&blocked);
         // SAFETY: the set was initialised by sigemptyset.
@@ -146,6 +160,7 @@ impl Signals {
             match received.signal {
                 libc::SIGCONT => {}
                 libc::SIGTSTP => stop_self(),
+                ignored if received.by_kernel && self.inherited.ignores(ignored) => {}
                 fatal => return Ok(Some(fatal)),
             }
         }

@@ -61,7 +61,7 @@ pub(super) fn build(
     let segments = segments::all(segments, &last.segments, &images, &mut findings);
     let root = lives.0.values().any(|life| {
         let birth = life.birth.as_ref();
-        birth.is_some_and(|birth| birth.flags & ProcessFlags::PRE_EXEC != 0)
+        birth.is_some_and(Birth::is_root)
     });
     if root && images.is_empty() {
         findings.gap("commands of which no address space was seen", || {
@@ -76,6 +76,7 @@ pub(super) fn build(
     };
     let people = People::new(&lives, &images, alive, &mut findings);
     let processes = people.summaries(clock, last.page_size);
+    findings.attached = processes.iter().any(|process| process.before.is_some());
     findings.several_threads = processes
         .iter()
         .any(|process| process.usage.as_ref().is_none_or(|usage| usage.threads > 1));
@@ -110,7 +111,14 @@ pub(super) fn build(
     Summary {
         outcome: last
             .wait_status
-            .map(|s| Outcome::from_wait_status(s.cast_unsigned())),
+            .map(|s| Outcome::from_wait_status(s.cast_unsigned()))
+            // Nobody waited for what was attached to.
+            .or_else(|| {
+                let roots = processes.iter().filter(|process| process.root);
+                roots
+                    .filter(|root| root.before.is_some())
+                    .find_map(|root| root.outcome)
+            }),
         command: last.command,
         wall_ns: last.wall_ns,
         user_ns: last.user_ns,
@@ -205,7 +213,9 @@ fn check_processes(lives: &mut Lives, last: &Final, findings: &mut Findings) -> 
                     image: 0,
                     started_at: process.started_at,
                     at: process.started_at,
+                    inherited: 0,
                     comm: Vec::new(),
+                    program: None,
                 }),
                 ..Life::default()
             }
@@ -254,7 +264,9 @@ fn check_ids(
         let pid = life.pid;
         if let Some(birth) = &life.birth {
             named.insert(birth.image);
-            if birth.image == 0 && !birth.is_root() && !birth.comm.is_empty() {
+            // One that ran before can have let go of its memory just then; for want of room is counted.
+            let expected = !birth.is_root() && !birth.is_attached() && !birth.comm.is_empty();
+            if birth.image == 0 && expected {
                 findings.gap("processes whose memory was not tracked", || {
                     format!("pid {pid}")
                 });
@@ -485,7 +497,7 @@ fn image_summary(
         origin: match image.kind {
             Some(ImageKind::Fork) => Origin::Fork,
             Some(ImageKind::Exec) => Origin::Exec,
-            Some(ImageKind::Found) | None => Origin::Found,
+            Some(ImageKind::Found | ImageKind::Attached) | None => Origin::Found,
         },
         fate: place.fate,
         parent: Some(image.parent).filter(|&id| id != 0),
@@ -507,7 +519,11 @@ fn image_summary(
         average: averages(&image.integral, lifetime, page),
         average_rss: average(rss_integral(&image.integral), lifetime, page),
         at_tree_peak: amounts(&image.at_peak(peak_seq), page),
-        inherited: bytes(image.inherited, page),
+        // What was there before is not fork's.
+        inherited: match image.kind {
+            Some(ImageKind::Attached) => 0,
+            _ => bytes(image.inherited, page),
+        },
         vm: VmPeaks {
             size: image.hiwater_vm.saturating_mul(page),
             data: pages(VmField::Data),

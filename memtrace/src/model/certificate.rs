@@ -146,6 +146,8 @@ pub(super) struct Findings {
     pub(super) footprint_unknown: bool,
     /// A process had more than one thread, or lives and may have.
     pub(super) several_threads: bool,
+    /// Some processes ran before.
+    pub(super) attached: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -354,6 +356,7 @@ pub(super) fn judge(last: &Final, findings: &Findings, told: &[&Segments]) -> Ce
     let apart = last.tree.peak_footprint_high - last.tree.peak_footprint_low;
     let grounds = Grounds {
         sizes_seen,
+        attached: findings.attached,
         footprint_width: u64::try_from(apart)
             .unwrap_or(0)
             .saturating_mul(last.page_size),

@@ -280,6 +280,7 @@ const fn kind(raw: u32) -> Option<ImageKind> {
         1 => Some(ImageKind::Fork),
         2 => Some(ImageKind::Exec),
         3 => Some(ImageKind::Found),
+        4 => Some(ImageKind::Attached),
         _ => None,
     }
 }

@@ -9,8 +9,8 @@ use super::{
     build::Clock,
     certificate::Findings,
     measured::Measured,
-    story::{Execution, Life, Lives},
-    summary::{Fate, ImageUse, Outcome, ProcessSummary, Program, Usage, UseKind},
+    story::{Life, Lives},
+    summary::{Before, Fate, ImageUse, Outcome, ProcessSummary, Program, Usage, UseKind},
 };
 
 /// Where an image belongs.
@@ -95,8 +95,8 @@ impl<'a> People<'a> {
     /// The images that FORK and EXEC records name.
     fn claims(&self, findings: &mut Findings) -> BTreeMap<u64, Claim<'a>> {
         let mut claims: BTreeMap<u64, Claim<'a>> = BTreeMap::new();
-        let mut claim = |id: u64, owner: usize, pid: u32, exec: Option<&'a Execution>| {
-            if id != 0 && claims.insert(id, Claim { owner, exec }).is_some() {
+        let mut claim = |id: u64, owner: usize, pid: u32, program: Option<&'a Arc<Program>>| {
+            if id != 0 && claims.insert(id, Claim { owner, program }).is_some() {
                 findings.gap("images claimed by two processes", || {
                     format!("image {id}, pid {pid}")
                 });
@@ -104,10 +104,10 @@ impl<'a> People<'a> {
         };
         for (life, owner) in self.lives.iter().copied().zip(0..) {
             if let Some(birth) = life.birth.as_ref().filter(|birth| !birth.shares_image()) {
-                claim(birth.image, owner, life.pid, None);
+                claim(birth.image, owner, life.pid, birth.program.as_ref());
             }
             for exec in &life.execs {
-                claim(exec.image, owner, life.pid, Some(exec));
+                claim(exec.image, owner, life.pid, Some(&exec.program));
             }
         }
         claims
@@ -182,8 +182,8 @@ impl<'a> People<'a> {
         owner: Option<usize>,
         claim: Option<&Claim<'_>>,
     ) -> Arc<Program> {
-        if let Some(exec) = claim.and_then(|claim| claim.exec) {
-            return Arc::clone(&exec.program);
+        if let Some(program) = claim.and_then(|claim| claim.program) {
+            return Arc::clone(program);
         }
         // Ids grow in order of birth, so a parent has its place already.
         if let Some(parent) = self.places.get(&image.parent) {
@@ -248,6 +248,14 @@ impl<'a> People<'a> {
                             exit.flags & memtrace_ebpf::ProcessFlags::OOM_KILLED != 0
                         }),
                     survivor,
+                    before: birth
+                        .filter(|birth| birth.is_attached())
+                        .map(|birth| Before {
+                            age_ns: clock.zero.saturating_sub(life.started_at),
+                            kernel_hiwater_rss: u64::try_from(birth.inherited)
+                                .unwrap_or(0)
+                                .saturating_mul(page_size),
+                        }),
                     usage: exit.map(|exit| Usage {
                         user_ns: exit.utime,
                         system_ns: exit.stime,
@@ -280,7 +288,8 @@ impl<'a> People<'a> {
         };
         let of = |id: u64, kind: UseKind, kernel_maxrss: Option<u64>| -> Option<(u64, ImageUse)> {
             let image = self.images.get(&id)?;
-            let kind = if image.kind == Some(ImageKind::Found) && kind != UseKind::Shared {
+            let was_there = matches!(image.kind, Some(ImageKind::Found | ImageKind::Attached));
+            let kind = if was_there && kind != UseKind::Shared {
                 UseKind::Found
             } else {
                 kind
@@ -295,7 +304,7 @@ impl<'a> People<'a> {
             Some((image.born_at, used))
         };
         let mut uses: Vec<(u64, ImageUse)> = Vec::new();
-        if let Some(birth) = life.birth.as_ref().filter(|birth| !birth.is_root()) {
+        if let Some(birth) = life.birth.as_ref().filter(|birth| !birth.is_stopped()) {
             let shared = birth.shares_image();
             let kind = if shared {
                 UseKind::Shared
@@ -335,5 +344,5 @@ impl<'a> People<'a> {
 #[derive(Clone, Copy, Debug)]
 struct Claim<'a> {
     owner: usize,
-    exec: Option<&'a Execution>,
+    program: Option<&'a Arc<Program>>,
 }

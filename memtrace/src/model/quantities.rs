@@ -121,6 +121,8 @@ pub struct Quantities {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Grounds {
     pub(crate) sizes_seen: SizesSeen,
+    /// Some of it ran before: how large it was then hides smaller peaks.
+    pub(crate) attached: bool,
     /// Between the footprint's bounds, bytes.
     pub(crate) footprint_width: u64,
     /// By how much RSS + swap can be off beyond RSS; no bound if `None`.
@@ -168,7 +170,11 @@ impl Quantities {
             averages: rss,
             footprint: rss.off_by(grounds.footprint_width),
             hugetlb: Worth::Seen(Moments::CounterChanges),
-            vm_size: whole(never_missed),
+            vm_size: whole(if grounds.attached {
+                page_tables
+            } else {
+                never_missed
+            }),
             vm_stack: whole(never_missed),
             vm_page_tables: whole(page_tables),
             vm_data: whole(others),
@@ -233,6 +239,7 @@ mod tests {
 
     const GROUNDS: Grounds = Grounds {
         sizes_seen: SizesSeen::AtSystemCalls,
+        attached: false,
         footprint_width: 0,
         rss_swap_within: Some(0),
     };

@@ -28,12 +28,26 @@ pub(super) struct Birth {
     pub(super) image: u64,
     pub(super) started_at: u64,
     pub(super) at: u64,
+    pub(super) inherited: i64,
     pub(super) comm: Vec<u8>,
+    /// What one ran that was there before.
+    pub(super) program: Option<Arc<Program>>,
 }
 
 impl Birth {
-    pub(super) const fn is_root(&self) -> bool {
+    /// Before the command's first program: its image is memtrace's own.
+    pub(super) const fn is_stopped(&self) -> bool {
         self.flags & ProcessFlags::PRE_EXEC != 0
+    }
+
+    /// It ran before tracing began.
+    pub(super) const fn is_attached(&self) -> bool {
+        self.flags & ProcessFlags::ATTACHED != 0
+    }
+
+    /// A process whose tree is followed.
+    pub(super) const fn is_root(&self) -> bool {
+        self.is_stopped() || (self.is_attached() && self.creator_process == 0)
     }
 
     pub(super) const fn shares_image(&self) -> bool {
@@ -78,6 +92,7 @@ impl Life {
             .rev()
             .find(|exec| exec.at <= at)
             .map(|exec| &exec.program)
+            .or_else(|| self.birth.as_ref()?.program.as_ref())
     }
 }
 
@@ -104,7 +119,9 @@ impl Story {
             image: fork.image,
             started_at: fork.started_at,
             at: fork.header.at,
+            inherited: fork.inherited,
             comm: until_nul(&fork.comm).to_vec(),
+            program: None,
         };
         let (_, slot) = self
             .births
@@ -154,7 +171,14 @@ impl Story {
             life.birth = Some(birth);
         }
         for ((id, ..), (pid, exec)) in execs {
-            lives.get_or_new(id, pid).execs.push(exec);
+            let life = lives.get_or_new(id, pid);
+            match &mut life.birth {
+                // It did not execute that: it was running it when it was taken in.
+                Some(birth) if birth.is_attached() && birth.image == exec.image => {
+                    birth.program = Some(exec.program);
+                }
+                _ => life.execs.push(exec),
+            }
         }
         for ((id, at, _), exit) in exits {
             let life = lives.get_or_new(id, exit.tgid);

@@ -306,6 +306,16 @@ pub struct ImageUse {
     pub kernel_maxrss: Option<u64>,
 }
 
+/// What the kernel knows of a process from before it was attached to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Before {
+    /// How long it had run.
+    pub age_ns: u64,
+    /// `VmHWM` of the program that it was running: its peak of RSS up to then, bytes. Approximate, as
+    /// [`ImageSummary::kernel_hiwater_rss`] is.
+    pub kernel_hiwater_rss: u64,
+}
+
 /// CPU time and faults of a process over all its threads and images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Usage {
@@ -349,6 +359,8 @@ pub struct ProcessSummary {
     pub oom_killed: bool,
     /// It was alive when tracing ended.
     pub survivor: bool,
+    /// It ran before tracing began; then what it did until there is known to the kernel alone.
+    pub before: Option<Before>,
     /// Totals, known once it has ended.
     pub usage: Option<Usage>,
     /// Its images in sequence.
@@ -469,11 +481,12 @@ impl TreeSummary {
 pub struct Summary {
     /// The command and its arguments as given to memtrace.
     pub command: Vec<Vec<u8>>,
-    /// How it ended; `None` if it was still running.
+    /// How it ended, or the process that was attached to; `None` if it was still running.
     pub outcome: Option<Outcome>,
     /// Wall-clock duration of the command.
     pub wall_ns: u64,
-    /// CPU time in user mode of the command and its waited-for children.
+    /// CPU time in user mode of the command and its waited-for children; 0 of what was [attached
+    /// to](Summary::attached).
     pub user_ns: u64,
     /// CPU time in kernel mode of the same.
     pub system_ns: u64,
@@ -500,6 +513,14 @@ impl Summary {
     #[must_use]
     pub fn root(&self) -> Option<&ProcessSummary> {
         self.processes.iter().find(|process| process.root)
+    }
+
+    /// The process that was attached to, and what the kernel knows of it from before; `None` of a command that was
+    /// run.
+    #[must_use]
+    pub fn attached(&self) -> Option<(&ProcessSummary, Before)> {
+        let root = self.root()?;
+        root.before.map(|before| (root, before))
     }
 
     /// Processes that were alive when tracing ended.

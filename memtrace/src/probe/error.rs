@@ -112,6 +112,13 @@ pub enum ProbeError {
         /// Where it stopped, as its return value says.
         step: u32,
     },
+    /// Going through the threads that run failed.
+    #[error("failed to go through the threads of this machine")]
+    Threads {
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// The stopped process did not show up in the kernel's view.
     #[error("the command's process did not register itself with the BPF programs")]
     NotRegistered,

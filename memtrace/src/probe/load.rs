@@ -19,7 +19,7 @@ use super::{
     loader::Ahead,
     object,
     rings::{Timeline, ring},
-    segments, verify,
+    running, segments, verify,
 };
 use crate::{
     kernel::{self, Features, MarkVictim},
@@ -197,7 +197,12 @@ impl Probe {
         });
         let further = further(&plan, features);
         // The largest comes last in the plan.
-        verify::all(&mut probe.ebpf, further.iter().chain(&plan).copied(), &btf)?;
+        let threads = options
+            .attached
+            .then(|| running::function(kernel))
+            .transpose()?;
+        let all = further.iter().chain(&plan).copied();
+        verify::all(&mut probe.ebpf, all, &btf, threads.as_ref())?;
         phases.done("the kernel verifies the programs");
         for (program, _) in plan {
             probe.attach(program)?;
@@ -507,12 +512,15 @@ fn hooks(
     options: &Options,
     hooks_of_segments: SegmentHooks,
 ) -> Result<Vec<(&'static str, &'static str)>, ProbeError> {
-    let mut hooks = vec![
-        ("register", "task_rename"),
+    let mut hooks = Vec::new();
+    if !options.attached {
+        hooks.push(("register", "task_rename"));
+    }
+    hooks.extend([
         ("task_newtask", "task_newtask"),
         ("sched_process_exec", "sched_process_exec"),
         ("sched_process_exit", "sched_process_exit"),
-    ];
+    ]);
     if features.preemptible_tracepoints {
         // A twin, in case the kernel skips the first.
         hooks.push(("sched_process_fork", "sched_process_fork"));

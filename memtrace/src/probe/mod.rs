@@ -14,6 +14,7 @@ mod options;
 mod read;
 mod resolution;
 mod rings;
+mod running;
 mod segments;
 mod verify;
 
@@ -24,3 +25,4 @@ pub use locks::TreeLock;
 pub use options::{Fentry, FentryState, Handler, Options};
 pub use read::Remains;
 pub use resolution::{Resolution, ResolutionError};
+pub use running::TakenIn;

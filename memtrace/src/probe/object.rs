@@ -75,6 +75,8 @@ pub(super) fn open(
             root_tree: options.root_tree,
             fences: u32::from(options.handler == Handler::Fenced || !KEEPS_LOADS_IN_ORDER),
             spin_lock: choice.lock.config(),
+            attached: options.attached.into(),
+            reserved: 0,
             window_ns: options.timeline.map_or(0, Resolution::width_ns),
         },
     };

@@ -85,6 +85,8 @@ pub struct Options {
     pub cpus: u32,
     /// As many CPUs in what counters are summed over, for benchmarks; results stay the same.
     pub simulated_cpus: u32,
+    /// What is followed runs already: nobody registers.
+    pub attached: bool,
     /// Index of the command's tree, below [`MAX_TREES`](memtrace_ebpf::MAX_TREES); results do not
     /// depend on it.
     pub root_tree: u32,
@@ -123,6 +125,7 @@ impl Options {
             handler: Handler::Optimised,
             cpus,
             simulated_cpus: 0,
+            attached: false,
             root_tree: 0,
             page_size,
         }

@@ -249,7 +249,7 @@ impl Probe {
             .map_err(map_error("read", MAP))
     }
 
-    fn stats(&self) -> Result<Stats, ProbeError> {
+    pub(super) fn stats(&self) -> Result<Stats, ProbeError> {
         const MAP: &str = "STATS";
         let map = self.map(MAP)?;
         let stats = PerCpuArray::<_, u64>::try_from(map).map_err(map_error("open", MAP))?;

@@ -8,9 +8,12 @@ use std::{
     time::Instant,
 };
 
-use aya::{Btf, Ebpf, programs::BtfTracePoint};
+use aya::{
+    Btf, Ebpf,
+    programs::{BtfTracePoint, Iter, Program, ProgramError, ProgramInfo},
+};
 
-use super::ProbeError;
+use super::{ProbeError, running};
 
 /// More threads than this would wait for the largest program.
 const MOST_THREADS: usize = 4;
@@ -20,12 +23,36 @@ struct Wanted<'a> {
     /// Its place in the order of attaching.
     order: usize,
     name: &'static str,
-    hook: &'static str,
-    program: &'a mut BtfTracePoint,
+    kind: Kind<'a>,
+}
+
+/// How it is loaded.
+enum Kind<'a> {
+    /// For a tracepoint.
+    Hook(&'static str, &'a mut BtfTracePoint),
+    /// For going through all threads, with what tells the kernel's function for that.
+    Threads(&'a Btf, &'a mut Iter),
+}
+
+impl Kind<'_> {
+    fn load(&mut self, btf: &Btf) -> Result<(), ProgramError> {
+        match self {
+            Self::Hook(hook, program) => program.load(hook, btf),
+            Self::Threads(function, program) => program.load(running::KIND, function),
+        }
+    }
+
+    fn info(&self) -> Result<ProgramInfo, ProgramError> {
+        match self {
+            Self::Hook(_, program) => program.info(),
+            Self::Threads(_, program) => program.info(),
+        }
+    }
 }
 
 /// Loads the programs of `plan`, pairs of a program and the tracepoint that it is for: from the
-/// last, which should be the largest.
+/// last, which should be the largest. And, with the function of the kernel that calls it, the one that goes
+/// through all threads.
 ///
 /// # Errors
 ///
@@ -34,19 +61,23 @@ pub(super) fn all(
     ebpf: &mut Ebpf,
     plan: impl Iterator<Item = (&'static str, &'static str)>,
     btf: &Btf,
+    threads: Option<&Btf>,
 ) -> Result<(), ProbeError> {
-    let plan: Vec<_> = plan.collect();
+    let mut plan: Vec<_> = plan.collect();
+    if threads.is_some() {
+        plan.push((running::PROGRAM, running::FUNCTION));
+    }
     let mut wanted: Vec<Wanted<'_>> = ebpf
         .programs_mut()
         .filter_map(|(found, program)| {
             let order = plan.iter().position(|(name, _)| *name == found)?;
             let (name, hook) = *plan.get(order)?;
-            Some(Wanted {
-                order,
-                name,
-                hook,
-                program: program.try_into().ok()?,
-            })
+            let kind = match (program, threads) {
+                (Program::BtfTracePoint(program), _) => Kind::Hook(hook, program),
+                (Program::Iter(program), Some(function)) => Kind::Threads(function, program),
+                _ => return None,
+            };
+            Some(Wanted { order, name, kind })
         })
         .collect();
     let missing = plan
@@ -85,21 +116,15 @@ pub(super) fn all(
 }
 
 fn load(wanted: Wanted<'_>, btf: &Btf) -> Result<(), ProbeError> {
-    let Wanted {
-        name,
-        hook,
-        program,
-        ..
-    } = wanted;
+    let Wanted { name, mut kind, .. } = wanted;
     let started = Instant::now();
-    program.load(hook, btf).map_err(|source| ProbeError::Load {
+    kind.load(btf).map_err(|source| ProbeError::Load {
         program: name,
         source: Box::new(source),
     })?;
     log::debug!(
         "program {name}: {} instructions verified in {:?}",
-        program
-            .info()
+        kind.info()
             .ok()
             .and_then(|info| info.verified_instruction_count())
             .map_or_else(|| "unknown".to_owned(), |count| count.to_string()),

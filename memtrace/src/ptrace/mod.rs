@@ -31,5 +31,5 @@ mod unseen;
 
 pub use run::{Permission, permission};
 pub(crate) use run::{Wanted, trace};
-pub(crate) use status::{Stat, look, stat};
+pub(crate) use status::{Stat, look, program, stat};
 pub(crate) use sys::Reaped;

@@ -116,6 +116,8 @@ pub(crate) struct Stat {
     pub(crate) state: u8,
     /// Parent.
     pub(crate) ppid: i32,
+    /// The kernel's flags of the task, `PF_*` (include/linux/sched.h).
+    pub(crate) flags: u64,
     /// Faults of the process itself.
     pub(crate) minor_faults: u64,
     pub(crate) major_faults: u64,
@@ -151,6 +153,7 @@ fn parse_stat(text: &[u8]) -> Stat {
     Stat {
         state: field(3).first().copied().unwrap_or(b'?'),
         ppid: i32::try_from(number(field(4))).unwrap_or(0),
+        flags: number(field(9)),
         minor_faults: number(field(10)),
         major_faults: number(field(12)),
         children_faults: number(field(11)).saturating_add(number(field(13))),

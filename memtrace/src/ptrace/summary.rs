@@ -256,6 +256,7 @@ fn process_summary(
         outcome: process.status.map(outcome),
         oom_killed: false,
         survivor: process.end.is_none(),
+        before: None,
         usage: process.usage,
         images: process
             .uses

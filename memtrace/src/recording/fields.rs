@@ -177,6 +177,7 @@ pub(super) fn image(v: &mut impl Visit, image: &mut Image, base: u64) {
         // The kernel side's notes for itself.
         freed: _,
         freed_before: _,
+        vm_before: _,
         looked_at: _,
         faults_seen: _,
         fault_pending: _,

@@ -7,7 +7,7 @@ pub(super) const MAGIC: [u8; 8] = *b"MEMTRACE";
 pub(super) const VERSION: u16 = 1;
 /// Version of what is in the blocks. It grows when something is added; readers of older
 /// schemas skip what they do not know.
-pub(super) const SCHEMA: u16 = 3;
+pub(super) const SCHEMA: u16 = 4;
 /// Length of the preamble.
 pub(super) const PREAMBLE_LEN: usize = 16;
 

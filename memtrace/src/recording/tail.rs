@@ -147,15 +147,27 @@ impl Tail {
         if fork.flags & (ProcessFlags::SHARES_IMAGE | ProcessFlags::PRE_EXEC) == 0
             && let Some(image) = self.image(fork.image, fork.header.at)
         {
-            image.kind = ImageKind::Fork as u32;
+            image.kind = if fork.flags & ProcessFlags::ATTACHED == 0 {
+                ImageKind::Fork
+            } else {
+                ImageKind::Attached
+            } as u32;
             image.tgid = fork.tgid;
             image.process = fork.process;
-            image.inherited = fork.inherited.max(0);
+            if fork.flags & ProcessFlags::ATTACHED == 0 {
+                image.inherited = fork.inherited.max(0);
+            } else {
+                image.hiwater_rss = fork.inherited.max(0).cast_unsigned();
+            }
         }
     }
 
     fn exec(&mut self, exec: &Exec) {
         if let Some(process) = self.processes.get_mut(&exec.process) {
+            if process.flags & ProcessFlags::ATTACHED != 0 && process.image == exec.image {
+                // It was running that before.
+                return;
+            }
             process.image = exec.image;
             process.flags &= !(ProcessFlags::PRE_EXEC | ProcessFlags::SHARES_IMAGE);
         }

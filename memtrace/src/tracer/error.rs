@@ -47,6 +47,22 @@ pub enum TraceError {
         /// How the command ended, so that its status can be passed on.
         finished: Box<Finished>,
     },
+    /// There is no such process to follow.
+    #[error(transparent)]
+    Target(#[from] super::TargetError),
+    /// What runs already is followed through BPF only.
+    #[error("to attach needs BPF, which {}", .cause.as_deref().map_or_else(|| "was not wanted".to_owned(), |cause| format!("cannot be used here ({cause})")))]
+    NotAttached {
+        /// Why BPF cannot be used; `None`: another backend was chosen.
+        cause: Option<String>,
+    },
+    /// Reading the kernel side failed at the end.
+    #[error("{source}; the numbers are lost")]
+    Unread {
+        /// What failed.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// There is no timeline without BPF.
     #[error("a recording needs BPF, which {}: the command was not run", .cause.as_deref().map_or_else(|| "was not wanted".to_owned(), |cause| format!("cannot be used here ({cause})")))]
     NoTimeline {
@@ -56,6 +72,9 @@ pub enum TraceError {
     /// The recording could not be begun.
     #[error("{0}: the command was not run")]
     Recording(#[from] crate::recording::WriteError),
+    /// The same of what runs already.
+    #[error("{0}: nothing was measured")]
+    Unrecorded(crate::recording::WriteError),
     /// A system call of ours failed.
     #[error("cannot {operation}: {source}")]
     System {

@@ -1,18 +1,26 @@
 //! Runs a command under observation: the library's entrance.
 
+mod attach;
 mod cross_check;
 mod error;
 mod limits;
 mod priority;
+mod programs;
+mod realtime;
 mod record;
 mod room;
 mod run;
+mod session;
+mod setup;
 mod snapshots;
 mod wait;
 mod watch;
 
+use std::{io, time::Duration};
+
 use memtrace_ebpf::SumScheme;
 
+pub use attach::{Attached, Stop, TargetError};
 pub use error::TraceError;
 pub use record::{FileSink, Sink};
 pub use run::Traced;
@@ -23,6 +31,11 @@ use crate::{
     phases::Checkpoints,
     probe::{Fentry, Handler, Resolution},
 };
+
+/// A failure of a system call of ours.
+fn system(operation: &'static str) -> impl FnOnce(io::Error) -> TraceError {
+    move |source| TraceError::System { operation, source }
+}
 
 /// How a tree is observed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -309,5 +322,32 @@ impl Tracer {
     /// through BPF: there is no timeline without.
     pub fn trace_into(&self, spec: &Spec, sink: &mut dyn Sink) -> Result<Traced, TraceError> {
         run::trace(self, spec, Some(sink))
+    }
+
+    /// Follows a process that runs already, all its descendants and all that they create, from now on: until it
+    /// has ended, the time is over or this process gets a signal to end. It goes on as if nothing was.
+    ///
+    /// What it holds is read when it is taken in, and each change after that is seen. What was before is known
+    /// to the kernel alone; see [`ProcessSummary::before`](crate::model::ProcessSummary::before).
+    ///
+    /// # Errors
+    ///
+    /// When there is no such process, or it cannot be followed through BPF.
+    pub fn attach(&self, pid: i32, duration: Option<Duration>) -> Result<Attached, TraceError> {
+        attach::attach(self, pid, duration, None)
+    }
+
+    /// The same, and passes on what happens, as it happens.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tracer::attach`], and when the sink cannot begin.
+    pub fn attach_into(
+        &self,
+        pid: i32,
+        duration: Option<Duration>,
+        sink: &mut dyn Sink,
+    ) -> Result<Attached, TraceError> {
+        attach::attach(self, pid, duration, Some(sink))
     }
 }

@@ -1,6 +1,8 @@
 //! Whoever reads the records goes first: when every CPU is busy with what is traced, a reader
 //! that waits for its turn is how a buffer fills up.
 
+use super::realtime;
+use crate::kernel::cpus;
 use rustix::process::{getpriority_process, setpriority_process};
 
 /// A nice value; half of what root can have, so that others can still go before.
@@ -30,6 +32,40 @@ impl Drop for Priority {
         if let Some(nice) = self.before {
             // Lowering a priority is always allowed.
             let _ = setpriority_process(None, nice);
+        }
+    }
+}
+
+/// As long as this lives, no thread of usual priority takes the CPU from the calling one.
+///
+/// Programs that the kernel runs for a tracepoint are not preempted before 7.0; one that it runs for somebody who
+/// reads can be, and whoever waits for what that holds, on the same CPU and without being preempted, waits in
+/// vain.
+#[derive(Debug)]
+pub(super) struct Undisturbed {
+    before: Option<(i32, i32)>,
+}
+
+impl Undisturbed {
+    /// Makes the calling thread one of the lowest priority in real time. Not to be allowed to (`CAP_SYS_NICE`)
+    /// is no failure: who waits in vain gives up, and that is counted.
+    ///
+    /// Not on a kernel whose own threads have priorities in real time (`PREEMPT_RT`): those that give programs
+    /// memory have this one, and could not run.
+    pub(super) fn begin() -> Self {
+        if cpus::is_realtime() {
+            return Self { before: None };
+        }
+        Self {
+            before: realtime::begin(),
+        }
+    }
+}
+
+impl Drop for Undisturbed {
+    fn drop(&mut self) {
+        if let Some(before) = self.before {
+            realtime::end(before);
         }
     }
 }

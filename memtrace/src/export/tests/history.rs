@@ -60,6 +60,7 @@ impl History {
             outcome: None,
             oom_killed: false,
             survivor: true,
+            before: None,
             usage: None,
             images: Vec::new(),
         });

@@ -9,8 +9,9 @@ use memchr::memmem;
 use super::TypeId;
 
 /// The functions that can be asked for.
-pub(super) const NAMES: [&str; 8] = [
+pub(super) const NAMES: [&str; 9] = [
     "__zap_vma_range",
+    "bpf_iter_task",
     "bpf_preempt_disable",
     "bpf_preempt_enable",
     "bpf_rdonly_cast",

@@ -71,6 +71,7 @@ const WANTED: &[Wanted] = wanted! {
     task_pid: Need::Required, 4, ["task_struct.pid"], "number of a thread";
     task_tgid: Need::Required, 4, ["task_struct.tgid"], "number of a process";
     task_group_leader: Need::Required, 8, ["task_struct.group_leader"], "first thread of a process";
+    task_real_parent: Need::Optional, 8, ["task_struct.real_parent"], "who created a process that ran before";
     task_signal: Need::Required, 8, ["task_struct.signal"], "state that the threads of a process share";
     task_start_boottime: Need::Required, 8, ["task_struct.start_boottime", "task_struct.real_start_time"],
         "when a process was created";
@@ -83,6 +84,8 @@ const WANTED: &[Wanted] = wanted! {
     task_thread_pid: Need::Optional, 8, ["task_struct.thread_pid"], "PIDs as seen inside of PID namespaces";
     signal_live: Need::Required, 4, ["signal_struct.live"], "number of threads that have not begun to exit";
     signal_nr_threads: Need::Optional, 4, ["signal_struct.nr_threads"], "number of threads";
+    signal_utime: Need::Optional, 8, ["signal_struct.utime"], "CPU time in user mode";
+    signal_stime: Need::Optional, 8, ["signal_struct.stime"], "CPU time in kernel mode";
     signal_min_flt: Need::Optional, 8, ["signal_struct.min_flt"], "minor faults, and with them the footprint's bounds";
     signal_maj_flt: Need::Optional, 8, ["signal_struct.maj_flt"], "major faults";
     signal_maxrss: Need::Optional, 8, ["signal_struct.maxrss"], "the kernel's own ru_maxrss";

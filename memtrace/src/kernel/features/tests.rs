@@ -75,7 +75,7 @@ fn a_recent_kernel_lacks_nothing() {
     );
     assert_eq!(
         [o.task_mm, o.task_thread_pid, o.task_pid, o.task_exit_code],
-        [0, 56, 64, 80]
+        [0, 56, 72, 88]
     );
     assert_eq!([o.task_start_boottime, o.task_comm], [400, 416]);
     assert_eq!(
@@ -85,7 +85,7 @@ fn a_recent_kernel_lacks_nothing() {
             o.signal_live,
             o.signal_group_exit_code
         ],
-        [24, 40, 48, 72]
+        [24, 40, 64, 88]
     );
     assert_eq!(
         [o.pid_level, o.pid_numbers, o.upid_stride, o.upid_nr],

@@ -94,6 +94,7 @@ fn recorded(event: &Event) -> Vec<u8> {
             image.booked = [0; 4];
             image.freed = 0;
             image.freed_before = 0;
+            image.vm_before = 0;
             image.looked_at = 0;
             image.faults_seen = 0;
             image.fault_pending = 0;

@@ -444,6 +444,7 @@ impl Scene {
                 .map(|_| Outcome::from_wait_status(process.status)),
             oom_killed: process.oom,
             survivor: process.end.is_none(),
+            before: None,
             usage: process.end.map(|_| Usage {
                 user_ns: 1,
                 system_ns: 1,

@@ -116,8 +116,9 @@ struct VirtualSizesDoc {
     averages: &'static str,
 }
 
-impl From<SizesSeen> for VirtualSizesDoc {
-    fn from(seen: SizesSeen) -> Self {
+impl From<&Certificate> for VirtualSizesDoc {
+    fn from(certificate: &Certificate) -> Self {
+        let seen = certificate.sizes_seen;
         let (never_missed, others, page_tables) = match seen {
             SizesSeen::AtSystemCalls => ("exact", "exact", "at_system_calls"),
             SizesSeen::AtThreadsSystemCalls => ("exact", "at_system_calls", "at_system_calls"),
@@ -125,7 +126,11 @@ impl From<SizesSeen> for VirtualSizesDoc {
             SizesSeen::NowAndThen => ("sampled", "sampled", "sampled"),
         };
         Self {
-            size: never_missed,
+            // Not of what ran before.
+            size: match certificate.quantities.vm_size {
+                Worth::Seen(_) => page_tables,
+                _ => never_missed,
+            },
             stack: never_missed,
             page_tables,
             data: others,
@@ -188,7 +193,7 @@ impl From<&Certificate> for CertificateDoc {
             residual_bytes: certificate.residual_bytes,
             breakdown_difference_bytes: certificate.breakdown_difference_bytes,
             quantities: QuantitiesDoc(certificate.quantities),
-            virtual_sizes: certificate.sizes_seen.into(),
+            virtual_sizes: certificate.into(),
             segments: certificate.segments.map(SegmentsSeenDoc::from),
             cross_checks: CrossChecksDoc {
                 count: certificate.cross_checks.count,

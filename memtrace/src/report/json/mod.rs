@@ -65,8 +65,9 @@ struct Document {
     exit_status: Option<u8>,
     signal: Option<u8>,
     wall_ns: u64,
-    user_ns: u64,
-    system_ns: u64,
+    /// Nobody knows them of what was attached to.
+    user_ns: Option<u64>,
+    system_ns: Option<u64>,
     start_unix_ns: Option<u64>,
     page_size_bytes: u64,
     kernel_maxrss_bytes: Option<u64>,
@@ -87,6 +88,7 @@ struct Document {
 impl Document {
     fn new(summary: &Summary) -> Self {
         let (exit_status, signal) = status(summary.outcome);
+        let ran = summary.attached().is_none();
         let homeless = summary.images.iter().filter(|image| image.owner.is_none());
         Self {
             schema: SCHEMA,
@@ -94,8 +96,8 @@ impl Document {
             exit_status,
             signal,
             wall_ns: summary.wall_ns,
-            user_ns: summary.user_ns,
-            system_ns: summary.system_ns,
+            user_ns: ran.then_some(summary.user_ns),
+            system_ns: ran.then_some(summary.system_ns),
             start_unix_ns: summary.started_unix_ns,
             page_size_bytes: summary.page_size,
             kernel_maxrss_bytes: summary.kernel_maxrss,

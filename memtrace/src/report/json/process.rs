@@ -31,6 +31,8 @@ pub(super) struct ProcessDoc {
     core_dumped: bool,
     oom_killed: bool,
     survivor: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    before: Option<BeforeDoc>,
     #[serde(flatten)]
     usage: Option<UsageDoc>,
     images: Vec<ImageDoc>,
@@ -55,6 +57,10 @@ impl ProcessDoc {
             core_dumped: process.outcome.is_some_and(|outcome| outcome.core_dumped),
             oom_killed: process.oom_killed,
             survivor: process.survivor,
+            before: process.before.map(|before| BeforeDoc {
+                age_ns: before.age_ns,
+                kernel_hiwater_rss_bytes: before.kernel_hiwater_rss,
+            }),
             usage: process.usage.map(|usage| UsageDoc {
                 user_ns: usage.user_ns,
                 system_ns: usage.system_ns,
@@ -68,6 +74,13 @@ impl ProcessDoc {
                 .collect(),
         }
     }
+}
+
+/// Of a process that ran before it was attached to.
+#[derive(Serialize)]
+struct BeforeDoc {
+    age_ns: u64,
+    kernel_hiwater_rss_bytes: u64,
 }
 
 #[derive(Serialize)]

@@ -98,15 +98,17 @@ fn tree(summary: &Summary, out: &mut Page<'_>) -> io::Result<()> {
     }
     snapshot(summary, out)?;
     let times = Times::of(summary);
-    out.text(
-        &format!(
-            "  wall {}, user {}, system {}",
-            times.show(summary.wall_ns),
+    let wall = times.show(summary.wall_ns);
+    let text = if summary.attached().is_some() {
+        format!("  wall {wall}, from when it was attached to")
+    } else {
+        format!(
+            "  wall {wall}, user {}, system {}",
             times.show(summary.user_ns),
             times.show(summary.system_ns)
-        ),
-        4,
-    )
+        )
+    };
+    out.text(&text, 4)
 }
 
 /// Seldom used, and not in RSS.

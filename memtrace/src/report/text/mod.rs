@@ -86,6 +86,7 @@ pub fn write_selected(
             &format!("{most} of hugetlbfs pages, as seen when RSS changed; no RSS has them"),
         )?;
     }
+    attached(summary, out)?;
     holders::write(summary, out)?;
     biggest(summary, out)?;
     segments::of_biggest(summary, out)?;
@@ -103,7 +104,23 @@ pub fn write_selected(
     if options.verbose || options.per_process {
         writeln!(out)?;
     }
-    next(options, out)
+    next(summary, options, out)
+}
+
+/// What is known of the time before tracing began.
+fn attached(summary: &Summary, out: &mut Page<'_>) -> io::Result<()> {
+    let Some((root, before)) = summary.attached() else {
+        return Ok(());
+    };
+    let (age, high) = (duration(before.age_ns), human(before.kernel_hiwater_rss));
+    line(
+        out,
+        "attached",
+        &format!(
+            "to process {} when it had run for {age}: times are since then. Before, its own RSS was up to {high} (VmHWM)",
+            root.pid
+        ),
+    )
 }
 
 /// Writes a line whose label stands in the margin.
@@ -357,6 +374,13 @@ fn certificate(summary: &Summary, verbose: bool, out: &mut Page<'_>) -> io::Resu
             &format!("tier {}", escape(certificate.tier.as_bytes())),
         )?;
         line(out, "", sizes(certificate.sizes_seen))?;
+        if summary.attached().is_some() {
+            line(
+                out,
+                "",
+                "size of what ran before: exact where it grew beyond what it had ever been, else as seen",
+            )?;
+        }
         if let Some(seen) = &certificate.segments {
             line(out, "", &segments::worth(seen))?;
         }
@@ -384,13 +408,22 @@ const fn sizes(seen: SizesSeen) -> &'static str {
 }
 
 /// One command that shows more.
-fn next(options: Options, out: &mut Page<'_>) -> io::Result<()> {
-    let text = match (options.per_process, options.verbose) {
-        (false, _) => "memtrace run --per-process -- CMD    one line per process",
-        (true, false) => "memtrace run -v -- CMD    every number of every process",
-        (true, true) => "memtrace run --json FILE -- CMD    the same for programs",
+fn next(summary: &Summary, options: Options, out: &mut Page<'_>) -> io::Result<()> {
+    let (option, more) = match (options.per_process, options.verbose) {
+        (false, _) => ("--per-process", "one line per process"),
+        (true, false) => ("-v", "every number of every process"),
+        (true, true) => ("--json FILE", "the same for programs"),
     };
-    line(out, "next", text)
+    let text = if let Some((root, _)) = summary.attached() {
+        if !root.survivor {
+            // Nobody can attach to it again.
+            return Ok(());
+        }
+        format!("memtrace attach {option} PID    {more}")
+    } else {
+        format!("memtrace run {option} -- CMD    {more}")
+    };
+    line(out, "next", &text)
 }
 
 /// How long, for tables.

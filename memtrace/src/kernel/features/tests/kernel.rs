@@ -76,9 +76,10 @@ const TASK: &[&str] = &[
     "utime",
     "stime",
     "thread_pid",
+    "real_parent",
 ];
 const TASK_INTS: &[&str] = &["pid", "tgid", "exit_code"];
-const SIGNAL: &[&str] = &["min_flt", "maj_flt", "maxrss"];
+const SIGNAL: &[&str] = &["min_flt", "maj_flt", "maxrss", "utime", "stime"];
 const SIGNAL_INTS: &[&str] = &["live", "nr_threads", "flags", "group_exit_code"];
 
 impl Kernel {

@@ -1,0 +1,128 @@
+//! What `run` and `attach` have in common beside the result: a recording, files that must differ, snapshots.
+
+use std::{
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+};
+
+use memtrace::{
+    FileSink, SnapshotUse, Tracer,
+    abi::Stat,
+    launch::{Distinct, IfExists, OutputError, SameFile, open_output},
+    model::Summary,
+    report::units::counted,
+};
+
+use super::failure::say;
+use crate::cli::record::RecordArgs;
+
+/// The recording that is asked for, if one is.
+pub(super) struct Recording<'a> {
+    args: &'a RecordArgs,
+    sink: Option<FileSink>,
+}
+
+impl<'a> Recording<'a> {
+    /// Opens the file.
+    pub(super) fn open(args: &'a RecordArgs) -> Result<Self, OutputError> {
+        let if_exists = if args.force {
+            IfExists::Overwrite
+        } else {
+            IfExists::Refuse
+        };
+        let open = |path: &PathBuf| -> Result<File, OutputError> { open_output(path, if_exists) };
+        let file = args.output.as_ref().map(open).transpose()?;
+        Ok(Self {
+            args,
+            sink: file.map(FileSink::new),
+        })
+    }
+
+    /// Whether there is one.
+    pub(super) const fn is_wanted(&self) -> bool {
+        self.sink.is_some()
+    }
+
+    /// A tracer that has for it what its options say.
+    pub(super) fn options(&self, tracer: Tracer) -> Tracer {
+        if !self.is_wanted() {
+            return tracer;
+        }
+        tracer
+            .timeline(Some(self.args.resolution))
+            .events(self.args.events)
+            .timeline_ring_bytes(kib(self.args.timeline_ring_size))
+    }
+
+    /// What takes in the run.
+    pub(super) const fn sink(&mut self) -> Option<&mut FileSink> {
+        self.sink.as_mut()
+    }
+
+    /// Says how many records of the timeline are missing, if any are.
+    pub(super) fn tell_of_losses(&self, program: &str, summary: &Summary) {
+        let lost = summary.certificate.stats.get(Stat::TimelineFull);
+        if lost == 0 || !self.is_wanted() {
+            return;
+        }
+        say(
+            program,
+            format_args!(
+                "{} missing, their buffer was full (raise --timeline-ring-size or choose a wider --resolution); the summary does not depend on them",
+                counted(
+                    lost,
+                    "record of the timeline is",
+                    "records of the timeline are"
+                )
+            ),
+        );
+    }
+
+    /// Says why it is not whole, if it is not; true if so.
+    pub(super) fn tell_of_failure(&self, program: &str) -> bool {
+        let failure = self.sink.as_ref().and_then(FileSink::failure);
+        if let Some(error) = failure {
+            say(program, error);
+        }
+        failure.is_some()
+    }
+}
+
+/// KiB as bytes.
+pub(super) fn kib(size: Option<u32>) -> Option<u32> {
+    size.map(|kib| kib.saturating_mul(1024))
+}
+
+/// When snapshots are taken. Only for something: a walk keeps the memory of a process that ends during it.
+pub(super) const fn snapshots(none: bool, shown: bool) -> SnapshotUse {
+    match (none, shown) {
+        (true, _) => SnapshotUse::Never,
+        (false, true) => SnapshotUse::Always,
+        (false, false) => SnapshotUse::WhereTheyTell,
+    }
+}
+
+/// The files that the outputs are written to, each another one; neither may any be standard error, or, if that is
+/// ours, standard output.
+pub(super) fn distinct(
+    our_stdout: bool,
+    outputs: &[(&'static str, &Option<PathBuf>)],
+) -> Result<Distinct, SameFile> {
+    let mut files = Distinct::new();
+    if our_stdout {
+        files.stream("standard output", io::stdout())?;
+    }
+    files.stream("standard error", io::stderr())?;
+    for (option, path) in outputs {
+        // Only these have this name for standard output.
+        let to_stdout =
+            matches!(*option, "--json" | "--text") && path.as_deref() == Some(Path::new("-"));
+        if let Some(path) = path
+            && !to_stdout
+        {
+            files.output(option, path)?;
+        }
+    }
+    Ok(files)
+}

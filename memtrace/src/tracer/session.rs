@@ -1,0 +1,353 @@
+//! A tree that is followed to its end: the programs, and all that is made of what they tell.
+
+use std::{
+    io,
+    os::fd::BorrowedFd,
+    time::{Duration, Instant},
+};
+
+use memtrace_ebpf::Stat;
+
+use super::{
+    TraceError, Tracer,
+    cross_check::CrossChecker,
+    limits, programs,
+    record::{self, Feed},
+    setup::{Loaded, tier, unseen_faults},
+    snapshots::Snapshots,
+    system,
+    wait::{Teardown, ended, much, wake},
+    watch::{Watched, watch},
+};
+use crate::{
+    attend::{Attendant, View},
+    event::Event,
+    kernel::{self, Features},
+    launch::Signals,
+    model::{self, CrossChecks, Final, Model, Summary},
+    probe::{Options, Probe, Resolution},
+    recording::Head,
+};
+
+/// How often a tree without news is looked at again under `--wait-tree`.
+const TREE_POLL: Duration = Duration::from_millis(20);
+
+/// The process whose end is waited for.
+pub(super) trait Root {
+    /// How it came to its end.
+    type End: Copy;
+
+    /// Its id here.
+    fn pid(&self) -> i32;
+
+    /// A descriptor that is readable once it has ended.
+    fn pidfd(&self) -> Option<BorrowedFd<'_>>;
+
+    /// How it ended, if it has.
+    fn end(&mut self) -> io::Result<Option<Self::End>>;
+
+    /// Does what signals that this process got ask for.
+    fn take_signals(&mut self, signals: &Signals);
+
+    /// When that is enough, whether it has ended or not.
+    fn deadline(&self) -> Option<Instant> {
+        None
+    }
+
+    /// What is to be told if that is now.
+    fn enough(&self, _now: Instant) -> Option<Self::End> {
+        None
+    }
+}
+
+/// What is waited for while a tree is followed.
+pub(super) struct Watching<'a> {
+    ring: Watched,
+    timeline: Option<Watched>,
+    signal: Watched,
+    signals: &'a Signals,
+}
+
+impl<'a> Watching<'a> {
+    /// Call it in the event loop's context.
+    pub(super) fn new(probe: &Probe, signals: &'a Signals) -> Result<Self, TraceError> {
+        let timeline = probe.timeline().map(watch).transpose();
+        Ok(Self {
+            ring: watch(probe).map_err(system("wait for records"))?,
+            timeline: timeline.map_err(system("wait for the timeline"))?,
+            signal: watch(signals).map_err(system("wait for signals"))?,
+            signals,
+        })
+    }
+}
+
+/// How it ended, as far as whoever started it knows.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Ending {
+    pub(super) wait_status: Option<i32>,
+    pub(super) wall_ns: u64,
+    pub(super) user_ns: u64,
+    pub(super) system_ns: u64,
+    pub(super) maxrss_bytes: Option<u64>,
+}
+
+/// Why nothing could be read at the end.
+pub(super) type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// A tree that is followed.
+pub(super) struct Session<'a> {
+    tracer: &'a Tracer,
+    features: Features,
+    options: Options,
+    pub(super) probe: Probe,
+    view: View,
+    model: Model,
+    feed: Feed<'a>,
+    checker: CrossChecker,
+    snapshots: Snapshots,
+    teardown: Teardown,
+    attendant: Attendant,
+    command: Vec<Vec<u8>>,
+    limits: Vec<model::Limit>,
+    realtime_offset: i64,
+}
+
+impl<'a> Session<'a> {
+    /// The process with this id here is the root, known to the programs as `root_tgid`. Tells whoever takes
+    /// in what happens that it begins.
+    pub(super) fn begin(
+        tracer: &'a Tracer,
+        loaded: Loaded,
+        (pid, root_tgid): (i32, u32),
+        command: Vec<Vec<u8>>,
+        mut feed: Feed<'a>,
+    ) -> Result<Self, TraceError> {
+        let Loaded {
+            features,
+            options,
+            probe,
+        } = loaded;
+        let realtime_offset = kernel::clock::realtime_offset()?;
+        let limits: Vec<model::Limit> = features
+            .limits
+            .iter()
+            .map(limits::of_kernel)
+            .chain(limits::of_machine(options.cpus))
+            .collect();
+        feed.begin(&Head {
+            page_size: options.page_size,
+            width_ns: options.timeline.map_or(0, Resolution::width_ns),
+            created_at: kernel::clock::boottime()?,
+            realtime_offset_ns: realtime_offset,
+            command: command.clone(),
+            kernel: record::kernel_release(),
+            memtrace: env!("CARGO_PKG_VERSION").to_owned(),
+            tier: tier(&probe, options.vm_events),
+            limits: limits.clone(),
+            record_sizes: Head::own_record_sizes(),
+        })?;
+        Ok(Self {
+            view: View::new(&probe, options.page_size, pid, root_tgid),
+            checker: CrossChecker::new(options.page_size, options.cpus),
+            snapshots: Snapshots::new(tracer.snapshots, options.page_size),
+            attendant: Attendant::new(tracer.limit, tracer.live.as_ref()),
+            teardown: Teardown::default(),
+            model: Model::new(),
+            tracer,
+            features,
+            options,
+            probe,
+            feed,
+            command,
+            limits,
+            realtime_offset,
+        })
+    }
+
+    /// Takes in what waits in the rings.
+    pub(super) fn drain(&mut self) {
+        let Self {
+            probe,
+            model,
+            feed,
+            view,
+            ..
+        } = self;
+        probe.drain(|event| take(model, feed, *view, &event));
+    }
+
+    /// Follows the tree until its end, and does what signals ask for meanwhile.
+    pub(super) async fn follow<R: Root>(
+        &mut self,
+        root: &mut R,
+        watched: &Watching<'_>,
+    ) -> Result<R::End, TraceError> {
+        // Without a descriptor it is looked at now and then.
+        let pidfd = root.pidfd().and_then(|pidfd| watch(pidfd).ok());
+        let pid = root.pid();
+        self.attendant.begin(pid);
+        let mut end = None;
+        let checks = !self.tracer.no_cross_checks;
+        let first = if checks {
+            self.checker.pause()
+        } else {
+            TREE_POLL
+        };
+        let mut next_look = tokio::time::Instant::now() + first;
+        let mut next_drain = tokio::time::Instant::now() + record::LOOK;
+        loop {
+            if let Some(end) = root.enough(Instant::now()) {
+                return Ok(end);
+            }
+            if let Some(end) = end
+                && self.is_over()
+            {
+                return Ok(end);
+            }
+            tokio::select! {
+                ready = watched.ring.readable() => {
+                    let mut ready = ready.map_err(system("wait for records"))?;
+                    ready.clear_ready();
+                    self.drain();
+                }
+                ready = much(watched.timeline.as_ref()) => {
+                    ready.map_err(system("wait for the timeline"))?;
+                    self.drain();
+                }
+                () = tokio::time::sleep_until(next_drain), if self.feed.is_wanted() => {
+                    self.drain();
+                    let so_far = if checks { self.checker.result() } else { CrossChecks::default() };
+                    self.feed.look(&self.probe, so_far, self.snapshots.taken());
+                    next_drain = tokio::time::Instant::now() + record::LOOK;
+                }
+                ready = watched.signal.readable() => {
+                    let mut ready = ready.map_err(system("wait for signals"))?;
+                    ready.clear_ready();
+                    root.take_signals(watched.signals);
+                }
+                () = ended(pidfd.as_ref()), if end.is_none() => {
+                    end = root.end().map_err(system("wait for the process"))?;
+                }
+                () = wake(root.deadline()) => {}
+                () = wake(self.attendant.next()) => {
+                    self.attendant.look(&self.view.of(&self.probe), end.is_some());
+                }
+                () = wake(self.snapshots.next()) => self.snapshots.look(&self.probe, self.view),
+                () = tokio::time::sleep_until(next_look) => {
+                    let mut pause = TREE_POLL;
+                    if end.is_none() && checks {
+                        pause = self.checker.look(&self.probe, pid, self.view.root_tgid);
+                    }
+                    next_look = tokio::time::Instant::now() + pause;
+                }
+            }
+        }
+    }
+
+    /// Whether nothing is waited for when the root has ended.
+    fn is_over(&mut self) -> bool {
+        let Self {
+            probe,
+            view,
+            teardown,
+            attendant,
+            ..
+        } = self;
+        let tree_is = !self.tracer.wait_tree
+            || probe.tree().is_ok_and(|tree| {
+                teardown.is_over(&tree, Instant::now(), || view.of(probe).is_deserted())
+            });
+        tree_is && attendant.is_over(&view.of(probe))
+    }
+
+    /// Ends tracing, and puts everything together.
+    pub(super) fn finish(self, ending: Ending) -> Result<Summary, Failure> {
+        let Self {
+            features,
+            options,
+            mut probe,
+            mut model,
+            mut feed,
+            checker,
+            snapshots,
+            teardown,
+            attendant,
+            view,
+            command,
+            limits: known_limits,
+            realtime_offset,
+            ..
+        } = self;
+        // Before the programs stop: what it holds on to is the tree's.
+        let snapshots = snapshots.finish();
+        let unsettled = probe.stop()?;
+        // Not before the programs have stopped: averages reach up to here.
+        let ended_at = kernel::clock::boottime()?;
+        let remains = probe.remains()?;
+        probe.drain(|event| take(&mut model, &mut feed, view, &event));
+        let [.., most_swapped, _] = remains.tree.peak;
+        let tree_started = i64::try_from(remains.tree.started_at).unwrap_or(0);
+        let Ending {
+            wait_status,
+            wall_ns,
+            user_ns,
+            system_ns,
+            maxrss_bytes,
+        } = ending;
+        let last = Final {
+            ended_by_limit: attendant.finish(),
+            snapshots,
+            ended_at,
+            tree: remains.tree,
+            images: remains.images,
+            segments: remains.segments,
+            processes: remains.processes,
+            stats: remains.stats,
+            missed: remains.missed,
+            undecodable: probe.undecodable(),
+            cross_checks: checker.result(),
+            tier: tier(&probe, options.vm_events),
+            limits: known_limits
+                .into_iter()
+                .chain(limits::of_overlaps(
+                    remains.stats.get(Stat::CacheOverlap),
+                    remains.tree.peak_threads,
+                    options.page_size,
+                ))
+                .chain(limits::of_unverified(
+                    remains.stats.get(Stat::Unverified),
+                    options.cpus,
+                    options.page_size,
+                ))
+                .chain(limits::of_swap(
+                    most_swapped,
+                    options.cpus,
+                    options.page_size,
+                    kernel::cpus::is_realtime(),
+                ))
+                .chain(limits::of_unseen_ends(teardown.is_unseen()))
+                .chain(limits::of_unsettled(unsettled.as_ref()))
+                .chain(unseen_faults(&features, &probe, &remains.tree, &options))
+                .collect(),
+            page_size: options.page_size,
+            command,
+            wait_status,
+            wall_ns,
+            user_ns,
+            system_ns,
+            maxrss_bytes,
+            started_unix_ns: u64::try_from(tree_started.saturating_add(realtime_offset)).ok(),
+        };
+        feed.finish(&last);
+        Ok(model.finish(last))
+    }
+}
+
+/// Passes an event on to the model and to whoever takes it in, with what /proc has to add.
+fn take(model: &mut Model, feed: &mut Feed<'_>, view: View, event: &Event) {
+    let more = programs::of_attached(view, event);
+    for event in std::iter::once(event).chain(&more) {
+        model.apply(event);
+        feed.event(event);
+    }
+}
