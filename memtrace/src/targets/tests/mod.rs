@@ -1,0 +1,170 @@
+//! Trees of files as `/proc` and cgroup file systems are; and the real `/proc`.
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod cgroups;
+mod containers;
+mod names;
+mod real;
+mod units;
+
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use super::{Places, Target, TargetsError, find};
+
+/// The id of memtrace in these trees.
+const OWN: i32 = 4242;
+
+/// A system of files, removed at the end of the test.
+struct System {
+    root: PathBuf,
+    mounts: String,
+}
+
+impl System {
+    fn new() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("memtrace-targets-{}-{number}", std::process::id());
+        let root = std::env::temp_dir().canonicalize().unwrap().join(name);
+        fs::create_dir_all(root.join("proc")).unwrap();
+        symlink(OWN.to_string(), root.join("proc/self")).unwrap();
+        let system = Self {
+            root,
+            mounts: String::new(),
+        };
+        system.process(OWN, "memtrace", 1, 900);
+        system
+    }
+
+    /// Only version 2.
+    fn v2() -> Self {
+        Self::new().mounted("", "/", "cgroup2 cgroup2 rw,nsdelegate")
+    }
+
+    /// Version 1, with systemd's hierarchy; and version 2 without controllers.
+    fn hybrid() -> Self {
+        Self::v1().mounted("unified", "/", "cgroup2 cgroup2 rw")
+    }
+
+    fn v1() -> Self {
+        Self::new()
+            .mounted("memory", "/", "cgroup cgroup rw,memory")
+            .mounted("cpu,cpuacct", "/", "cgroup cgroup rw,cpu,cpuacct")
+            .mounted("systemd", "/", "cgroup cgroup rw,xattr,name=systemd")
+    }
+
+    /// With a hierarchy more.
+    fn mounted(mut self, at: &str, root: &str, kind: &str) -> Self {
+        let mount = self.cgroups().join(at);
+        fs::create_dir_all(&mount).unwrap();
+        let mount = mount.to_str().unwrap().trim_end_matches('/').to_owned();
+        self.mounts += &format!("31 23 0:28 {root} {mount} rw,relatime shared:9 - {kind}\n");
+        self
+    }
+
+    fn cgroups(&self) -> PathBuf {
+        self.root.join("cgroup")
+    }
+
+    fn places(&self) -> Places {
+        let itself = self.root.join("proc").join(OWN.to_string());
+        fs::write(itself.join("mountinfo"), &self.mounts).unwrap();
+        Places::at(&self.root.join("proc")).unwrap()
+    }
+
+    /// A process that sleeps.
+    fn process(&self, pid: i32, comm: &str, ppid: i32, started: u64) {
+        self.stat(pid, comm, &format!("S {ppid}"), "4194304", 1, started);
+    }
+
+    fn stat(&self, pid: i32, comm: &str, state: &str, flags: &str, threads: u32, started: u64) {
+        let directory = self.directory(pid);
+        fs::create_dir_all(&directory).unwrap();
+        let text = format!(
+            "{pid} ({comm}) {state} 1 1 0 -1 {flags} 1 2 3 4 5 6 7 8 20 0 {threads} 0 {started} 5 6 7\n"
+        );
+        fs::write(directory.join("stat"), text).unwrap();
+    }
+
+    fn directory(&self, pid: i32) -> PathBuf {
+        self.root.join("proc").join(pid.to_string())
+    }
+
+    /// A cgroup that lists these.
+    fn cgroup(&self, path: &str, pids: &[i32]) -> PathBuf {
+        let directory = self.cgroups().join(path);
+        fs::create_dir_all(&directory).unwrap();
+        let text: String = pids.iter().map(|pid| format!("{pid}\n")).collect();
+        fs::write(directory.join("cgroup.procs"), text).unwrap();
+        directory
+    }
+
+    fn find(&self, target: &Target) -> Result<Vec<i32>, TargetsError> {
+        let found = find(target, &self.places())?;
+        Ok(found.iter().map(|found| found.pid).collect())
+    }
+
+    fn message(&self, target: &Target) -> String {
+        self.find(target).unwrap_err().to_string()
+    }
+}
+
+impl Drop for System {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.root);
+    }
+}
+
+fn name(name: &str) -> Target {
+    Target::Name(name.to_owned())
+}
+
+fn cgroup(path: impl AsRef<Path>) -> Target {
+    Target::Cgroup(path.as_ref().to_path_buf())
+}
+
+fn unit(unit: &str) -> Target {
+    Target::Unit(unit.to_owned())
+}
+
+fn container(id: &str) -> Target {
+    Target::Container(id.to_owned())
+}
+
+/// A process by its id, with the time of its creation.
+#[test]
+fn a_process_id_is_itself() {
+    let system = System::new();
+    system.process(7, "a) b (c", 1, 55);
+    let found = find(&Target::Pid(7), &system.places()).unwrap();
+    assert_eq!((found.len(), found[0].pid, found[0].started), (1, 7, 55));
+    assert_eq!(system.message(&Target::Pid(8)), "there is no process 8");
+}
+
+/// What is not given is no name of everything.
+#[test]
+fn nothing_is_asked_for() {
+    let system = System::v2();
+    for target in [name(""), cgroup(""), unit(""), container("")] {
+        let error = system.find(&target).unwrap_err();
+        assert!(
+            matches!(error, TargetsError::Empty(_)),
+            "{target:?}: {error}"
+        );
+    }
+}
+
+/// Each of them says so.
+#[test]
+fn there_are_no_cgroups() {
+    let system = System::new();
+    for target in [cgroup("/a"), unit("a"), container("abcd")] {
+        let error = system.find(&target).unwrap_err();
+        assert!(matches!(error, TargetsError::NotMounted), "{error}");
+    }
+}
