@@ -7,7 +7,7 @@
 use memtrace_ebpf::{Image, ImageState, MEMBERS, Member, Pages, Tree, rss};
 
 use crate::{
-    counters, envelope, family, footprint,
+    branches, counters, envelope, family, footprint,
     kernel::{Address, key},
     moment, segments, sizes, state, with_swap, words,
 };
@@ -183,9 +183,9 @@ pub(crate) unsafe fn book(image: *mut Image, tree: *mut Tree, update: &Update) -
         }
         let at_peak = raise_image(image, at);
         if (*image).state != ImageState::Execing as u32 {
-            add_to_tree(tree, member, delta, at);
+            add_to_tree(image, tree, member, delta, at);
             note_files(image, tree, at);
-            note_peaks(tree, at);
+            note_peaks(image, tree, at);
         }
         with_swap::note_peaks(image, tree, member, delta);
         at_peak
@@ -354,7 +354,7 @@ pub(crate) unsafe fn settle(
                 *peak = value;
             }
             if counted {
-                add_to_tree(tree, member, delta, at);
+                add_to_tree(image, tree, member, delta, at);
             }
         }
         let at_peak = raise_image(image, at);
@@ -364,7 +364,7 @@ pub(crate) unsafe fn settle(
         }
         if counted {
             note_files(image, tree, at);
-            note_peaks(tree, at);
+            note_peaks(image, tree, at);
             with_swap::raise_tree(tree);
         }
         moment::end(tree);
@@ -432,10 +432,10 @@ pub(crate) extern "C" fn enter_tree(mm: u64, at: u64) -> u64 {
         }
         for member in 0..MEMBERS as u32 {
             let value = *slot(&raw mut (*image).cur, member);
-            add_to_tree(tree, member, value, at);
+            add_to_tree(image, tree, member, value, at);
         }
         note_files(image, tree, at);
-        note_peaks(tree, at);
+        note_peaks(image, tree, at);
         with_swap::raise_tree(tree);
         moment::end(tree);
         envelope::changed(image, at);
@@ -487,9 +487,10 @@ pub(crate) unsafe fn integrate_all(image: *mut Image, at: u64) {
 }
 
 #[inline(always)]
-unsafe fn add_to_tree(tree: *mut Tree, member: u32, delta: i64, at: u64) {
-    // SAFETY: `tree` is a map value, see `book`.
+unsafe fn add_to_tree(image: *mut Image, tree: *mut Tree, member: u32, delta: i64, at: u64) {
+    // SAFETY: map values, see `book`.
     unsafe {
+        branches::add(image, member, delta);
         let cur = slot(&raw mut (*tree).cur, member);
         let until = slot(&raw mut (*tree).integral_at, member);
         if at > *until {
@@ -518,15 +519,16 @@ unsafe fn add_to_tree(tree: *mut Tree, member: u32, delta: i64, at: u64) {
     }
 }
 
-/// Raises the tree's peaks to its present values.
+/// Raises the peaks of the tree and of the image's branch to their present values.
 ///
 /// # Safety
 ///
-/// `tree` must point at a map value.
+/// Both must point at map values.
 #[inline(always)]
-unsafe fn note_peaks(tree: *mut Tree, at: u64) {
-    // SAFETY: the caller vouches for the pointer.
+unsafe fn note_peaks(image: *mut Image, tree: *mut Tree, at: u64) {
+    // SAFETY: the caller vouches for the pointers.
     unsafe {
+        branches::note_peak(image, at);
         let resident = (*tree).rss;
         if resident > (*tree).peak_rss {
             (*tree).peak_rss = resident;

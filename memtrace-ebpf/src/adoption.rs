@@ -5,12 +5,12 @@
 //! read, as a whole and at once. Updates until then are not needed, and those after that find the image.
 
 use memtrace_ebpf::{
-    Image, ImageKind, ImageState, MAX_TREES, Process, ProcessFlags, TOUCHED_CPUS, rss,
+    Image, ImageKind, ImageState, Process, ProcessFlags, Stat, TOUCHED_CPUS, Wanted, rss,
 };
 
 use crate::{
     accounting, atomic, births, counters, creation, departure, ends, family,
-    kernel::{Address, Struct, Typed, as_number, key, offset},
+    kernel::{Address, Struct, Typed, as_number, config, key, offset},
     sizes, state,
 };
 
@@ -19,7 +19,8 @@ use crate::{
 #[inline(always)]
 pub(crate) fn came_across(task: Typed) -> bool {
     let tgid = task.load::<u32>(offset!(task_tgid));
-    if state::is_tracked(tgid) {
+    // Not who goes through them either.
+    if state::is_tracked(tgid) || tgid == state::current_tgid() {
         return false;
     }
     let mm = task.follow(offset!(task_mm));
@@ -32,25 +33,14 @@ pub(crate) fn came_across(task: Typed) -> bool {
     if is_known(mm.address(), is_exiting) {
         return false;
     }
-    let leader = task.follow(offset!(task_group_leader));
-    let owner = owner_to_wait_for(mm, tgid);
-    let (index, creator_id) = if let Some(index) = wanted(leader) {
-        tell_of_root(tgid, owner);
-        (index, 0)
-    } else {
-        let Some(creator) = creator_of(leader) else {
-            return false;
-        };
-        // SAFETY: a map value.
-        unsafe { ((*creator).tree, (*creator).id) }
+    let Some(number) = as_number(task.address()) else {
+        return false;
     };
-    if owner != 0 {
+    let what = belongs(number);
+    if what == NOT_NOW {
         return false;
     }
-    let (number, what) = (
-        as_number(task.address()).unwrap_or(0),
-        u64::from(ProcessFlags::ATTACHED) | u64::from(index) << 32,
-    );
+    let index = creation::tree_of(what);
     let (id, Some(tree)) = (state::next_process_id(), state::tree(index)) else {
         return false;
     };
@@ -61,12 +51,17 @@ pub(crate) fn came_across(task: Typed) -> bool {
     }
     // Only now: what it has when its hooks know of it.
     let mm = task.follow(offset!(task_mm)).address();
-    let mut image = attach_image(mm, tgid.into(), number);
+    let mut image = 0;
+    if what as u32 & ProcessFlags::SHARES_IMAGE == 0 {
+        image = attach_image(mm, tgid.into(), number);
+    } else {
+        state::count(Stat::Borrowed);
+    }
     if image == GONE {
         forget_image(mm);
         image = 0;
     }
-    tell(number, id, image, what, creator_id);
+    tell(number, id, image, what);
     true
 }
 
@@ -86,7 +81,7 @@ fn is_known(mm: u64, is_exiting: bool) -> bool {
 /// because what is called before needs much of the stack.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn tell(number: u64, id: u64, image: u64, what: u64, creator_id: u64) -> u64 {
+pub(crate) extern "C" fn tell(number: u64, id: u64, image: u64, what: u64) -> u64 {
     let task = Address::new(number);
     let tgid: u32 = task.load(offset!(task_tgid));
     let mut what = what;
@@ -98,37 +93,33 @@ pub(crate) extern "C" fn tell(number: u64, id: u64, image: u64, what: u64, creat
             }
         }
     }
+    let Some(control) = state::control() else {
+        return 0;
+    };
     // Also if it has ended since, and its end has been told.
-    creation::announce(number, id, image, what, creator_id);
-    if let Some(control) = state::control() {
-        // SAFETY: a map value, of which this field is changed here alone.
-        unsafe { (*control).attached += 1 };
+    // SAFETY: a map value, of which these fields are changed while threads are gone through alone.
+    unsafe {
+        creation::announce(number, id, image, what, (*control).creator);
+        (*control).attached += 1;
     }
-    let Some(tree) = state::tree((what >> 32) as u32) else {
+    let index = creation::tree_of(what);
+    let Some(tree) = state::tree(index) else {
         return 0;
     };
     let signal = task.follow(offset!(task_signal));
     let threads = signal.load::<i32>(offset!(signal_live));
     if threads > 1 && counters::threads_have_caches() {
-        creation::count_threads(what >> 32, i64::from(threads) - 1);
+        creation::count_threads(index.into(), i64::from(threads) - 1);
     }
     // Entries are removed under it.
     let held = state::lock(tree);
-    let process = state::process(tgid);
-    if let Some(process) = process {
+    if let Some(process) = state::process(tgid) {
         add_threads_before(process, id, signal, threads);
     }
     state::unlock(tree, held);
-    if threads <= 0
-        && let Some(process) = process
-    {
+    if threads <= 0 {
         // Its last thread has passed the hook, perhaps before it was known; its memory is still there.
-        // SAFETY: a map value.
-        unsafe {
-            if (*process).id == id {
-                departure::process_exited(task, tgid, process);
-            }
-        }
+        departure::process_exited(task, tgid, id);
     }
     1
 }
@@ -152,20 +143,56 @@ fn add_threads_before(process: *mut Process, id: u64, signal: Address, threads: 
     }
 }
 
-/// Userspace is told what the first one that was asked for is called in the initial PID namespace; or, if it has
-/// the memory of another process, that one.
-#[inline(always)]
-fn tell_of_root(tgid: u32, owner: u32) {
+/// What [`belongs`] returns of one that is not taken in now.
+const NOT_NOW: u64 = 0;
+
+/// Whether the process of `task` is taken in, because it was asked for, or its creator is followed: its flags and its
+/// place. The creator's number is kept if that counts there too. If it has the memory of another process, it waits for
+/// that. A function of its own, for what comes after needs the stack.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn belongs(task: u64) -> u64 {
+    let task = Address::new(task);
+    let tgid: u32 = task.load(offset!(task_tgid));
+    let leader = task.follow(offset!(task_group_leader));
+    let owner = owner_to_wait_for(task.follow(offset!(task_mm)), tgid);
+    let (wanted, creator) = (wanted(leader), creator_of(leader));
     let Some(control) = state::control() else {
-        return;
+        return NOT_NOW;
     };
-    // SAFETY: a map value, of which these fields are changed here alone.
+    // SAFETY: map values, of which what is changed is changed here alone.
     unsafe {
-        if owner != 0 {
-            (*control).owner_tgid = owner;
-        } else if (*control).root_tgid == 0 {
-            (*control).root_tgid = tgid;
+        let mut place = 0;
+        (*control).creator = 0;
+        if let Some(creator) = creator {
+            place = creation::place(creator);
+            (*control).creator = (*creator).id;
+        } else if wanted.is_none() {
+            return NOT_NOW;
         }
+        if let Some(wanted) = wanted {
+            let asked_for = creation::place_at(config!(root_tree), (*wanted).branch);
+            if place != asked_for {
+                (*control).creator = 0;
+            }
+            place = asked_for;
+            (*wanted).owner = owner;
+        }
+        let mut flags = ProcessFlags::ATTACHED;
+        if owner != 0 {
+            if !state::is_impatient() {
+                (*control).waiting += 1;
+                return NOT_NOW;
+            }
+            flags |= ProcessFlags::SHARES_IMAGE;
+        }
+        if let Some(wanted) = wanted {
+            (*wanted).tgid = tgid;
+            if (*control).root_tgid == 0 {
+                (*control).root_tgid = tgid;
+            }
+        }
+        u64::from(flags) | place
     }
 }
 
@@ -188,14 +215,14 @@ fn creator_of(leader: Address) -> Option<*mut Process> {
     None
 }
 
-/// The tree of which the process was asked to be a root, by the number that the current process, which
-/// goes through all tasks, knows it by.
+/// What is asked of the process, by the number that the current process, which goes through all tasks, knows
+/// it by.
 #[inline(always)]
-fn wanted(leader: Address) -> Option<u32> {
+fn wanted(leader: Address) -> Option<*mut Wanted> {
     let here = Typed::current().follow(offset!(task_thread_pid));
     let pid = leader.follow(offset!(task_thread_pid));
     let number = creation::number_at(pid, here.load(offset!(pid_level)));
-    state::wanted(number).filter(|index| *index < MAX_TREES)
+    state::wanted(number)
 }
 
 /// The process that lent the address space to this one, if that is not followed; 0 if there is none.

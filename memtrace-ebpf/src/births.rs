@@ -106,7 +106,7 @@ pub(crate) extern "C" fn create_image(mm: u64, tgid: u64, kind: u64) -> u64 {
         return 0;
     };
     // SAFETY: a map value.
-    let (index, owner) = unsafe { ((*process).tree, (*process).id) };
+    let (index, branch, owner) = unsafe { ((*process).tree, (*process).branch, (*process).id) };
     let Some(tree) = state::tree(index) else {
         return 0;
     };
@@ -131,6 +131,7 @@ pub(crate) extern "C" fn create_image(mm: u64, tgid: u64, kind: u64) -> u64 {
         (*image).freed_before = freed_before;
         (*image).tgid = tgid as u32;
         (*image).tree = index;
+        (*image).branch = branch.into();
         (*image).process = owner;
         (*image).kind = kind as u32;
         (*image).born_at = now;

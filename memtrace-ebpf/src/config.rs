@@ -285,8 +285,8 @@ pub struct Config {
     pub spin_lock: u32,
     /// 1: processes are taken in that ran before tracing began.
     pub attached: u32,
-    /// No meaning.
-    pub reserved: u32,
+    /// How many [`Branch`](crate::Branch)es the tree has; 0 if it has one root, and nobody asks for them.
+    pub branches: u32,
     /// Width of the timeline's windows, [`Timeline::Windows`].
     pub window_ns: u64,
 }
@@ -311,7 +311,7 @@ impl Config {
         fences: 0,
         spin_lock: 0,
         attached: 0,
-        reserved: 0,
+        branches: 0,
         window_ns: 0,
     };
 }

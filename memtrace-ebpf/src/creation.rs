@@ -3,7 +3,9 @@
 use core::mem::MaybeUninit;
 
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
-use memtrace_ebpf::{COMM_LEN, ImageKind, ImageState, Process, ProcessFlags, Stat, event};
+use memtrace_ebpf::{
+    COMM_LEN, ImageKind, ImageState, MAX_TREES, Process, ProcessFlags, Stat, event,
+};
 
 use crate::{
     accounting, births, counters, family,
@@ -51,10 +53,10 @@ pub(crate) fn process_created(child: Typed, first_hook: bool) -> Option<u32> {
         return None;
     }
     // SAFETY: a map value.
-    let (index, creator_id, attached) = unsafe {
+    let (place, creator_id, attached) = unsafe {
         let creator = state::process(creator)?;
         let attached = has_been_attached(creator);
-        ((*creator).tree, (*creator).id, attached)
+        (place(creator), (*creator).id, attached)
     };
     let (pid, tgid, mm, own_mm) = (
         child.load::<u32>(offset!(task_pid)),
@@ -90,14 +92,12 @@ pub(crate) fn process_created(child: Typed, first_hook: bool) -> Option<u32> {
     let shares = mm.address() == own_mm;
     let mut flags = 0;
     let mut image_id = 0;
+    let index = tree_of(place);
     let tree = state::tree(index)?;
     if shares {
         flags = ProcessFlags::SHARES_IMAGE;
     }
-    let (task, what) = (
-        as_number(child.address())?,
-        u64::from(flags) | u64::from(index) << 32,
-    );
+    let (task, what) = (as_number(child.address())?, u64::from(flags) | place);
     // First: it can be just now that it is taken in as one that ran before, and then that is it.
     let admitted = admit(task, id, what);
     if admitted == KNOWN {
@@ -213,6 +213,42 @@ fn creator_of(task: Address, flags: u32) -> u32 {
     }
 }
 
+/// What is told of a process in one number: its flags, and from here on its place.
+const TREE_SHIFT: u32 = 32;
+/// Above the tree's index, that of its branch.
+const BRANCH_SHIFT: u32 = 40;
+
+const _: () = assert!(MAX_TREES <= 1 << (BRANCH_SHIFT - TREE_SHIFT));
+
+/// Where a process with these indices of tree and branch counts.
+#[inline(always)]
+pub(crate) fn place_at(tree: u32, branch: u32) -> u64 {
+    u64::from(tree) << TREE_SHIFT | u64::from(branch) << BRANCH_SHIFT
+}
+
+/// Where the process counts.
+///
+/// # Safety
+///
+/// It must point at a map value.
+#[inline(always)]
+pub(crate) unsafe fn place(process: *mut Process) -> u64 {
+    // SAFETY: as the caller vouches.
+    unsafe { place_at((*process).tree, (*process).branch) }
+}
+
+/// Index of the tree in a place.
+#[inline(always)]
+pub(crate) fn tree_of(what: u64) -> u32 {
+    (what >> TREE_SHIFT) as u32 & ((1 << (BRANCH_SHIFT - TREE_SHIFT)) - 1)
+}
+
+/// Index of the branch in a place.
+#[inline(always)]
+fn branch_of(what: u64) -> u32 {
+    (what >> BRANCH_SHIFT) as u32
+}
+
 /// What [`admit`] returns if there is no room for it.
 pub(crate) const NO_ROOM: u64 = 0;
 /// If it is followed.
@@ -220,13 +256,13 @@ pub(crate) const ADMITTED: u64 = 1;
 /// If it had been before.
 pub(crate) const KNOWN: u64 = 2;
 
-/// Puts the process of `task`, with its number, among those that are followed. `what` has its flags and, in the
-/// upper half, the index of its tree. A function of its own, for what comes before and after need much of the
+/// Puts the process of `task`, with its number, among those that are followed. `what` has its flags and its
+/// [place](place_at). A function of its own, for what comes before and after need much of the
 /// stack.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn admit(task: u64, id: u64, what: u64) -> u64 {
-    let (task, flags, index) = (Address::new(task), what as u32, (what >> 32) as u32);
+    let (task, flags, index) = (Address::new(task), what as u32, tree_of(what));
     let Some(tree) = state::tree(index) else {
         return NO_ROOM;
     };
@@ -241,6 +277,8 @@ pub(crate) extern "C" fn admit(task: u64, id: u64, what: u64) -> u64 {
         ns_tgid: namespace_tgid(leader),
         creator: creator_of(task, flags),
         tree: index,
+        branch: branch_of(what),
+        reserved: 0,
         flags,
         refused_child: 0,
         refused_mm: 0,
@@ -276,7 +314,7 @@ pub(crate) extern "C" fn announce(
     what: u64,
     creator_id: u64,
 ) -> u64 {
-    let (task, flags, index) = (Address::new(task), what as u32, (what >> 32) as u32);
+    let (task, flags, index) = (Address::new(task), what as u32, tree_of(what));
     let Some(tree) = state::tree(index) else {
         return 0;
     };
@@ -331,7 +369,7 @@ pub(crate) fn root_registered(task: Typed) {
         }
         (*tree).index = index.into();
     }
-    let what = u64::from(ProcessFlags::PRE_EXEC) | u64::from(index) << 32;
+    let what = u64::from(ProcessFlags::PRE_EXEC) | place_at(index, 0);
     let id = state::next_process_id();
     if admit(number, id, what) == ADMITTED {
         // SAFETY: a map value.

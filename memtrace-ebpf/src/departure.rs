@@ -49,7 +49,7 @@ pub(crate) unsafe fn exited(task: Typed, tgid: u32, process: *mut Process) -> i3
         let signal = task.follow(offset!(task_signal));
         let left = signal.load::<i32>(offset!(signal_live));
         if left == 0 {
-            process_exited(task, tgid, process);
+            process_exited(task, tgid, (*process).id);
         }
         // From here on another thread can remove the entry: nothing may be written to it. What is read
         // of another one's tells at worst to remove what is not there.
@@ -75,56 +75,57 @@ fn wait_status(task: impl Struct) -> u32 {
     }
 }
 
-/// The last thread of the process ends, or one of two that both find nobody else alive.
-///
-/// # Safety
-///
-/// As for [`exited`].
+/// The last thread of the process `id`, `tgid`, ends, or one of two that both find nobody else alive; `task` is one of
+/// them.
 #[inline(always)]
-pub(crate) unsafe fn process_exited(task: impl Struct, tgid: u32, process: *mut Process) {
-    // SAFETY: as the caller vouches; what `tree` gives is a map value.
+pub(crate) fn process_exited(task: impl Struct, tgid: u32, id: u64) {
+    let Some(process) = state::process(tgid) else {
+        return;
+    };
+    // SAFETY: map values.
     unsafe {
-        let signal = task.follow(offset!(task_signal));
         let Some(tree) = state::tree((*process).tree) else {
             return;
         };
-        let held = state::lock(tree);
-        let again = (*process).exited;
-        (*process).exited = 1;
-        if again == 0 {
-            family::family_user_leaves((*process).mm, state::now());
-        }
-        state::unlock(tree, held);
         let mm: u64 = task.follow(offset!(task_mm)).address();
         if mm != 0
             && let Some(image) = state::image(mm)
         {
             ends::note_hiwater(task.follow(offset!(task_mm)), image);
         }
-        // Without a branch, so that the verifier does not follow two ways.
-        let oom_killed = (*process).oom_killed as u32 * ProcessFlags::OOM_KILLED;
-        state::send(&Exit {
-            header: event::Header {
-                kind: event::EXIT,
-                tree: (*process).tree,
-                at: state::now(),
-            },
-            process: (*process).id,
-            tgid,
-            wait_status: wait_status(task),
-            again: again as u32,
-            flags: (*process).flags | oom_killed,
-            utime: (*process).utime,
-            stime: (*process).stime,
-            min_flt: (*process).min_flt,
-            maj_flt: (*process).maj_flt,
-            maxrss: signal.load(offset!(signal_maxrss)),
-            threads: (*process).threads as u32,
-            reserved: 0,
-        });
-        if again == 0 {
-            state::set_tracked(tgid, false);
-            atomic::add((&raw mut (*tree).live).cast(), 1_u64.wrapping_neg());
+        let signal = task.follow(offset!(task_signal));
+        // Entries are removed under it, and this one's can be another's by now.
+        let held = state::lock(tree);
+        if (*process).id == id {
+            let again = (*process).exited;
+            (*process).exited = 1;
+            if again == 0 {
+                family::family_user_leaves((*process).mm, state::now());
+                state::set_tracked(tgid, false);
+                atomic::add((&raw mut (*tree).live).cast(), 1_u64.wrapping_neg());
+            }
+            // Without a branch, so that the verifier does not follow two ways.
+            let oom_killed = (*process).oom_killed as u32 * ProcessFlags::OOM_KILLED;
+            state::send(&Exit {
+                header: event::Header {
+                    kind: event::EXIT,
+                    tree: (*process).tree,
+                    at: state::now(),
+                },
+                process: id,
+                tgid,
+                wait_status: wait_status(task),
+                again: again as u32,
+                flags: (*process).flags | oom_killed,
+                utime: (*process).utime,
+                stime: (*process).stime,
+                min_flt: (*process).min_flt,
+                maj_flt: (*process).maj_flt,
+                maxrss: signal.load(offset!(signal_maxrss)),
+                threads: (*process).threads as u32,
+                reserved: 0,
+            });
         }
+        state::unlock(tree, held);
     }
 }

@@ -131,6 +131,8 @@ pub struct Image {
     pub parent: u64,
     /// [`Process::id`](crate::Process::id) of the process that [`Image::tgid`] is of.
     pub process: u64,
+    /// Index of the [`Branch`](crate::Branch) it counts in.
+    pub branch: u64,
     /// Process that owns it (`mm->owner`'s tgid; for a fork image under construction, the creator's).
     pub tgid: u32,
     /// Index of the tree it counts in.

@@ -14,6 +14,7 @@
 //! of `CLOCK_BOOTTIME`, unless a name says otherwise.
 #![no_std]
 
+mod branch;
 mod call;
 mod config;
 pub mod event;
@@ -40,6 +41,8 @@ mod adoption;
 mod atomic;
 #[cfg(test)]
 mod births;
+#[cfg(test)]
+mod branches;
 #[cfg(test)]
 #[expect(dead_code, reason = "the programs use more of it")]
 mod counters;
@@ -92,6 +95,7 @@ pub const RDONLY_CAST: u32 = 0x7d00_0003;
 /// where that is allowed to programs like these.
 pub const ALLOCATION: usize = 0x7d00_0004;
 
+pub use branch::{Branch, MAX_BRANCHES, Wanted};
 pub use call::{Call, CallKind};
 pub use config::{
     ABSENT, Config, CounterLayout, MAX_CPUS, Offsets, PID_LIMIT, SumScheme, TOUCHED_CPUS, Timeline,

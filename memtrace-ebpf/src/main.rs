@@ -4,7 +4,7 @@
 //! atomics, `lock` what else needs them; `moment` and `waiting` order what programs on several CPUs change,
 //! `line` is where they wait; `ring` sends records, `preempt` keeps programs from being interrupted, `counters`
 //! sums the kernel's counters, `caches` adds what threads hold back on old kernels, `accounting` books a value
-//! to an image and its tree, `with_swap`, `footprint` and `sizes` what follows from it, `envelope` keeps or
+//! to an image and its tree, `branches`, `with_swap`, `footprint` and `sizes` what follows from it, `envelope` keeps or
 //! sends the timeline, `family` follows which fork images still share pages, `segments` books changes to what
 //! pages are for, `stop` ends all of them at once, `births`, `life` and `ends` make, update and end images, `creation` takes in
 //! processes and `adoption` those that ran before, `execution` and `departure` tell what becomes of them, `words` clears and copies what is too
@@ -39,6 +39,7 @@ mod accounting;
 mod adoption;
 mod atomic;
 mod births;
+mod branches;
 #[cfg(not(feature = "lean"))]
 mod caches;
 mod counters;

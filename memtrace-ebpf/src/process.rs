@@ -39,6 +39,10 @@ pub struct Process {
     pub creator: u32,
     /// Index of its tree.
     pub tree: u32,
+    /// Index of its [`Branch`](crate::Branch).
+    pub branch: u32,
+    /// No meaning.
+    pub reserved: u32,
     /// [`ProcessFlags`] that only the process's own hooks change.
     pub flags: u32,
     /// tgid of the last process it created for which there was no room, or 0.
@@ -66,7 +70,7 @@ pub struct Process {
     pub maj_flt: u64,
 }
 
-const _: () = assert!(size_of::<Process>() == 128);
+const _: () = assert!(size_of::<Process>() == 136);
 
 impl Process {
     /// [`Process::flags`] with those that have words of their own.

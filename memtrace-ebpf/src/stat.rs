@@ -63,4 +63,6 @@ stats! {
     Outlived = "updates that came after the end of their image",
     /// Images and processes for which the kernel found no memory.
     NoMemory = "images or processes lost, the kernel had no memory for them",
+    /// Processes that were taken in without their memory, which is that of one that is not followed.
+    Borrowed = "processes that have the memory of one that does not belong to the tree, which is not counted",
 }

@@ -6,7 +6,7 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use memtrace_ebpf::{
-    ALLOCATION, Control, Image, MAX_TREES, MEMBERS, PID_LIMIT, Process, Stat, Tree,
+    ALLOCATION, Branch, Control, Image, MEMBERS, PID_LIMIT, Process, Stat, Tree, Wanted,
 };
 
 #[cfg(not(feature = "plain"))]
@@ -49,18 +49,33 @@ static TREES: Array<Tree, 1> = Array::new();
 #[btf_map]
 static CONTROL: Array<Control, 1> = Array::new();
 
-/// Processes that ran before, which are asked for as roots, with the indices of their trees: by their
-/// numbers in the PID namespace of who goes through all tasks.
+/// Processes that ran before, which are asked for as roots: by their numbers in the PID namespace of who goes
+/// through all tasks. Userspace sets the size.
 #[btf_map]
-static WANTED: HashMap<u32, u32, { MAX_TREES as usize }> = HashMap::new();
+static WANTED: HashMap<u32, Wanted, 1> = HashMap::new();
 
-/// The tree of which that process is to be a root.
+/// What is asked of that process, if it is to be a root.
 #[inline(always)]
-pub(crate) fn wanted(pid: u32) -> Option<u32> {
-    WANTED.get_ptr(pid).map(|index| {
-        // SAFETY: a map value.
-        unsafe { *index }
-    })
+pub(crate) fn wanted(pid: u32) -> Option<*mut Wanted> {
+    WANTED.get_ptr_mut(pid)
+}
+
+/// 1: a process whose memory is another's that is not followed is taken in without that.
+#[btf_map]
+static IMPATIENT: Array<u32, 1> = Array::new();
+
+#[inline(always)]
+pub(crate) fn is_impatient() -> bool {
+    IMPATIENT.get(0).is_some_and(|impatient| *impatient != 0)
+}
+
+/// Totals of each root, where there are several. Userspace sets the size.
+#[btf_map]
+static BRANCHES: Array<Branch, 1> = Array::new();
+
+#[inline(always)]
+pub(crate) fn branch(index: u32) -> Option<*mut Branch> {
+    BRANCHES.get_ptr_mut(index)
 }
 
 #[btf_map]

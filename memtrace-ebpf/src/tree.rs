@@ -133,11 +133,12 @@ pub struct Control {
     pub offsets_ready: u32,
     /// How many processes were taken in that ran before.
     pub attached: u64,
-    /// tgid, in the initial PID namespace, of a process whose memory one has that was asked for, if that was not
-    /// taken in because of it; else 0.
-    pub owner_tgid: u32,
+    /// How often a process was not taken in, because one has to come first whose memory it has.
+    pub waiting: u32,
     /// No meaning.
     pub reserved: u32,
+    /// [`Process::id`](crate::Process::id) of the creator of the one that is being taken in, or 0.
+    pub creator: u64,
     /// For each tree the address of the first image, in the order of families, of those that were there before
     /// tracing began and of their heirs; 0 if there is none.
     pub first_attached: [u64; MAX_TREES as usize],
@@ -146,7 +147,7 @@ pub struct Control {
 }
 
 const _: () = assert!(size_of::<Tree>().is_multiple_of(8));
-const _: () = assert!(size_of::<Control>() == 40 + 8 * MAX_TREES as usize + 8 * crate::MAX_CPUS);
+const _: () = assert!(size_of::<Control>() == 48 + 8 * MAX_TREES as usize + 8 * crate::MAX_CPUS);
 
 #[cfg(feature = "user")]
 // SAFETY: `repr(C)`, only 64-bit words and a window, which has no padding either.

@@ -108,8 +108,12 @@ pub(crate) enum Command {
     /// Run a command and print what memory its whole process tree used
     #[command(long_about = RUN_INTRODUCTION, after_help = RUN_NOTES)]
     Run(Box<RunArgs>),
-    /// Measure a process that runs already, with all its descendants
-    #[command(long_about = attach::INTRODUCTION, after_help = attach::NOTES)]
+    /// Measure processes that run already, with all their descendants
+    #[command(
+        long_about = attach::INTRODUCTION,
+        after_help = attach::NOTES,
+        override_usage = attach::USAGE
+    )]
     Attach(Box<attach::AttachArgs>),
     /// Run a command and print what GNU time prints, with exact numbers
     #[command(disable_help_flag = true, disable_version_flag = true)]

@@ -136,7 +136,7 @@ fn mistakes() {
         "attach",
         "attach x",
         "attach 0",
-        "attach 1 2",
+        "attach --cgroup",
         "attach 2147483647",
         "attach --duration x 1",
         "attach --segments 1",

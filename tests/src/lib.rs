@@ -12,6 +12,7 @@
 //! Tests that need privileges skip without them and say why; with
 //! `MEMTRACE_REQUIRE_ALL=1` that is a failure.
 
+mod attached;
 mod binary;
 mod cgroup;
 mod checkpoints;
@@ -34,6 +35,7 @@ pub mod tier_p;
 mod unattended;
 pub mod workloads;
 
+pub use attached::{Attached, attach_refused, begin};
 pub use binary::memtrace;
 pub use cgroup::Cgroup;
 pub use checkpoints::{Checkpoints, Held};
@@ -53,7 +55,7 @@ pub use rings::await_drained;
 pub use status::Status;
 pub use summary::{
     Amounts, AtPeak, Before, Certificate, CrossChecks, Image, Kernel, Lost, Process, PssAtPeak,
-    Segment, Snapshot, Summary, Tree, Virtual, VirtualSizes,
+    Root, Segment, Snapshot, Summary, Tree, Virtual, VirtualSizes,
 };
 pub use swap::Swap;
 

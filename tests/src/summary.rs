@@ -157,11 +157,27 @@ pub struct Tree {
     pub peak_footprint_high_bytes: u64,
     pub peak_footprint_at_ns: u64,
     pub at_peak: Vec<AtPeak>,
+    /// Only of several that were attached to.
+    #[serde(default)]
+    pub roots: Vec<Root>,
     /// Only where some were taken.
     #[serde(default)]
     pub snapshots: Vec<Snapshot>,
     /// The same.
     pub pss_at_peak: Option<PssAtPeak>,
+}
+
+/// One of several roots with its descendants.
+#[derive(Clone, Debug, Deserialize)]
+#[expect(missing_docs, reason = "the names are the contract's")]
+pub struct Root {
+    pub name: Option<String>,
+    pub pids: Vec<u32>,
+    pub processes: u64,
+    pub peak_rss_bytes: u64,
+    pub peak_at_ns: u64,
+    pub own_peak: Amounts,
+    pub at_tree_peak_rss_bytes: u64,
 }
 
 /// What the kernel said about the tree's share of memory.

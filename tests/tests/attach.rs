@@ -4,86 +4,11 @@ use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context as _, Result};
 use memtrace_tests::{
-    Checkpoints, Finished, Held, Lab, Partner, Process, Recorded, Summary, assert_complete,
-    await_some, exact_status, is_in_state, load, memtrace, mib, page, require, require_privileges,
-    scaled,
+    Attached, Lab, Partner, Process, Recorded, Summary, assert_complete, attach_refused,
+    await_some, begin, exact_status, is_in_state, load, memtrace, mib, page, require,
+    require_privileges, scaled,
 };
 use nix::sys::signal::Signal;
-
-/// The point at which everything that is there has been taken in.
-const TAKEN_IN: &str = "what runs is taken in";
-
-/// A workload that runs by itself.
-fn begin(lab: &Lab, words: &str) -> Result<Partner> {
-    Partner::start(&mut lab.fixed(&lab.script(words)))
-}
-
-/// `memtrace attach` with options, without a process.
-fn command(lab: &Lab, options: &[&str]) -> Result<Vec<String>> {
-    let json = lab.path("summary.json");
-    if json.exists() {
-        fs::remove_file(&json)?;
-    }
-    let mut line = vec![memtrace()?.display().to_string()];
-    line.extend(["attach", "--json", &json.display().to_string(), "-q"].map(str::to_owned));
-    if let Ok(handler) = std::env::var("MEMTRACE_TEST_HANDLER") {
-        line.extend(["--handler".to_owned(), handler]);
-    }
-    line.extend(options.iter().map(|&option| option.to_owned()));
-    Ok(line)
-}
-
-/// memtrace, attached to a process.
-struct Attached<'a> {
-    lab: &'a Lab,
-    memtrace: Partner,
-    held: Held,
-}
-
-impl<'a> Attached<'a> {
-    /// Waits until everything that is there has been taken in.
-    fn to(lab: &'a Lab, pid: u32, options: &[&str]) -> Result<Self> {
-        let socket = lab.path("checkpoints");
-        if socket.exists() {
-            fs::remove_file(&socket)?;
-        }
-        let checkpoints = Checkpoints::open(lab)?;
-        let mut line = command(lab, options)?;
-        line.extend(checkpoints.options());
-        line.push(pid.to_string());
-        let memtrace = Partner::start(&mut lab.fixed(&line))?;
-        let mut held = checkpoints.accept()?;
-        loop {
-            let point = held
-                .point()?
-                .context("memtrace ends without having attached")?;
-            held.go_on()?;
-            if point == TAKEN_IN {
-                break;
-            }
-        }
-        Ok(Self {
-            lab,
-            memtrace,
-            held,
-        })
-    }
-
-    /// Waits for its end; what it measured.
-    fn finish(mut self) -> Result<Summary> {
-        self.held.to_end()?;
-        let (status, said) = self.memtrace.finish()?;
-        assert!(status.success(), "{status}: {said}");
-        Summary::read(&self.lab.path("summary.json"))
-    }
-}
-
-/// What one memtrace that does not attach says.
-fn refused(lab: &Lab, pid: &str) -> Result<Finished> {
-    let mut line = command(lab, &[])?;
-    line.push(pid.to_owned());
-    lab.to_end(&mut lab.fixed(&line))
-}
 
 /// The process that is attached to and its image.
 fn peak_of(process: &Process) -> Result<u64> {
@@ -108,7 +33,7 @@ fn what_was_there_and_what_comes_is_the_processs_own_status() -> Result<()> {
             anon 300 status @top unmap unmap say done hear exit 3";
         let mut workload = begin(&lab, words)?;
         workload.expect("ready")?;
-        let attached = Attached::to(&lab, workload.pid(), options)?;
+        let attached = Attached::to(&lab, &[workload.pid().to_string()], options)?;
         workload.tell()?;
         workload.expect("done")?;
         workload.tell()?;
@@ -139,7 +64,7 @@ fn what_was_given_back_before_is_the_kernels_to_tell() -> Result<()> {
     let words = "anon 2000 status @before unmap status @then say ready hear";
     let mut workload = begin(&lab, words)?;
     workload.expect("ready")?;
-    let attached = Attached::to(&lab, workload.pid(), &[])?;
+    let attached = Attached::to(&lab, &[workload.pid().to_string()], &[])?;
     workload.tell()?;
     workload.finish()?;
     let summary = attached.finish()?;
@@ -174,7 +99,7 @@ fn descendants_are_taken_in_and_their_sum_is_the_peak() -> Result<()> {
         post 1 post 0 wait";
     let mut workload = begin(&lab, words)?;
     workload.expect("ready")?;
-    let attached = Attached::to(&lab, workload.pid(), &[])?;
+    let attached = Attached::to(&lab, &[workload.pid().to_string()], &[])?;
     workload.tell()?;
     workload.expect("top")?;
     workload.tell()?;
@@ -216,7 +141,7 @@ fn a_vfork_that_is_under_way_shares_its_image() -> Result<()> {
     let words = "anon 300 vfork{ say inside hear exec{ NOTHING } } wait status @end say done hear";
     let mut workload = begin(&lab, words)?;
     workload.expect("inside")?;
-    let attached = Attached::to(&lab, workload.pid(), &[])?;
+    let attached = Attached::to(&lab, &[workload.pid().to_string()], &[])?;
     workload.tell()?;
     workload.expect("done")?;
     workload.tell()?;
@@ -249,7 +174,7 @@ fn whenever_it_attaches_the_rest_is_exact() -> Result<()> {
         for _ in 0..=time % 13 {
             workload.expect("round")?;
         }
-        let attached = Attached::to(&lab, workload.pid(), &[])?;
+        let attached = Attached::to(&lab, &[workload.pid().to_string()], &[])?;
         await_last(&mut workload)?;
         workload.tell()?;
         let (status, _) = workload.finish()?;
@@ -290,10 +215,10 @@ fn it_ends_after_a_time_or_with_a_signal_and_the_process_goes_on() -> Result<()>
         assert_eq!(image.average_rss_bytes, held);
         Ok(())
     };
-    check(&Attached::to(&lab, workload.pid(), &["--duration", "30ms"])?.finish()?)?;
+    check(&Attached::to(&lab, &[workload.pid().to_string()], &["--duration", "30ms"])?.finish()?)?;
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
-        let attached = Attached::to(&lab, workload.pid(), &[])?;
-        attached.memtrace.signal(signal)?;
+        let attached = Attached::to(&lab, &[workload.pid().to_string()], &[])?;
+        attached.memtrace().signal(signal)?;
         check(&attached.finish()?)?;
     }
     // A process that does nothing at all, for it is stopped.
@@ -301,7 +226,7 @@ fn it_ends_after_a_time_or_with_a_signal_and_the_process_goes_on() -> Result<()>
     await_some("the workload is stopped", || {
         Ok(is_in_state(workload.pid(), "T")?.then_some(()))
     })?;
-    check(&Attached::to(&lab, workload.pid(), &["--duration", "30ms"])?.finish()?)?;
+    check(&Attached::to(&lab, &[workload.pid().to_string()], &["--duration", "30ms"])?.finish()?)?;
     workload.signal(Signal::SIGCONT)?;
     workload.tell()?;
     let (status, _) = workload.finish()?;
@@ -322,7 +247,7 @@ fn a_recording_begins_with_what_was_there() -> Result<()> {
         workload.expect("ready")?;
         let file = lab.path("file.memtrace").display().to_string();
         let options = ["-o", &file, "--force", "--resolution", resolution];
-        let attached = Attached::to(&lab, workload.pid(), &options)?;
+        let attached = Attached::to(&lab, &[workload.pid().to_string()], &options)?;
         workload.tell()?;
         workload.expect("done")?;
         workload.tell()?;
@@ -373,21 +298,21 @@ fn what_cannot_be_attached_to_is_named() -> Result<()> {
         (thread, "is a thread of process"),
         ("2147483647".to_owned(), "there is no process 2147483647"),
     ] {
-        let finished = refused(&lab, &target)?;
+        let finished = attach_refused(&lab, &[&target])?;
         assert_eq!(finished.code(), Some(125), "{finished:?}");
         assert!(finished.stderr.contains(words), "{}", finished.stderr);
         assert!(finished.stdout.is_empty());
     }
     // Only the initial PID namespace shows those.
     if fs::read_to_string("/proc/2/comm").is_ok_and(|name| name.trim() == "kthreadd") {
-        let finished = refused(&lab, "2")?;
+        let finished = attach_refused(&lab, &["2"])?;
         assert!(
             finished.stderr.contains("a thread of the kernel"),
             "{}",
             finished.stderr
         );
     }
-    let finished = refused(&lab, "-1")?;
+    let finished = attach_refused(&lab, &["-1"])?;
     assert_eq!(finished.code(), Some(125), "{finished:?}");
     Ok(())
 }
@@ -403,7 +328,7 @@ fn the_largest_size_is_that_since_then() -> Result<()> {
             format!("map 60000 unmap say ready hear map {pages} touch 1 status @top say done hear");
         let mut workload = begin(&lab, &words)?;
         workload.expect("ready")?;
-        let attached = Attached::to(&lab, workload.pid(), &[])?;
+        let attached = Attached::to(&lab, &[workload.pid().to_string()], &[])?;
         workload.tell()?;
         workload.expect("done")?;
         workload.tell()?;
@@ -428,7 +353,7 @@ fn who_has_anothers_memory_is_not_attached_to_alone() -> Result<()> {
     let mut workload = begin(&lab, words)?;
     workload.expect("inside")?;
     let child = lab.status("child")?.pid()?;
-    let finished = refused(&lab, &child.to_string())?;
+    let finished = attach_refused(&lab, &[&child.to_string()])?;
     let words = format!(
         "process {child} has the memory of process {}",
         workload.pid()
@@ -436,7 +361,7 @@ fn who_has_anothers_memory_is_not_attached_to_alone() -> Result<()> {
     assert!(finished.stderr.contains(&words), "{}", finished.stderr);
     workload.tell()?;
     workload.expect("runs")?;
-    let attached = Attached::to(&lab, child, &[])?;
+    let attached = Attached::to(&lab, &[child.to_string()], &[])?;
     workload.tell()?;
     workload.finish()?;
     let summary = attached.finish()?;
@@ -453,29 +378,9 @@ fn an_interrupt_that_a_process_sends_ends_it() -> Result<()> {
     let lab = Lab::new()?;
     let mut workload = begin(&lab, "anon 10 status @held say ready hear")?;
     workload.expect("ready")?;
-    let mut line = command(&lab, &[])?;
-    let checkpoints = Checkpoints::open(&lab)?;
-    line.extend(checkpoints.options());
-    line.push(workload.pid().to_string());
-    let mut all = vec![
-        "sh".to_owned(),
-        "-c".to_owned(),
-        "trap '' INT; exec \"$@\"".to_owned(),
-        "sh".to_owned(),
-    ];
-    all.extend(line);
-    let memtrace = Partner::start(&mut lab.fixed(&all))?;
-    let mut held = checkpoints.accept()?;
-    while held.point()?.is_some_and(|point| point != TAKEN_IN) {
-        held.go_on()?;
-    }
-    held.go_on()?;
-    memtrace.signal(Signal::SIGINT)?;
-    let attached = Attached {
-        lab: &lab,
-        memtrace,
-        held,
-    };
+    let before = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh"];
+    let attached = Attached::behind(&before, &lab, &[workload.pid().to_string()], &[])?;
+    attached.memtrace().signal(Signal::SIGINT)?;
     let summary = attached.finish()?;
     summary.assert_exact();
     assert_eq!(summary.tree.peak_rss_bytes, lab.status("held")?.rss()?);
@@ -493,7 +398,7 @@ fn most_of_a_large_child_of_a_small_process_is_needed() -> Result<()> {
     let words = "fork{ exec{ SELF anon 3000 status @child say ready hear } } status @root wait";
     let mut workload = begin(&lab, words)?;
     workload.expect("ready")?;
-    let attached = Attached::to(&lab, workload.pid(), &[])?;
+    let attached = Attached::to(&lab, &[workload.pid().to_string()], &[])?;
     workload.tell()?;
     workload.finish()?;
     let summary = attached.finish()?;

@@ -48,6 +48,7 @@ fn fits(value: &Value, unit: &str) -> bool {
         Value::Array(list) => match kind.strip_prefix("list of ") {
             Some("objects") => list.iter().all(Value::is_object),
             Some("text" | "base64") => list.iter().all(Value::is_string),
+            Some("numbers") => list.iter().all(Value::is_u64),
             _ => false,
         },
         Value::Object(_) => matches!(kind, "object" | "objects by name"),
@@ -168,16 +169,21 @@ fn every_field_is_in_the_document_and_the_other_way_round() -> Result<()> {
         .arg(&cut)
         .output()?;
     results.push(serde_json::from_slice(&output.stdout).context("the cut recording")?);
-    // A process that ran before.
+    // Processes that ran before.
     let words = lab.script("anon 100 say ready hear");
-    let mut workload = Partner::start(&mut lab.fixed(&words))?;
-    workload.expect("ready")?;
+    let (mut one, mut other) = (
+        Partner::start(&mut lab.fixed(&words))?,
+        Partner::start(&mut lab.fixed(&words))?,
+    );
+    one.expect("ready")?;
+    other.expect("ready")?;
     let output = lab
         .fixed(&[memtrace()?.display().to_string(), "attach".to_owned()])
         .args(["-q", "--json", "-", "--duration", "20ms"])
-        .arg(workload.pid().to_string())
+        .args([one.pid().to_string(), other.pid().to_string()])
         .output()?;
-    workload.finish()?;
+    one.finish()?;
+    other.finish()?;
     results.push(serde_json::from_slice(&output.stdout).context("what was attached to")?);
     let seen = check(&results);
 

@@ -95,6 +95,7 @@ pub fn run(data: &[u8]) {
         ended_by_limit: None,
         snapshots: Vec::new(),
         segments: Vec::new(),
+        branches: Vec::new(),
     });
     check(&summary);
 }

@@ -5,11 +5,11 @@ extern crate std;
 
 use std::{rc::Rc, vec, vec::Vec};
 
-use memtrace_ebpf::{Image, Member, Stat, Tree, rss};
+use memtrace_ebpf::{Branch, Image, MEMBERS, Member, Stat, Tree, rss};
 use proptest::prelude::*;
 
 use super::{
-    kernel,
+    kernel::{self, BRANCHES},
     machine::Machine,
     state::{self, Point},
 };
@@ -151,8 +151,13 @@ fn check(steps: &[(usize, Step)], kernel: Kernel) -> Result<(), TestCaseError> {
 }
 
 /// The same where a family is attached to that has taken the first `before` steps. The first process lives until
-/// then.
-fn check_attached(steps: &[(usize, Step)], before: usize, kernel: Kernel) -> Outcome {
+/// then. The process `second`, if there is one, is a root of its own.
+fn check_attached(
+    steps: &[(usize, Step)],
+    before: usize,
+    second: usize,
+    kernel: Kernel,
+) -> Outcome {
     let machine = kernel.unfollowed();
     let (before, after) = steps.split_at(before.min(steps.len()));
     for &(who, step) in before {
@@ -160,13 +165,34 @@ fn check_attached(steps: &[(usize, Step)], before: usize, kernel: Kernel) -> Out
             take(&machine, who, step);
         }
     }
-    machine.attach();
+    machine.attach(second);
     check_low(&machine, 0);
     for &(who, step) in after {
         take(&machine, who, step);
         check_low(&machine, 0);
     }
+    check_branches(&machine)?;
     check_end(&machine, 0)
+}
+
+/// What each root has with its descendants adds up to what all have, and had the peak that is known.
+fn check_branches(machine: &Machine) -> Outcome {
+    let tree = state::tree(0).ok_or_else(|| TestCaseError::fail("no tree"))?;
+    let branches: Vec<_> = (0..BRANCHES as u32).filter_map(state::branch).collect();
+    // SAFETY: map values of this thread's.
+    let (tree, branches): (Tree, Vec<Branch>) =
+        unsafe { (*tree, branches.iter().map(|branch| **branch).collect()) };
+    let mut sum = [0; MEMBERS];
+    for (branch, most) in branches.iter().zip(machine.most_of()) {
+        prop_assert_eq!(branch.rss, rss(&branch.cur));
+        prop_assert_eq!(branch.peak_rss, most);
+        prop_assert_eq!(rss(&branch.at_peak), branch.peak_rss);
+        for (sum, own) in sum.iter_mut().zip(branch.cur) {
+            *sum += own;
+        }
+    }
+    prop_assert_eq!(sum, tree.cur);
+    Ok(())
 }
 
 /// Compares the tree with what is known of it. `in_flight`: so many pages could be counted by the kernel and
@@ -247,8 +273,9 @@ proptest! {
         kernel in kernels(),
         steps in steps(),
         before in 0_usize..60,
+        second in 0_usize..6,
     ) {
-        check_attached(&steps, before, kernel)?;
+        check_attached(&steps, before, second, kernel)?;
     }
 
     /// The same while another process does something between two steps of a program, as on another

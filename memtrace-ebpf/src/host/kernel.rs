@@ -43,6 +43,9 @@ pub(crate) static OFFSETS: Offsets = Offsets {
     ..Offsets::UNKNOWN
 };
 
+/// How many roots can be asked for.
+pub(crate) const BRANCHES: usize = 2;
+
 /// Counters without shares.
 const CONFIG: Config = Config {
     layout: CounterLayout::PerCpu as u32,
@@ -51,6 +54,7 @@ const CONFIG: Config = Config {
     real_cpus: 1,
     ends_at_exit_mmap: 1,
     attached: 1,
+    branches: BRANCHES as u32,
     ..Config::UNSET
 };
 

@@ -4,7 +4,7 @@ extern crate std;
 
 use std::{any::Any, boxed::Box, cell::RefCell, collections::BTreeMap, vec::Vec};
 
-use memtrace_ebpf::{Control, Image, Process, Stat, Tree};
+use memtrace_ebpf::{Branch, Control, Image, Process, Stat, Tree, Wanted};
 
 use super::kernel;
 use crate::creation;
@@ -39,7 +39,8 @@ struct Maps {
     trees: Vec<*mut Tree>,
     ended: Vec<Image>,
     control: *mut Control,
-    wanted: BTreeMap<u32, u32>,
+    wanted: BTreeMap<u32, *mut Wanted>,
+    branches: Vec<*mut Branch>,
     stats: [u64; Stat::ALL.len()],
     now: u64,
 }
@@ -61,6 +62,7 @@ impl Maps {
             ended: Vec::new(),
             control: std::ptr::null_mut(),
             wanted: BTreeMap::new(),
+            branches: Vec::new(),
             stats: [0; Stat::ALL.len()],
             now: 1_000_000_000,
         };
@@ -274,13 +276,31 @@ pub(crate) fn control() -> Option<*mut Control> {
     Some(with(|maps| maps.control))
 }
 
-/// The process with this id is to be the root of a tree.
-pub(crate) fn want(pid: u32) {
-    with(|maps| maps.wanted.insert(pid, 0));
+/// The process with this id is to be a root, and the next branch if `branch` is not one yet.
+pub(crate) fn want(pid: u32, branch: u32) {
+    with(|maps| {
+        let wanted: *mut Wanted = maps.place();
+        // SAFETY: as large as one.
+        unsafe { (*wanted).branch = branch };
+        maps.wanted.insert(pid, wanted);
+        if maps.branches.len() <= branch as usize {
+            let place = maps.place();
+            maps.branches.push(place);
+        }
+    });
 }
 
-pub(crate) fn wanted(pid: u32) -> Option<u32> {
+pub(crate) fn wanted(pid: u32) -> Option<*mut Wanted> {
     with(|maps| maps.wanted.get(&pid).copied())
+}
+
+/// Whoever waits is waited for.
+pub(crate) const fn is_impatient() -> bool {
+    false
+}
+
+pub(crate) fn branch(index: u32) -> Option<*mut Branch> {
+    with(|maps| maps.branches.get(index as usize).copied())
 }
 
 /// Of records only those of images that end are looked at.

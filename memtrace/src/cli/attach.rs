@@ -3,18 +3,25 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
+use memtrace::targets::Target;
 
 use super::{LiveArgs, TracingArgs, duration::duration, record::RecordArgs};
 
 /// What `attach --help` begins with.
 pub(crate) const INTRODUCTION: &str = "\
-Measure a process that runs already, with all its descendants
+Measure processes that run already, with all their descendants
 
 Examples:
   memtrace attach 1234                   until it has ended, or Ctrl-C
   memtrace attach --duration 10s 1234    for ten seconds
   memtrace attach --live 1234            a line per second meanwhile
+  memtrace attach 1234 1300              each of several, and their sum
+  memtrace attach --name postgres        every process of that name
+  memtrace attach --unit nginx.service   all of a unit, or of a --cgroup, a --container
   memtrace attach -o job.memtrace 1234   the whole timeline, for memtrace report";
+
+/// As the options of all kinds of targets would have no room.
+pub(crate) const USAGE: &str = "memtrace attach [OPTIONS] PID...\n       memtrace attach [OPTIONS] --name NAME | --cgroup PATH | --unit UNIT | --container ID";
 
 pub(crate) const NOTES: &str = "\
 From the moment at which memtrace attaches each change of the process's memory is seen, as with
@@ -22,16 +29,61 @@ From the moment at which memtrace attaches each change of the process's memory i
 before is known to the kernel alone: its VmHWM is shown. Which pages its processes shared from
 before is not known, so that what they needed together is a range.
 
+Of several processes, as of those of a name, each is a tree of its own, and all together are one
+more. A cgroup, a unit or a container is a single tree: all that is in it at the beginning, and
+what that creates.
+
 The result goes to standard output, with --json - to standard error.
 
 Exit status: 0; 125 if memtrace failed.";
+
+/// Who is meant: at least one.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = true)]
+#[command(next_help_heading = "Which processes")]
+pub(crate) struct TargetArgs {
+    /// Every process of this name, as for `pgrep -x`. This option and the next ones can be given several times
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Vec<String>,
+    /// All processes of a cgroup and of those below it: a path in /sys/fs/cgroup, or as /proc/PID/cgroup has it
+    #[arg(long, value_name = "PATH")]
+    pub(crate) cgroup: Vec<PathBuf>,
+    /// All processes of a unit of systemd, as in nginx.service
+    #[arg(long, value_name = "UNIT")]
+    pub(crate) unit: Vec<String>,
+    /// All processes of a container: its id, or the beginning of that
+    #[arg(long, value_name = "ID")]
+    pub(crate) container: Vec<String>,
+    /// Those with these ids
+    #[arg(value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
+    pub(crate) pid: Vec<i32>,
+}
+
+impl TargetArgs {
+    /// All of them.
+    pub(crate) fn targets(&self) -> Vec<Target> {
+        let Self {
+            name,
+            cgroup,
+            unit,
+            container,
+            pid,
+        } = self;
+        let pids = pid.iter().copied().map(Target::Pid);
+        pids.chain(name.iter().cloned().map(Target::Name))
+            .chain(cgroup.iter().cloned().map(Target::Cgroup))
+            .chain(unit.iter().cloned().map(Target::Unit))
+            .chain(container.iter().cloned().map(Target::Container))
+            .collect()
+    }
+}
 
 #[derive(Args, Debug)]
 pub(crate) struct AttachArgs {
     /// End after this time, as in 10s or 500ms
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) duration: Option<Duration>,
-    /// Wait for every process of the tree, not only for the one that is attached to
+    /// Wait for every process of the tree, not only for those that are attached to
     #[arg(long)]
     pub(crate) wait_tree: bool,
     /// Write everything as JSON to FILE; `-` is standard output
@@ -61,7 +113,6 @@ pub(crate) struct AttachArgs {
     pub(crate) record: RecordArgs,
     #[command(flatten)]
     pub(crate) tracing: TracingArgs,
-    /// The process
-    #[arg(value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
-    pub(crate) pid: i32,
+    #[command(flatten)]
+    pub(crate) targets: TargetArgs,
 }

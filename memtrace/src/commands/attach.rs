@@ -51,9 +51,10 @@ pub(crate) fn main(args: &AttachArgs) -> ExitCode {
             return code(OWN_FAILURE);
         }
     };
+    let targets = args.targets.targets();
     let attached = match recording.sink() {
-        None => tracer.attach(args.pid, args.duration),
-        Some(sink) => tracer.attach_into(args.pid, args.duration, sink),
+        None => tracer.attach(&targets, args.duration),
+        Some(sink) => tracer.attach_into(&targets, args.duration, sink),
     };
     file_size::survive_limit();
     view.tell_left_out(PROGRAM);

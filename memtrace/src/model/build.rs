@@ -7,6 +7,7 @@ use memtrace_ebpf::{
 };
 
 use super::{
+    branches,
     certificate::{Findings, judge},
     final_state::Final,
     measured::{
@@ -17,8 +18,8 @@ use super::{
     segments::{self, Segments},
     story::{Birth, Life, Lives, Story},
     summary::{
-        Footprint, Holder, ImageSummary, Origin, Outcome, PssSnapshot, Summary, TreeSummary,
-        VmMeans, VmPeaks,
+        BranchSummary, Footprint, Holder, ImageSummary, Origin, Outcome, PssSnapshot, Summary,
+        TreeSummary, VmMeans, VmPeaks,
     },
 };
 
@@ -69,6 +70,7 @@ pub(super) fn build(
         });
     }
     check_tree(&images, &last.tree, last.page_size, &mut findings);
+    branches::check(&last, &mut findings);
 
     let clock = Clock {
         zero: zero(&last.tree, &lives, last.ended_at),
@@ -102,7 +104,8 @@ pub(super) fn build(
         })
         .collect();
     let at_peak = at_peak(&images, &index, &last, &mut findings);
-    let tree = tree_summary(&last, clock, at_peak, &summaries);
+    let branches = branches::summaries(&last, clock, &processes, &summaries, &at_peak);
+    let tree = tree_summary(&last, clock, at_peak, branches, &summaries);
     let told: Vec<_> = summaries
         .iter()
         .filter_map(|image| image.segments.as_ref())
@@ -114,10 +117,11 @@ pub(super) fn build(
             .map(|s| Outcome::from_wait_status(s.cast_unsigned()))
             // Nobody waited for what was attached to.
             .or_else(|| {
-                let roots = processes.iter().filter(|process| process.root);
-                roots
-                    .filter(|root| root.before.is_some())
-                    .find_map(|root| root.outcome)
+                let mut roots = processes.iter().filter(|process| process.root);
+                match (roots.next(), roots.next()) {
+                    (Some(root), None) if root.before.is_some() => root.outcome,
+                    _ => None,
+                }
             }),
         command: last.command,
         wall_ns: last.wall_ns,
@@ -412,6 +416,7 @@ fn tree_summary(
     last: &Final,
     clock: Clock,
     at_peak: Vec<Holder>,
+    branches: Vec<BranchSummary>,
     images: &[ImageSummary],
 ) -> TreeSummary {
     let (tree, page, until) = (&last.tree, last.page_size, last.ended_at);
@@ -473,6 +478,7 @@ fn tree_summary(
                 ..*snapshot
             })
             .collect(),
+        branches,
     }
 }
 

@@ -227,6 +227,8 @@ const fn meaning(stat: Stat) -> Meaning {
         | Stat::Unlocked
         | Stat::CachesFull
         | Stat::NotContinued
+        // The sum of RSS lacks it.
+        | Stat::Borrowed
         // What was found late has no history before.
         | Stat::Healed => Meaning::Loss,
         // The second of the two hooks on process creation comes before the child's

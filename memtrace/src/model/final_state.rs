@@ -1,7 +1,7 @@
 //! What remains to be read when tracing has ended: the second input of the model,
 //! after the events.
 
-use memtrace_ebpf::{Image, Process, SegmentsRecord, Stat, Tree};
+use memtrace_ebpf::{Branch, Image, Process, SegmentsRecord, Stat, Tree};
 
 use super::summary::PssSnapshot;
 
@@ -57,6 +57,19 @@ pub struct Final {
     pub snapshots: Vec<PssSnapshot>,
     /// Segments of images that live, where they were told apart.
     pub segments: Vec<SegmentsRecord>,
+    /// What each of several roots has with its descendants; empty if there is but one.
+    pub branches: Vec<BranchState>,
+}
+
+/// One of several roots with its descendants: a part of the tree.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BranchState {
+    /// By what name it was asked for; `None`: by the id of its process.
+    pub name: Option<String>,
+    /// tgids of its roots, in the initial PID namespace: of processes that ran before tracing began.
+    pub roots: Vec<u32>,
+    /// Its totals.
+    pub totals: Branch,
 }
 
 /// How memtrace ended a tree that crossed its limit.

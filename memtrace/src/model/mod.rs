@@ -25,6 +25,7 @@
 //! }
 //! ```
 
+mod branches;
 mod build;
 mod certificate;
 mod final_state;
@@ -48,13 +49,13 @@ use memtrace_ebpf::{Image, SegmentsRecord};
 pub use self::timeline::{ImageSpan, Loss, Sizes, Timeline, TreeSpan};
 pub use self::{
     certificate::{Certificate, Lost, SizesSeen, Verdict},
-    final_state::{CrossChecks, EndedByLimit, Final, Limit, Limited, Missed, Stats},
+    final_state::{BranchState, CrossChecks, EndedByLimit, Final, Limit, Limited, Missed, Stats},
     quantities::{Moments, Quantities, Worth},
     segments::{SegmentUse, Segments, SegmentsSeen},
     summary::{
-        Amounts, Fate, Footprint, Holder, ImageSummary, ImageUse, Origin, Outcome, PeakRange,
-        ProcessSummary, Program, PssSnapshot, Summary, TreeSummary, Usage, UseKind, VmMeans,
-        VmPeaks,
+        Amounts, BranchSummary, Fate, Footprint, Holder, ImageSummary, ImageUse, Origin, Outcome,
+        PeakRange, ProcessSummary, Program, PssSnapshot, Summary, TreeSummary, Usage, UseKind,
+        VmMeans, VmPeaks,
     },
 };
 use self::{measured::Measured, story::Story};

@@ -19,12 +19,13 @@ pub(crate) enum Remedy {
     KeepPrivileges,
     RecordAgain,
     NewMemtrace,
+    AttachToOwner,
     Again,
 }
 
 impl Remedy {
     /// All of them.
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::RaiseRing,
         Self::RaiseImages,
         Self::RaiseProcesses,
@@ -37,6 +38,7 @@ impl Remedy {
         Self::KeepPrivileges,
         Self::RecordAgain,
         Self::NewMemtrace,
+        Self::AttachToOwner,
         Self::Again,
     ];
 
@@ -55,6 +57,7 @@ impl Remedy {
             Self::KeepPrivileges => "run memtrace as root so that it keeps them",
             Self::RecordAgain => "record it again",
             Self::NewMemtrace => "read it with that version",
+            Self::AttachToOwner => "attach to that process too",
             Self::Again => "run it again, and if it stays, report it with `memtrace check`",
         }
     }
@@ -67,6 +70,7 @@ impl Remedy {
             Stat::ProcessesFull => Self::RaiseProcesses,
             Stat::TimelineFull => Self::RaiseTimeline,
             Stat::NoMemory => Self::MoreMemory,
+            Stat::Borrowed => Self::AttachToOwner,
             Stat::CachesFull | Stat::CacheOverlap => Self::NewKernel,
             Stat::MapBusy
             | Stat::ReadFailed
@@ -126,6 +130,9 @@ const fn one(stat: Stat) -> &'static str {
         Stat::SegmentsFull => "image without segments, segment map full",
         Stat::Outlived => "update that came after the end of its image",
         Stat::NoMemory => "image or process lost, the kernel had no memory for it",
+        Stat::Borrowed => {
+            "process that has the memory of one that does not belong to the tree, which is not counted"
+        }
     }
 }
 

@@ -384,6 +384,25 @@ pub struct Footprint {
     pub average_low: u64,
 }
 
+/// One of several roots with its descendants: a part of the tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BranchSummary {
+    /// By what name it was asked for; `None`: by its process.
+    pub name: Option<String>,
+    /// Its roots, indices in [`Summary::processes`].
+    pub roots: Vec<usize>,
+    /// How many processes there were, the roots included.
+    pub processes: usize,
+    /// Peak of the sum of RSS over its images, each image once.
+    pub peak_rss: u64,
+    /// When that was.
+    pub peak_at_ns: u64,
+    /// What it consisted of then.
+    pub own_peak: Amounts,
+    /// RSS that it held when the tree was at its peak.
+    pub at_tree_peak: u64,
+}
+
 /// What one image held at the tree's peak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Holder {
@@ -449,6 +468,9 @@ pub struct TreeSummary {
     pub biggest: Option<usize>,
     /// Snapshots of PSS and USS, in the order of time.
     pub snapshots: Vec<PssSnapshot>,
+    /// What each of several roots had with its descendants, in the order in which they were asked for; empty if
+    /// there was but one.
+    pub branches: Vec<BranchSummary>,
 }
 
 impl TreeSummary {

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     kernel::{self, Features, MarkVictim},
-    model::Missed,
+    model::{BranchState, Missed},
     phases::Phases,
 };
 
@@ -65,6 +65,8 @@ pub struct Probe {
     pub(super) root_tree: u32,
     /// See [`Probe::most_images`].
     pub(super) most_processes: usize,
+    /// Several roots that are asked for each.
+    pub(super) branches: Vec<BranchState>,
     /// A descriptor kept free for the end, when there may be no other.
     pub(super) spare: Option<File>,
     pub(super) undecodable: u64,
@@ -176,6 +178,7 @@ impl Probe {
             most_images: options.max_images as usize,
             root_tree: options.root_tree,
             most_processes: options.max_processes as usize,
+            branches: Vec::new(),
             spare: None,
             undecodable: 0,
         };
@@ -197,8 +200,7 @@ impl Probe {
         });
         let further = further(&plan, features);
         // The largest comes last in the plan.
-        let threads = options
-            .attached
+        let threads = (options.attached > 0)
             .then(|| running::function(kernel))
             .transpose()?;
         let all = further.iter().chain(&plan).copied();
@@ -513,7 +515,7 @@ fn hooks(
     hooks_of_segments: SegmentHooks,
 ) -> Result<Vec<(&'static str, &'static str)>, ProbeError> {
     let mut hooks = Vec::new();
-    if !options.attached {
+    if options.attached == 0 {
         hooks.push(("register", "task_rename"));
     }
     hooks.extend([

@@ -25,4 +25,4 @@ pub use locks::TreeLock;
 pub use options::{Fentry, FentryState, Handler, Options};
 pub use read::Remains;
 pub use resolution::{Resolution, ResolutionError};
-pub use running::TakenIn;
+pub use running::{Roots, TakenIn};

@@ -75,8 +75,8 @@ pub(super) fn open(
             root_tree: options.root_tree,
             fences: u32::from(options.handler == Handler::Fenced || !KEEPS_LOADS_IN_ORDER),
             spin_lock: choice.lock.config(),
-            attached: options.attached.into(),
-            reserved: 0,
+            attached: u32::from(options.attached > 0),
+            branches: options.branches,
             window_ns: options.timeline.map_or(0, Resolution::width_ns),
         },
     };
@@ -154,6 +154,8 @@ impl Settings<'_> {
             .override_global(aya_log::LEVEL, &log_level, options.log)
             .map_max_entries("TREES", trees)
             .map_max_entries("LINES", 2 * trees)
+            .map_max_entries("WANTED", options.attached.max(1))
+            .map_max_entries("BRANCHES", options.branches.max(1))
             .map_max_entries("IMAGES", options.max_images)
             .map_max_entries("PROCESSES", options.max_processes)
             .map_max_entries("SEGMENTS_OF", followed)

@@ -85,8 +85,10 @@ pub struct Options {
     pub cpus: u32,
     /// As many CPUs in what counters are summed over, for benchmarks; results stay the same.
     pub simulated_cpus: u32,
-    /// What is followed runs already: nobody registers.
-    pub attached: bool,
+    /// What is followed runs already: nobody registers. So many processes can be asked for; 0: none.
+    pub attached: u32,
+    /// How many roots there are whose totals are wanted each; 0 with a single one.
+    pub branches: u32,
     /// Index of the command's tree, below [`MAX_TREES`](memtrace_ebpf::MAX_TREES); results do not
     /// depend on it.
     pub root_tree: u32,
@@ -125,7 +127,8 @@ impl Options {
             handler: Handler::Optimised,
             cpus,
             simulated_cpus: 0,
-            attached: false,
+            attached: 0,
+            branches: 0,
             root_tree: 0,
             page_size,
         }

@@ -10,13 +10,13 @@ use aya::{
     maps::{Array, ArrayOfMaps, HashMap, MapData, MapError, PerCpuArray},
     programs::Program,
 };
-use memtrace_ebpf::{Image, Process, SegmentsRecord, Stat, Tree};
+use memtrace_ebpf::{Branch, Image, Process, SegmentsRecord, Stat, Tree};
 
 use super::{
     Probe, ProbeError,
     load::{CLASSIC, FAMILIES, FAULT_DONE},
 };
-use crate::model::{Missed, Stats};
+use crate::model::{BranchState, Missed, Stats};
 
 /// The kernel side's state when tracing ended.
 #[derive(Clone, Debug)]
@@ -33,9 +33,14 @@ pub struct Remains {
     pub missed: Vec<Missed>,
     /// Segments of images that live.
     pub segments: Vec<SegmentsRecord>,
+    /// What each of several roots has.
+    pub branches: Vec<BranchState>,
 }
 
-fn map_error(operation: &'static str, map: &'static str) -> impl Fn(MapError) -> ProbeError {
+pub(super) fn map_error(
+    operation: &'static str,
+    map: &'static str,
+) -> impl Fn(MapError) -> ProbeError {
     move |source| ProbeError::Map {
         operation,
         map,
@@ -64,6 +69,21 @@ impl Probe {
             .map_err(map_error("open", MAP))?
             .get(&self.root_tree, 0)
             .map_err(map_error("read", MAP))
+    }
+
+    /// Totals of each of several roots.
+    fn branches(&self) -> Result<Vec<BranchState>, ProbeError> {
+        const MAP: &str = "BRANCHES";
+        let map = self.map(MAP)?;
+        let totals = Array::<_, Branch>::try_from(map).map_err(map_error("open", MAP))?;
+        let known = (0..).zip(&self.branches).map(|(index, known)| {
+            let totals = totals.get(&index, 0).map_err(map_error("read", MAP))?;
+            Ok(BranchState {
+                totals,
+                ..known.clone()
+            })
+        });
+        known.collect()
     }
 
     /// The image of the `mm_struct` at this address, if it lives.
@@ -197,6 +217,7 @@ impl Probe {
             stats: self.stats()?,
             missed: self.missed.clone(),
             segments: self.all_segments()?,
+            branches: self.branches()?,
         })
     }
 

@@ -335,6 +335,7 @@ fn tree_summary(
         at_peak,
         biggest: biggest.map(|(i, _)| i),
         snapshots: Vec::new(),
+        branches: Vec::new(),
     }
 }
 

@@ -5,7 +5,8 @@
 //! Addresses of kernel memory are not recorded: a recording can be given away.
 
 use memtrace_ebpf::{
-    COMM_LEN, Image, ImageWindow, Integral, Process, SEGMENTS, SegmentsRecord, Tree, TreeWindow,
+    Branch, COMM_LEN, Image, ImageWindow, Integral, Process, SEGMENTS, SegmentsRecord, Tree,
+    TreeWindow,
     event::{Exec, Exit, Fork, Header, IMAGE_WINDOW, Oom, TREE_WINDOW},
 };
 
@@ -142,6 +143,8 @@ pub(super) fn image(v: &mut impl Visit, image: &mut Image, base: u64) {
         header: _,
         id,
         mm: _,
+        // That of its process.
+        branch: _,
         parent,
         process,
         tgid,
@@ -421,6 +424,22 @@ pub(super) fn tree(v: &mut impl Visit, tree: &mut Tree, base: u64) {
     }
 }
 
+/// What one of several roots has with its descendants; times as distances from `base`.
+pub(super) fn branch(v: &mut impl Visit, branch: &mut Branch, base: u64) {
+    let Branch {
+        cur,
+        rss,
+        peak_rss,
+        peak_rss_at,
+        at_peak,
+    } = branch;
+    signed(v, cur);
+    v.signed(rss);
+    v.signed(peak_rss);
+    v.time(peak_rss_at, base);
+    signed(v, at_peak);
+}
+
 /// What an image's segments hold.
 pub(super) fn segments(v: &mut impl Visit, segments: &mut SegmentsRecord) {
     let SegmentsRecord {
@@ -477,6 +496,9 @@ pub(super) fn process(v: &mut impl Visit, process: &mut Process, base: u64) {
         ns_tgid,
         creator,
         tree,
+        // Told by who its roots are.
+        branch: _,
+        reserved: _,
         flags,
         threads,
         exits,

@@ -6,13 +6,13 @@ use super::{
     fields::{self, Take},
     items::{Parts, each_item, text},
     limit::{limit, put_limit},
-    state::{end, kernel_side, put_segments, put_snapshots, stat_number, statistics},
+    state::{end, kernel_side, put_branches, put_segments, put_snapshots, stat_number, statistics},
     varint::{Bytes, Malformed, put, put_bytes, zigzag},
 };
 use crate::{
     blank,
     model::{
-        CrossChecks, EndedByLimit, Final, Limit, Limited, Missed, PssSnapshot, Stats,
+        BranchState, CrossChecks, EndedByLimit, Final, Limit, Limited, Missed, PssSnapshot, Stats,
         reasons::Remedy,
     },
 };
@@ -44,6 +44,7 @@ pub(super) fn final_parts(last: &Final) -> Parts {
         ended_by_limit,
         snapshots,
         segments,
+        branches,
     } = last;
     let mut parts = Parts::default();
     kernel_side(&mut parts, *ended_at, tree, images, processes);
@@ -81,6 +82,7 @@ pub(super) fn final_parts(last: &Final) -> Parts {
     }
     put_snapshots(&mut parts, snapshots, *ended_at);
     put_segments(&mut parts, segments);
+    put_branches(&mut parts, branches, *ended_at);
     parts
 }
 
@@ -127,6 +129,22 @@ fn ended_by_limit(mut body: Bytes<'_>) -> Result<EndedByLimit, Malformed> {
     Ok(ended)
 }
 
+fn branch(mut body: Bytes<'_>, base: u64) -> Result<BranchState, Malformed> {
+    let mut branch = BranchState::default();
+    let named = body.number()? != 0;
+    let name = text(Bytes(body.bytes()?));
+    branch.name = named.then_some(name);
+    // Each takes a byte at least, so no number asks for more than the file holds.
+    for _ in 0..body.number()? {
+        let root = u32::try_from(body.number()?).map_err(|_| Malformed)?;
+        branch.roots.push(root);
+    }
+    let mut v = Take::new(body);
+    fields::branch(&mut v, &mut branch.totals, base);
+    v.end()?;
+    Ok(branch)
+}
+
 /// A result in which nothing happened.
 pub(super) fn no_final(page_size: u64) -> Final {
     Final {
@@ -151,6 +169,7 @@ pub(super) fn no_final(page_size: u64) -> Final {
         ended_by_limit: None,
         snapshots: Vec::new(),
         segments: Vec::new(),
+        branches: Vec::new(),
     }
 }
 
@@ -253,6 +272,7 @@ pub(super) fn read_final(parts: &[Vec<u8>]) -> Result<Final, Malformed> {
                 v.end()?;
                 last.segments.push(segments);
             }
+            end::BRANCH => last.branches.push(branch(body, base)?),
             end::ENDED_BY_LIMIT => last.ended_by_limit = Some(ended_by_limit(body)?),
             _ => {}
         }

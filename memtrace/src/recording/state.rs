@@ -6,9 +6,9 @@ use super::{
     fields::{self, Put},
     items::Parts,
     last::read_final,
-    varint::{Malformed, put, zigzag},
+    varint::{Malformed, put, put_bytes, zigzag},
 };
-use crate::model::{CrossChecks, Final, PssSnapshot, Stats};
+use crate::model::{BranchState, CrossChecks, Final, PssSnapshot, Stats};
 
 /// Tags of a [`State`] and of a [`Final`].
 pub(super) mod end {
@@ -31,6 +31,7 @@ pub(super) mod end {
     pub(in crate::recording) const ENDED_BY_LIMIT: u64 = 17;
     pub(in crate::recording) const PSS: u64 = 18;
     pub(in crate::recording) const SEGMENTS: u64 = 19;
+    pub(in crate::recording) const BRANCH: u64 = 20;
 }
 
 /// The kernel side's state while tracing goes on: the peaks so far.
@@ -158,6 +159,26 @@ pub(super) fn put_segments(parts: &mut Parts, segments: &[SegmentsRecord]) {
     }
 }
 
+/// What each of several roots has.
+pub(super) fn put_branches(parts: &mut Parts, branches: &[BranchState], at: u64) {
+    for BranchState {
+        name,
+        roots,
+        totals,
+    } in branches
+    {
+        parts.item(end::BRANCH, |body| {
+            put(body, name.is_some().into());
+            put_bytes(body, name.as_deref().unwrap_or_default().as_bytes());
+            put(body, roots.len() as u64);
+            for root in roots {
+                put(body, (*root).into());
+            }
+            fields::branch(&mut Put(body), &mut { *totals }, at);
+        });
+    }
+}
+
 /// What was counted.
 pub(super) fn statistics(parts: &mut Parts, stats: &Stats, undecodable: u64, checks: CrossChecks) {
     for (stat, total) in stats.iter().filter(|(_, total)| *total > 0) {
@@ -205,5 +226,6 @@ pub(super) const fn stat_number(stat: Stat) -> u64 {
         Stat::SegmentsFull => 18,
         Stat::NoMemory => 19,
         Stat::Outlived => 20,
+        Stat::Borrowed => 21,
     }
 }

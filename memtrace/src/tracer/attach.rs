@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    os::fd::{AsFd as _, BorrowedFd},
     time::{Duration, Instant},
 };
 
@@ -11,6 +11,7 @@ use super::{
     priority::{Priority, Undisturbed},
     record::{Feed, Sink},
     room::Room,
+    roots::{Living, Wanted},
     run::ROOM,
     session::{Ending, Root, Session, Watching},
     setup::{self, Purpose},
@@ -18,11 +19,11 @@ use super::{
 };
 use crate::{
     kernel::{Obstacle, Proc},
-    launch::{Signals, open_pidfd, require_room},
+    launch::{Signals, require_room},
     model::Summary,
     phases::Phases,
-    probe::TakenIn,
     ptrace,
+    targets::{Target, TargetsError},
 };
 
 /// Why a process cannot be attached to.
@@ -67,6 +68,18 @@ pub enum TargetError {
     /// It ended before it could be attached to.
     #[error("process {0} ended before it could be attached to")]
     Gone(i32),
+    /// It is this one.
+    #[error("process {0} is memtrace itself, which it does not measure")]
+    Own(i32),
+    /// It was asked for twice.
+    #[error("process {0} is asked for more than once: by its id, or as one of several groups")]
+    Twice(i32),
+    /// All of a group ended before they could be attached to.
+    #[error("nobody is left of what was asked for: all ended before they could be attached to")]
+    Nobody,
+    /// It is not known which are meant.
+    #[error(transparent)]
+    Unknown(#[from] TargetsError),
     /// It is there, and the kernel does not show it.
     #[error("process {0} runs, but is not among those that this kernel shows to BPF programs")]
     Hidden(i32),
@@ -75,8 +88,8 @@ pub enum TargetError {
 /// Why a tree is not followed any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
-    /// The process that was attached to has ended; with
-    /// [`Tracer::wait_tree`] its descendants too.
+    /// All processes that were attached to have ended; with
+    /// [`Tracer::wait_tree`] their descendants too.
     Ended,
     /// This process got a signal of this number.
     Signal(i32),
@@ -112,77 +125,9 @@ impl Attached {
     }
 }
 
-/// `PF_KTHREAD` (include/linux/sched.h).
-const PF_KTHREAD: u64 = 0x20_0000;
-
-/// A process that runs and can be attached to.
-#[derive(Debug)]
-struct Target {
-    pid: i32,
-    /// When it was created, clock ticks: tells the users of an id apart.
-    started: u64,
-    pidfd: Option<OwnedFd>,
-}
-
-impl Target {
-    fn find(pid: i32) -> Result<Self, TargetError> {
-        // First: the descriptor stays this process's, whoever has the id later.
-        let pidfd = match open_pidfd(pid) {
-            Ok(pidfd) => Some(pidfd),
-            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {
-                return Err(TargetError::NoProcess(pid));
-            }
-            // A thread that is no process, or a kernel without them; looked at below.
-            Err(_) => None,
-        };
-        let gone = |_| TargetError::NoProcess(pid);
-        let stat = ptrace::stat(pid).map_err(gone)?;
-        let look = ptrace::look(pid).map_err(gone)?;
-        if look.tgid != pid {
-            let process = look.tgid;
-            return Err(TargetError::Thread { pid, process });
-        }
-        if look.memory.is_none() && look.threads <= 1 {
-            return Err(match look.state {
-                b'Z' | b'X' => TargetError::Zombie(pid),
-                _ if stat.flags & PF_KTHREAD != 0 => TargetError::Kernel(pid),
-                _ => TargetError::Ending(pid),
-            });
-        }
-        Ok(Self {
-            pid,
-            started: stat.started,
-            pidfd,
-        })
-    }
-
-    fn has_ended(&self) -> bool {
-        ptrace::stat(self.pid).map_or(true, |stat| {
-            stat.started != self.started || (matches!(stat.state, b'Z' | b'X') && stat.threads <= 1)
-        })
-    }
-
-    /// Why it was not found among all threads.
-    fn missing(&self, owner: Option<u32>) -> TargetError {
-        let pid = self.pid;
-        if self.has_ended() || ptrace::look(pid).is_ok_and(|look| look.memory.is_none()) {
-            TargetError::Gone(pid)
-        } else if let Some(owner) = owner {
-            TargetError::Borrows { pid, owner }
-        } else {
-            TargetError::Hidden(pid)
-        }
-    }
-
-    /// Whether its id is another's by now.
-    fn is_another(&self) -> bool {
-        ptrace::stat(self.pid).is_ok_and(|stat| stat.started != self.started)
-    }
-}
-
-/// The process that is attached to, and when that is enough.
+/// The processes that are attached to, and when that is enough.
 struct Attachment {
-    target: Target,
+    living: Living,
     deadline: Option<Instant>,
     signal: Option<i32>,
 }
@@ -191,15 +136,15 @@ impl Root for Attachment {
     type End = Stop;
 
     fn pid(&self) -> i32 {
-        self.target.pid
+        self.living.pid()
     }
 
     fn pidfd(&self) -> Option<BorrowedFd<'_>> {
-        self.target.pidfd.as_ref().map(|fd| fd.as_fd())
+        self.living.any()?.pidfd.as_ref().map(|fd| fd.as_fd())
     }
 
     fn end(&mut self) -> io::Result<Option<Stop>> {
-        Ok(self.target.has_ended().then_some(Stop::Ended))
+        Ok(self.living.have_ended().then_some(Stop::Ended))
     }
 
     fn take_signals(&mut self, signals: &Signals) {
@@ -224,7 +169,7 @@ impl Root for Attachment {
 
 pub(super) fn attach<'a>(
     tracer: &'a Tracer,
-    pid: i32,
+    targets: &[Target],
     duration: Option<Duration>,
     sink: Option<&'a mut (dyn Sink + 'a)>,
 ) -> Result<Attached, TraceError> {
@@ -234,7 +179,7 @@ pub(super) fn attach<'a>(
     if Proc::mounted() != Proc::Own {
         return Err(TraceError::Proc(Obstacle::ProcOfOthers));
     }
-    let target = Target::find(pid)?;
+    let mut wanted = Wanted::find(targets)?;
     if matches!(tracer.backend, Backend::Ptrace | Backend::Poll) {
         return Err(TraceError::NotAttached { cause: None });
     }
@@ -243,7 +188,8 @@ pub(super) fn attach<'a>(
     require_room(ROOM)?;
     let purpose = Purpose {
         recorded: feed.is_wanted(),
-        attached: true,
+        attached: wanted.room(),
+        branches: wanted.branches(),
     };
     let mut loaded = setup::prepare(tracer, purpose, &mut phases)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -255,26 +201,34 @@ pub(super) fn attach<'a>(
         let _context = runtime.enter();
         Watching::new(&loaded.probe, &signals)?
     };
-    let program = ptrace::program(pid);
+    wanted.look_again()?;
+    let roots = wanted.roots();
+    loaded.limits = wanted.limits();
     let began = Instant::now();
     let taken_in = {
         let _undisturbed = Undisturbed::begin();
-        loaded.probe.take_in(&[pid.cast_unsigned()])
+        loaded.probe.take_in(&roots)
     };
-    let TakenIn { root_tgid, owner } = taken_in.map_err(TraceError::refused)?;
-    let root_tgid = root_tgid
-        .filter(|_| !target.is_another())
-        .ok_or_else(|| target.missing(owner))?;
+    let (first, root_tgid, others) = wanted.followed(&taken_in.map_err(TraceError::refused)?)?;
     phases.done("what runs is taken in");
-    let root = (pid, root_tgid);
+    let root = (first.pid, root_tgid);
+    // What several run is said of each.
+    let command = if roots.len() == 1 && others.is_empty() {
+        ptrace::program(first.pid).args
+    } else {
+        roots
+            .into_iter()
+            .filter_map(|roots| roots.name.map(String::into_bytes))
+            .collect()
+    };
     let mut session =
-        Session::begin(tracer, loaded, root, program.args, feed).map_err(|error| match error {
+        Session::begin(tracer, loaded, root, command, feed).map_err(|error| match error {
             TraceError::Recording(source) => TraceError::Unrecorded(source),
             other => other,
         })?;
     session.drain();
     let mut attachment = Attachment {
-        target,
+        living: Living::new(first, others),
         deadline: duration.map(|duration| began + duration),
         signal: None,
     };

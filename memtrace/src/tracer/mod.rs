@@ -9,6 +9,7 @@ mod programs;
 mod realtime;
 mod record;
 mod room;
+mod roots;
 mod run;
 mod session;
 mod setup;
@@ -30,6 +31,7 @@ use crate::{
     launch::Spec,
     phases::Checkpoints,
     probe::{Fentry, Handler, Resolution},
+    targets::Target,
 };
 
 /// A failure of a system call of ours.
@@ -324,8 +326,9 @@ impl Tracer {
         run::trace(self, spec, Some(sink))
     }
 
-    /// Follows a process that runs already, all its descendants and all that they create, from now on: until it
-    /// has ended, the time is over or this process gets a signal to end. It goes on as if nothing was.
+    /// Follows processes that run already, all their descendants and all that they create, from now on: until they
+    /// have ended, the time is over or this process gets a signal to end. They go on as if nothing was. Of several
+    /// each is a root of its own; the tree is all of them.
     ///
     /// What it holds is read when it is taken in, and each change after that is seen. What was before is known
     /// to the kernel alone; see [`ProcessSummary::before`](crate::model::ProcessSummary::before).
@@ -333,8 +336,12 @@ impl Tracer {
     /// # Errors
     ///
     /// When there is no such process, or it cannot be followed through BPF.
-    pub fn attach(&self, pid: i32, duration: Option<Duration>) -> Result<Attached, TraceError> {
-        attach::attach(self, pid, duration, None)
+    pub fn attach(
+        &self,
+        targets: &[Target],
+        duration: Option<Duration>,
+    ) -> Result<Attached, TraceError> {
+        attach::attach(self, targets, duration, None)
     }
 
     /// The same, and passes on what happens, as it happens.
@@ -344,10 +351,10 @@ impl Tracer {
     /// As [`Tracer::attach`], and when the sink cannot begin.
     pub fn attach_into(
         &self,
-        pid: i32,
+        targets: &[Target],
         duration: Option<Duration>,
         sink: &mut dyn Sink,
     ) -> Result<Attached, TraceError> {
-        attach::attach(self, pid, duration, Some(sink))
+        attach::attach(self, targets, duration, Some(sink))
     }
 }

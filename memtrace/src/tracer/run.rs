@@ -67,7 +67,8 @@ fn prepare(
 ) -> Result<(Loaded, u32), TraceError> {
     let purpose = Purpose {
         recorded,
-        attached: false,
+        attached: 0,
+        branches: 0,
     };
     let mut loaded = setup::prepare(tracer, purpose, phases)?;
     stopped.rename(loaded.probe.root_name())?;

@@ -126,6 +126,7 @@ impl<'a> Session<'a> {
             features,
             options,
             probe,
+            limits: own,
         } = loaded;
         let realtime_offset = kernel::clock::realtime_offset()?;
         let limits: Vec<model::Limit> = features
@@ -133,6 +134,7 @@ impl<'a> Session<'a> {
             .iter()
             .map(limits::of_kernel)
             .chain(limits::of_machine(options.cpus))
+            .chain(own)
             .collect();
         feed.begin(&Head {
             page_size: options.page_size,
@@ -183,7 +185,7 @@ impl<'a> Session<'a> {
         watched: &Watching<'_>,
     ) -> Result<R::End, TraceError> {
         // Without a descriptor it is looked at now and then.
-        let pidfd = root.pidfd().and_then(|pidfd| watch(pidfd).ok());
+        let mut pidfd = root.pidfd().and_then(|pidfd| watch(pidfd).ok());
         let pid = root.pid();
         self.attendant.begin(pid);
         let mut end = None;
@@ -227,6 +229,10 @@ impl<'a> Session<'a> {
                 }
                 () = ended(pidfd.as_ref()), if end.is_none() => {
                     end = root.end().map_err(system("wait for the process"))?;
+                    if end.is_none() {
+                        // Another one, or the same as before.
+                        pidfd = root.pidfd().and_then(|pidfd| watch(pidfd).ok());
+                    }
                 }
                 () = wake(root.deadline()) => {}
                 () = wake(self.attendant.next()) => {
@@ -301,6 +307,7 @@ impl<'a> Session<'a> {
             tree: remains.tree,
             images: remains.images,
             segments: remains.segments,
+            branches: remains.branches,
             processes: remains.processes,
             stats: remains.stats,
             missed: remains.missed,

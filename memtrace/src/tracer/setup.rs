@@ -17,6 +17,8 @@ pub(super) struct Loaded {
     pub(super) features: Features,
     pub(super) options: Options,
     pub(super) probe: Probe,
+    /// What limits the result beside the kernel.
+    pub(super) limits: Vec<model::Limit>,
 }
 
 /// Finds out what the kernel has, and loads the programs.
@@ -35,6 +37,7 @@ pub(super) fn prepare(
         features,
         options,
         probe,
+        limits: Vec::new(),
     })
 }
 
@@ -43,8 +46,10 @@ pub(super) fn prepare(
 pub(super) struct Purpose {
     /// There is somebody who takes the timeline.
     pub(super) recorded: bool,
-    /// What is followed runs already.
-    pub(super) attached: bool,
+    /// So many processes can be asked for that run already.
+    pub(super) attached: u32,
+    /// So many of them can be roots whose totals are wanted each; 0: none.
+    pub(super) branches: u32,
 }
 
 /// Loads the programs. A signal that stops this process, a freezer or a debugger interrupts
@@ -73,11 +78,16 @@ fn options(
     tracer: &Tracer,
     btf: &Btf,
     features: &mut Features,
-    Purpose { recorded, attached }: Purpose,
+    Purpose {
+        recorded,
+        attached,
+        branches,
+    }: Purpose,
 ) -> Result<Options, TraceError> {
     let cpus = kernel::cpus::possible()?;
     let mut options = Options::new(cpus, cross_check::page_size());
     options.attached = attached;
+    options.branches = branches;
     options.scheme = tracer.sum_scheme;
     options.fentry = tracer.fentry;
     options.handler = tracer.handler;
@@ -98,7 +108,7 @@ fn options(
     if tracer.classic || features.layout == CounterLayout::Classic {
         options.classic_size = Some(kernel::tracefs::rss_stat_size()?);
     }
-    if attached && options.classic_size.is_some() {
+    if attached > 0 && options.classic_size.is_some() {
         return Err(TargetError::NotReadable.into());
     }
     if let Some(images) = tracer.max_images {

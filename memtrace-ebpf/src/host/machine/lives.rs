@@ -17,7 +17,7 @@ use super::{Left, Machine, Page, Task};
 use crate::{
     adoption, creation, ends, execution,
     host::{
-        kernel::{OFFSETS, Struct, switch_to},
+        kernel::{BRANCHES, OFFSETS, Struct, switch_to},
         state,
     },
     kernel::Address,
@@ -26,8 +26,14 @@ use crate::{
 impl Machine {
     /// The first process is attached to, with all that descend from it: as often as anyone is found, all
     /// tasks are gone through. What is torn down by nobody any more does not count, nor what was before.
-    pub(crate) fn attach(&self) {
-        state::want(self.pid(0));
+    /// `second` is a root of its own, if it is there and has not let go of its memory.
+    pub(crate) fn attach(&self, second: usize) {
+        state::want(self.pid(0), 0);
+        let has_memory = |who| self.task_of(who).get::<u64>(OFFSETS.task_mm) != 0;
+        if second > 0 && second < self.len() && has_memory(second) {
+            state::want(self.pid(second), 1);
+            self.descend_from(second);
+        }
         let mut found = true;
         while found {
             found = false;
@@ -50,7 +56,29 @@ impl Machine {
         }
         self.most.set(0);
         self.most_summed.set(0);
+        self.most_of.set([0; BRANCHES]);
         self.look();
+    }
+
+    /// The process and its descendants have a root of their own, and what belongs to them counts for it.
+    fn descend_from(&self, root: usize) {
+        let mut tasks = self.tasks.borrow_mut();
+        let mut family = BTreeSet::from([tasks[root].task]);
+        // Whoever is created later comes later, and reparented is who descends from another.
+        for task in tasks.iter_mut() {
+            let is_child = family
+                .iter()
+                .any(|parent| task.task.get::<u64>(OFFSETS.task_real_parent) == parent.address());
+            if is_child {
+                family.insert(task.task);
+            }
+            task.branch = usize::from(family.contains(&task.task));
+        }
+        for space in self.spaces.borrow_mut().iter_mut() {
+            let owner = space.mm.get::<u64>(OFFSETS.mm_owner);
+            let user = tasks.iter().find(|task| task.task.address() == owner);
+            space.branch = user.map_or(0, |task| task.branch);
+        }
     }
 
     /// Creates a process that shares the address space (`CLONE_VM`).
@@ -59,7 +87,7 @@ impl Machine {
             return;
         };
         self.run(who);
-        let child = self.task(Some(space));
+        let child = self.task(Some(space), self.branch_of(who));
         let mm = self.mm_of(space);
         mm.set(OFFSETS.mm_users, mm.get::<i32>(OFFSETS.mm_users) + 1);
         let typed = child.task.typed();
@@ -85,12 +113,12 @@ impl Machine {
     pub(crate) fn begin_fork(&self, who: usize) -> Option<Forked> {
         let space = self.living_space(who)?;
         self.run(who);
-        let child = self.task(None);
+        let child = self.task(None, self.branch_of(who));
         let tgid: u32 = self.task_of(who).get(OFFSETS.task_tgid);
         let own: u32 = child.task.get(OFFSETS.task_tgid);
         // dup_task_struct() copies the creator's.
         child.task.set(OFFSETS.task_tgid, tgid);
-        let copy = self.space(child.task);
+        let copy = self.space(child.task, child.branch);
         self.in_space(copy, |copy| copy.counts = true);
         let places: Vec<u16> = self.in_space(space, |space| {
             let all = space.pages.keys().chain(space.swapped.keys());
@@ -142,7 +170,7 @@ impl Machine {
         }
         self.run(who);
         let task = self.task_of(who);
-        let fresh = self.space(task);
+        let fresh = self.space(task, self.branch_of(who));
         let page = self.new_page();
         self.in_space(fresh, |fresh| fresh.pages.insert(0, page));
         self.count(fresh, Member::Anon, 1);
@@ -265,7 +293,7 @@ impl Machine {
     /// The process runs, and begins to build an address space for a program.
     pub(crate) fn begin_exec(&self, who: usize) -> Struct {
         self.run(who);
-        let space = self.space(self.task_of(who));
+        let space = self.space(self.task_of(who), self.branch_of(who));
         self.mm_of(space)
     }
 
@@ -273,7 +301,7 @@ impl Machine {
     pub(crate) fn last_threads(&self, who: usize) -> [Struct; 2] {
         self.run(who);
         let (task, signal) = (self.task_of(who), self.signal_of(who));
-        let thread = self.task(None).task;
+        let thread = self.task(None, self.branch_of(who)).task;
         thread.set(OFFSETS.task_tgid, self.pid(who));
         thread.set(OFFSETS.task_signal, signal.address());
         thread.set(OFFSETS.task_group_leader, task.address());

@@ -17,7 +17,7 @@ use std::{
 use memtrace_ebpf::{Image, Member, rss};
 
 use super::{
-    kernel::{OFFSETS, Struct, config, current, switch_to},
+    kernel::{BRANCHES, OFFSETS, Struct, config, current, switch_to},
     state,
 };
 use crate::{births, creation, life};
@@ -37,6 +37,8 @@ struct Space {
     mapped: BTreeSet<u16>,
     /// It is in the sum: not yet while a program is being started.
     counts: bool,
+    /// The root that it counts for.
+    branch: usize,
 }
 
 /// What an exiting process still has to do.
@@ -57,6 +59,8 @@ struct Task {
     task: Struct,
     signal: Struct,
     space: Option<usize>,
+    /// The root that it descends from.
+    branch: usize,
     /// What is left to do, the last one first, of a process that exits.
     left: Option<Vec<Left>>,
 }
@@ -80,6 +84,8 @@ pub(crate) struct Machine {
     most: Cell<usize>,
     /// The largest sum.
     most_summed: Cell<usize>,
+    /// The largest sum of each root and its descendants.
+    most_of: Cell<[usize; BRANCHES]>,
 }
 
 impl Machine {
@@ -105,9 +111,10 @@ impl Machine {
             growth: Cell::new(0),
             most: Cell::new(0),
             most_summed: Cell::new(0),
+            most_of: Cell::default(),
         };
-        let own = machine.space(Struct::NONE);
-        let root = machine.task(Some(own));
+        let own = machine.space(Struct::NONE, 0);
+        let root = machine.task(Some(own), 0);
         let task = root.task;
         task.set(OFFSETS.task_real_parent, 0_u64);
         machine.mm_of(own).set(OFFSETS.mm_owner, task.address());
@@ -126,7 +133,12 @@ impl Machine {
         (self.most.get() as i64, self.most_summed.get() as i64)
     }
 
-    fn space(&self, owner: Struct) -> usize {
+    /// The largest sum of each root and its descendants.
+    pub(crate) fn most_of(&self) -> [i64; BRANCHES] {
+        self.most_of.get().map(|pages| pages as i64)
+    }
+
+    fn space(&self, owner: Struct, branch: usize) -> usize {
         let mm = Struct::new();
         mm.set(OFFSETS.mm_users, 1_i32);
         mm.set(OFFSETS.mm_owner, owner.address());
@@ -137,6 +149,7 @@ impl Machine {
             swapped: BTreeMap::new(),
             mapped: BTreeSet::new(),
             counts: false,
+            branch,
         });
         spaces.len() - 1
     }
@@ -150,7 +163,7 @@ impl Machine {
         change(&mut self.spaces.borrow_mut()[space])
     }
 
-    fn task(&self, space: Option<usize>) -> Task {
+    fn task(&self, space: Option<usize>, branch: usize) -> Task {
         let pid = self.next_pid.get();
         self.next_pid.set(pid + 1);
         let (task, signal) = (with_pid(pid), Struct::new());
@@ -170,6 +183,7 @@ impl Machine {
             task,
             signal,
             space,
+            branch,
             left: None,
         }
     }
@@ -180,6 +194,10 @@ impl Machine {
 
     fn signal_of(&self, who: usize) -> Struct {
         self.tasks.borrow()[who].signal
+    }
+
+    fn branch_of(&self, who: usize) -> usize {
+        self.tasks.borrow()[who].branch
     }
 
     fn space_of(&self, who: usize) -> Option<usize> {
@@ -217,9 +235,16 @@ impl Machine {
     fn look(&self) {
         let spaces = self.spaces.borrow();
         let counting = spaces.iter().filter(|space| space.counts);
-        let summed = counting
-            .map(|space| space.pages.len() + space.mapped.len())
-            .sum();
+        let (mut summed, mut of, mut most_of) = (0, [0; BRANCHES], self.most_of.get());
+        for space in counting {
+            let pages = space.pages.len() + space.mapped.len();
+            summed += pages;
+            of[space.branch] += pages;
+        }
+        for (most, now) in most_of.iter_mut().zip(of) {
+            *most = now.max(*most);
+        }
+        self.most_of.set(most_of);
         self.most.set(self.most.get().max(different(&spaces)));
         self.most_summed.set(self.most_summed.get().max(summed));
     }

@@ -294,6 +294,7 @@ impl History {
                 at_peak: holders,
                 biggest: None,
                 snapshots: Vec::new(),
+                branches: Vec::new(),
             },
             processes,
             images,

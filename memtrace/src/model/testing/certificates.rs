@@ -1,11 +1,11 @@
 //! The verdict for each reason by itself.
 
-use memtrace_ebpf::Stat;
+use memtrace_ebpf::{Branch, Stat};
 
 use super::{
     super::{
-        Certificate, CrossChecks, Final, Limit, Limited, Missed, Model, Verdict, Worth,
-        reasons::has_remedy,
+        BranchState, Certificate, CrossChecks, Final, Limit, Limited, Missed, Model, Verdict,
+        Worth, reasons::has_remedy,
     },
     last, tree,
 };
@@ -48,6 +48,42 @@ fn losses_are_named() {
             "2 records were lost in userspace: run it again, and if it stays, report it with `memtrace check`"
         ]
     );
+}
+
+/// What several roots have adds up to what all have, and no part is larger than the whole.
+#[test]
+fn roots_add_up_to_the_tree() {
+    let branch = |now: i64, peak: i64| BranchState {
+        totals: Branch {
+            cur: [0, now, 0, 0],
+            rss: now,
+            peak_rss: peak,
+            at_peak: [0, peak, 0, 0],
+            ..Branch::default()
+        },
+        ..BranchState::default()
+    };
+    let judged = |branches: [BranchState; 2]| {
+        let wrong = |reason: &String| reason.contains("totals of roots that are impossible");
+        let (_, reasons, _) = verdict(|end| {
+            end.tree.cur = [0, 5, 0, 0];
+            end.tree.rss = 5;
+            end.tree.peak = [0, 9, 0, 0];
+            end.tree.peak_rss = 9;
+            end.branches = branches.to_vec();
+        });
+        !reasons.iter().any(wrong)
+    };
+    assert!(judged([branch(2, 6), branch(3, 3)]));
+    assert!(!judged([branch(2, 6), branch(2, 6)]), "a page is missing");
+    assert!(!judged([branch(2, 10), branch(3, 3)]), "more than all");
+    assert!(
+        !judged([branch(2, 1), branch(3, 9)]),
+        "more now than at most"
+    );
+    let mut members = branch(2, 6);
+    members.totals.at_peak = [1, 6, 0, 0];
+    assert!(!judged([members, branch(3, 3)]), "a sum of other members");
 }
 
 /// What heals by itself is a remark.

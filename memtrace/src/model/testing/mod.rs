@@ -90,5 +90,6 @@ pub(crate) fn last(tree: Tree, ended_at: u64) -> Final {
         ended_by_limit: None,
         snapshots: Vec::new(),
         segments: Vec::new(),
+        branches: Vec::new(),
     }
 }

@@ -90,6 +90,7 @@ fn recorded(event: &Event) -> Vec<u8> {
         Event::Oom(oom) => oom.reserved = 0,
         Event::ImageEnd(image) => {
             image.mm = 0;
+            image.branch = 0;
             image.readings = 0;
             image.booked = [0; 4];
             image.freed = 0;

@@ -1,8 +1,8 @@
 //! What is written is read back.
 
 use memtrace_ebpf::{
-    Call, Change, Image, ImageWindow, Process, SegmentsChange, SegmentsRecord, SizesChange, Tree,
-    TreeWindow,
+    Branch, Call, Change, Image, ImageWindow, Process, SegmentsChange, SegmentsRecord, SizesChange,
+    Tree, TreeWindow,
     event::{
         CALL, CHANGE, EXEC, EXIT, Exec, Exit, FORK, Fork, IMAGE_END, IMAGE_WINDOW, OOM, Oom,
         SEGMENTS, SEGMENTS_CHANGE, SIZES_CHANGE, TREE_WINDOW,
@@ -17,7 +17,9 @@ use super::{
 use crate::{
     blank,
     event::Event,
-    model::{CrossChecks, EndedByLimit, Final, Limit, Limited, Missed, PssSnapshot, Stats},
+    model::{
+        BranchState, CrossChecks, EndedByLimit, Final, Limit, Limited, Missed, PssSnapshot, Stats,
+    },
 };
 
 const SIZES: [(u32, usize); 12] = [
@@ -233,6 +235,19 @@ fn the_end_round_trips() {
             },
         ],
         segments: vec![segments],
+        branches: [None, Some("cgroup /a\nb".to_owned())]
+            .map(|name| BranchState {
+                name,
+                roots: vec![1, u32::MAX],
+                totals: Branch {
+                    cur: [1, -2, 3, 4],
+                    rss: i64::MIN,
+                    peak_rss: 6,
+                    peak_rss_at: 70_001,
+                    at_peak: [7, 8, 9, i64::MAX],
+                },
+            })
+            .to_vec(),
     };
     let bytes = written(|writer| {
         writer.checkpoint(&state);

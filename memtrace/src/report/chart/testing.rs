@@ -276,6 +276,7 @@ impl Scene {
             at_peak: Vec::new(),
             biggest: None,
             snapshots: Vec::new(),
+            branches: Vec::new(),
         };
         let mut sum = Amounts::default();
         let mut area = 0_u128;

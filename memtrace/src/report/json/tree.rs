@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::strings::Strings;
-use crate::model::{Amounts, Holder, PeakRange, PssSnapshot, Summary, TreeSummary};
+use crate::model::{Amounts, BranchSummary, Holder, PeakRange, PssSnapshot, Summary, TreeSummary};
 
 #[derive(Serialize)]
 pub(super) struct TreeDoc {
@@ -31,6 +31,9 @@ pub(super) struct TreeDoc {
     peak_footprint_high_at_ns: u64,
     average_footprint_low_bytes: u64,
     at_peak: Vec<HolderDoc>,
+    /// Only of several that were attached to.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    roots: Vec<RootDoc>,
     /// Only where some were taken.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     snapshots: Vec<SnapshotDoc>,
@@ -67,6 +70,11 @@ impl TreeDoc {
                 .iter()
                 .filter_map(|h| HolderDoc::new(summary, h))
                 .collect(),
+            roots: tree
+                .branches
+                .iter()
+                .map(|branch| RootDoc::new(summary, branch))
+                .collect(),
             snapshots: tree.snapshots.iter().map(SnapshotDoc::from).collect(),
             pss_at_peak: PssDoc::new(tree),
         }
@@ -97,6 +105,33 @@ impl HolderDoc {
             held: holder.held.into(),
             inherited_bytes: holder.shared,
         })
+    }
+}
+
+/// One of several roots with its descendants.
+#[derive(Serialize)]
+struct RootDoc {
+    name: Option<String>,
+    pids: Vec<u32>,
+    processes: usize,
+    peak_rss_bytes: u64,
+    peak_at_ns: u64,
+    own_peak: AmountsDoc,
+    at_tree_peak_rss_bytes: u64,
+}
+
+impl RootDoc {
+    fn new(summary: &Summary, branch: &BranchSummary) -> Self {
+        let pid = |root: &usize| summary.processes.get(*root).map(|root| root.pid);
+        Self {
+            name: branch.name.clone(),
+            pids: branch.roots.iter().filter_map(pid).collect(),
+            processes: branch.processes,
+            peak_rss_bytes: branch.peak_rss,
+            peak_at_ns: branch.peak_at_ns,
+            own_peak: branch.own_peak.into(),
+            at_tree_peak_rss_bytes: branch.at_tree_peak,
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! it is, what to try next. [`Options::verbose`] adds every number there is,
 //! [`Options::per_process`] one line per process. Every name is escaped.
 
+mod branches;
 mod details;
 mod ends;
 mod holders;
@@ -87,6 +88,7 @@ pub fn write_selected(
         )?;
     }
     attached(summary, out)?;
+    branches::write(summary, out)?;
     holders::write(summary, out)?;
     biggest(summary, out)?;
     segments::of_biggest(summary, out)?;
@@ -112,6 +114,19 @@ fn attached(summary: &Summary, out: &mut Page<'_>) -> io::Result<()> {
     let Some((root, before)) = summary.attached() else {
         return Ok(());
     };
+    let several = &summary.tree.branches;
+    let roots = summary.processes.iter().filter(|process| process.root);
+    let roots = roots.count();
+    if !several.is_empty() || roots > 1 {
+        return line(
+            out,
+            "attached",
+            &format!(
+                "to {}, which ran before: times are since then",
+                counted(roots, "process", "processes")
+            ),
+        );
+    }
     let (age, high) = (duration(before.age_ns), human(before.kernel_hiwater_rss));
     line(
         out,
