@@ -42,6 +42,7 @@ pub mod procfs;
 pub mod ptrace;
 pub mod recording;
 pub mod report;
+pub mod screen;
 pub mod targets;
 mod tracer;
 pub mod units;
