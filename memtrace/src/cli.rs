@@ -31,6 +31,8 @@ pub(crate) mod record;
 pub(crate) mod report;
 #[path = "cli/room.rs"]
 mod room;
+#[path = "cli/top.rs"]
+pub(crate) mod top;
 
 pub(crate) use budgets::{AnnotationsArg, BudgetArgs, UndecidedArg};
 pub(crate) use compare::CompareArgs;
@@ -115,6 +117,9 @@ pub(crate) enum Command {
         override_usage = attach::USAGE
     )]
     Attach(Box<attach::AttachArgs>),
+    /// Show what processes hold now, and what those that have ended held at most
+    #[command(long_about = top::INTRODUCTION, after_help = top::NOTES)]
+    Top(Box<top::TopArgs>),
     /// Run a command and print what GNU time prints, with exact numbers
     #[command(disable_help_flag = true, disable_version_flag = true)]
     Time(TimeArgs),

@@ -36,6 +36,7 @@ pub mod export;
 pub mod kernel;
 pub mod launch;
 pub mod model;
+mod overview;
 pub mod phases;
 pub mod probe;
 pub mod procfs;
@@ -54,5 +55,6 @@ extern crate self as memtrace;
 
 pub use memtrace_ebpf as abi;
 pub use tracer::{
-    Attached, Backend, FileSink, Sink, SnapshotUse, Stop, TargetError, TraceError, Traced, Tracer,
+    Attached, Backend, FileSink, Observer, Sink, SnapshotUse, Stop, TargetError, TraceError,
+    Traced, Tracer,
 };

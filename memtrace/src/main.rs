@@ -51,6 +51,7 @@ fn dispatch(program: OsString, arguments: Vec<OsString>) -> ExitCode {
         Ok(cli) => match cli.command {
             Command::Run(args) => commands::run::main(&args),
             Command::Attach(args) => commands::attach::main(&args),
+            Command::Top(args) => commands::top::main(&args),
             Command::Time(args) => commands::time::main("memtrace time", args.arguments),
             Command::Compare(args) => commands::compare::main(&args),
             Command::Diff(args) => commands::diff::main(&args),

@@ -9,9 +9,10 @@ use std::{
     process::{Command, Output},
 };
 
-const COMMANDS: [&str; 10] = [
+const COMMANDS: [&str; 11] = [
     "run",
     "attach",
+    "top",
     "time",
     "compare",
     "diff",
@@ -140,6 +141,8 @@ fn mistakes() {
         "attach 2147483647",
         "attach --duration x 1",
         "attach --segments 1",
+        "top --count 3",
+        "top --interval 1ms",
         "time",
         "time --no-such-option true",
         "time -f",

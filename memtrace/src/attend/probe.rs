@@ -48,6 +48,11 @@ impl View {
         }
     }
 
+    /// Whether ids here are those of the initial PID namespace.
+    pub(crate) const fn has_same_ids(&self) -> bool {
+        self.same_ids
+    }
+
     /// The id here of a process, if /proc shows one with it that was created then.
     pub(crate) fn pid_of(&self, tgid: u32, started_at: u64) -> Option<i32> {
         let pid = match (self.same_ids, tgid == self.root_tgid) {

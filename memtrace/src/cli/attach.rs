@@ -37,11 +37,10 @@ The result goes to standard output, with --json - to standard error.
 
 Exit status: 0; 125 if memtrace failed.";
 
-/// Who is meant: at least one.
+/// Processes that are meant otherwise than by their ids.
 #[derive(Args, Debug)]
-#[group(required = true, multiple = true)]
 #[command(next_help_heading = "Which processes")]
-pub(crate) struct TargetArgs {
+pub(crate) struct GroupArgs {
     /// Every process of this name, as for `pgrep -x`. This option and the next ones can be given several times
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Vec<String>,
@@ -54,12 +53,9 @@ pub(crate) struct TargetArgs {
     /// All processes of a container: its id, or the beginning of that
     #[arg(long, value_name = "ID")]
     pub(crate) container: Vec<String>,
-    /// Those with these ids
-    #[arg(value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
-    pub(crate) pid: Vec<i32>,
 }
 
-impl TargetArgs {
+impl GroupArgs {
     /// All of them.
     pub(crate) fn targets(&self) -> Vec<Target> {
         let Self {
@@ -67,10 +63,9 @@ impl TargetArgs {
             cgroup,
             unit,
             container,
-            pid,
         } = self;
-        let pids = pid.iter().copied().map(Target::Pid);
-        pids.chain(name.iter().cloned().map(Target::Name))
+        let names = name.iter().cloned().map(Target::Name);
+        names
             .chain(cgroup.iter().cloned().map(Target::Cgroup))
             .chain(unit.iter().cloned().map(Target::Unit))
             .chain(container.iter().cloned().map(Target::Container))
@@ -114,5 +109,9 @@ pub(crate) struct AttachArgs {
     #[command(flatten)]
     pub(crate) tracing: TracingArgs,
     #[command(flatten)]
-    pub(crate) targets: TargetArgs,
+    pub(crate) groups: GroupArgs,
+    /// Those with these ids
+    #[arg(value_name = "PID", required_unless_present_any = ["name", "cgroup", "unit", "container"],
+        value_parser = clap::value_parser!(i32).range(1..))]
+    pub(crate) pid: Vec<i32>,
 }

@@ -6,6 +6,7 @@ use memtrace::{
     TraceError, Tracer,
     launch::{OWN_FAILURE, OutputError, SameFile},
     phases::Checkpoints,
+    targets::Target,
 };
 
 use super::{
@@ -51,7 +52,8 @@ pub(crate) fn main(args: &AttachArgs) -> ExitCode {
             return code(OWN_FAILURE);
         }
     };
-    let targets = args.targets.targets();
+    let pids = args.pid.iter().copied().map(Target::Pid);
+    let targets: Vec<Target> = pids.chain(args.groups.targets()).collect();
     let attached = match recording.sink() {
         None => tracer.attach(&targets, args.duration),
         Some(sink) => tracer.attach_into(&targets, args.duration, sink),

@@ -21,5 +21,6 @@ mod self_stats;
 pub(crate) mod self_test;
 pub(crate) mod time;
 pub(crate) mod time_options;
+pub(crate) mod top;
 mod visible;
 mod width;

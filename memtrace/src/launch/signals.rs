@@ -156,10 +156,23 @@ impl Signals {
     ///
     /// As [`Signals::read_signal`].
     pub fn take_fatal(&self) -> io::Result<Option<i32>> {
+        self.take_fatal_around(|_| ())
+    }
+
+    /// The same; `stops` is called with true before this process stops (SIGTSTP), and with false when it goes on.
+    ///
+    /// # Errors
+    ///
+    /// As [`Signals::read_signal`].
+    pub fn take_fatal_around(&self, mut stops: impl FnMut(bool)) -> io::Result<Option<i32>> {
         while let Some(received) = self.read_signal()? {
             match received.signal {
                 libc::SIGCONT => {}
-                libc::SIGTSTP => stop_self(),
+                libc::SIGTSTP => {
+                    stops(true);
+                    stop_self();
+                    stops(false);
+                }
                 ignored if received.by_kernel && self.inherited.ignores(ignored) => {}
                 fatal => return Ok(Some(fatal)),
             }

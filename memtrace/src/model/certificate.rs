@@ -248,6 +248,11 @@ const fn meaning(stat: Stat) -> Meaning {
     }
 }
 
+/// Whether numbers may be wrong without bound once that was counted.
+pub(crate) const fn is_loss(stat: Stat) -> bool {
+    matches!(meaning(stat), Meaning::Loss)
+}
+
 /// Whether the user can avoid it in the next run.
 const fn can_be_avoided(stat: Stat) -> bool {
     !matches!(Remedy::of(stat), Remedy::Again)

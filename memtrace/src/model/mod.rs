@@ -47,6 +47,10 @@ use std::collections::BTreeMap;
 use memtrace_ebpf::{Image, SegmentsRecord};
 
 pub use self::timeline::{ImageSpan, Loss, Sizes, Timeline, TreeSpan};
+pub(crate) use self::{
+    certificate::is_loss,
+    story::{program_of, until_nul},
+};
 pub use self::{
     certificate::{Certificate, Lost, SizesSeen, Verdict},
     final_state::{BranchState, CrossChecks, EndedByLimit, Final, Limit, Limited, Missed, Stats},

@@ -139,7 +139,7 @@ impl Story {
             image: exec.image,
             old_image: exec.old_image,
             maxrss: exec.maxrss,
-            program: Arc::new(program(exec)),
+            program: Arc::new(program_of(exec)),
         };
         self.execs.insert(
             (exec.process, exec.header.at, exec.image),
@@ -210,12 +210,12 @@ impl Lives {
 }
 
 /// The bytes before the first NUL.
-pub(super) fn until_nul(bytes: &[u8]) -> &[u8] {
+pub(crate) fn until_nul(bytes: &[u8]) -> &[u8] {
     bytes.split(|&b| b == 0).next().unwrap_or_default()
 }
 
 /// What an EXEC record says was executed.
-fn program(exec: &Exec) -> Program {
+pub(crate) fn program_of(exec: &Exec) -> Program {
     let comm: &[u8; COMM_LEN] = &exec.comm;
     let comm = until_nul(comm).to_vec();
     let path_len = (exec.path_len as usize).min(exec.path.len());

@@ -38,6 +38,8 @@ pub enum Target {
     /// All processes of this name, as `pgrep -x` takes it: the kernel's name of the
     /// process, or the file name of its program.
     Name(String),
+    /// Every process of the machine that this one can see.
+    All,
     /// All processes of a cgroup and of those below: a path in the file system, from the
     /// root of a hierarchy, or as a line of `/proc/PID/cgroup` has it.
     Cgroup(PathBuf),
@@ -122,6 +124,7 @@ pub fn look_up(target: &Target, places: &Places) -> Result<Findings, TargetsErro
     match target {
         Target::Pid(pid) => process::one(places, *pid).map(|found| Findings::all(vec![found])),
         Target::Name(name) => name::find(places, name).map(Findings::all),
+        Target::All => process::every(places).map(Findings::all),
         Target::Cgroup(path) => cgroup::find(places, path),
         Target::Unit(unit) => unit::find(places, unit),
         Target::Container(container) => container::find(places, container),

@@ -80,6 +80,15 @@ pub(super) fn one(places: &Places, pid: i32) -> Result<Found, TargetsError> {
         .ok_or(TargetsError::NoProcess(pid))
 }
 
+/// All that have memory, without this one.
+pub(super) fn every(places: &Places) -> Result<Vec<Found>, TargetsError> {
+    let all = all(places.proc())?;
+    let others = all
+        .iter()
+        .filter(|process| process.measurable && process.pid != places.own());
+    Ok(in_order(others.map(Process::found).collect()))
+}
+
 /// All that `/proc` lists.
 pub(super) fn all(proc: &Path) -> Result<Vec<Process>, TargetsError> {
     let reading = |error| TargetsError::reading(proc, error);

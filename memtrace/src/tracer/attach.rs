@@ -95,6 +95,8 @@ pub enum Stop {
     Signal(i32),
     /// The time was over.
     Time,
+    /// Who looked on had enough.
+    Enough,
 }
 
 /// What was measured of processes that ran already.

@@ -4,6 +4,7 @@ mod attach;
 mod cross_check;
 mod error;
 mod limits;
+mod observe;
 mod priority;
 mod programs;
 mod realtime;
@@ -23,6 +24,7 @@ use memtrace_ebpf::SumScheme;
 
 pub use attach::{Attached, Stop, TargetError};
 pub use error::TraceError;
+pub use observe::Observer;
 pub use record::{FileSink, Sink};
 pub use run::Traced;
 
@@ -342,6 +344,21 @@ impl Tracer {
         duration: Option<Duration>,
     ) -> Result<Attached, TraceError> {
         attach::attach(self, targets, duration, None)
+    }
+
+    /// Follows processes that run already as [`Tracer::attach`] does, and tells every so often what all of them
+    /// hold and who has ended with what peak. No result is kept, so that it can go on for as long as one likes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tracer::attach`].
+    pub fn observe(
+        &self,
+        targets: &[Target],
+        every: Duration,
+        observer: &mut dyn Observer,
+    ) -> Result<Stop, TraceError> {
+        observe::observe(self, targets, every, observer)
     }
 
     /// The same, and passes on what happens, as it happens.

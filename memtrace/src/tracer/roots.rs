@@ -1,6 +1,6 @@
 //! The processes that are attached to.
 
-use std::os::fd::OwnedFd;
+use std::{collections::VecDeque, os::fd::OwnedFd};
 
 use super::TargetError;
 use crate::{
@@ -236,6 +236,7 @@ impl Wanted {
                     }));
                     continue;
                 }
+                Target::All => "everything".to_owned(),
                 Target::Cgroup(path) => format!("cgroup {}", path.display()),
                 Target::Unit(unit) => format!("unit {unit}"),
                 Target::Container(container) => format!("container {container}"),
@@ -290,8 +291,8 @@ impl Wanted {
 /// All that are followed, until the last has ended.
 pub(super) struct Living {
     first: i32,
-    /// Those that had not ended when they were looked at last.
-    running: Vec<Running>,
+    /// Those that had not ended when they were looked at last, and all after the first.
+    running: VecDeque<Running>,
 }
 
 impl Living {
@@ -310,19 +311,22 @@ impl Living {
     }
 
     fn watch_one(&mut self) {
-        if let Some(one) = self.running.first_mut() {
+        if let Some(one) = self.running.front_mut() {
             one.watch();
         }
     }
 
     /// One whose end is waited for.
     pub(super) fn any(&self) -> Option<&Running> {
-        self.running.first()
+        self.running.front()
     }
 
     /// Whether all have ended.
     pub(super) fn have_ended(&mut self) -> bool {
-        self.running.retain(|running| !running.has_ended());
+        // One after the other, for there can be many.
+        while self.running.front().is_some_and(Running::has_ended) {
+            self.running.pop_front();
+        }
         self.watch_one();
         self.running.is_empty()
     }

@@ -62,10 +62,10 @@ pub(super) trait Root {
 
 /// What is waited for while a tree is followed.
 pub(super) struct Watching<'a> {
-    ring: Watched,
+    pub(super) ring: Watched,
     timeline: Option<Watched>,
-    signal: Watched,
-    signals: &'a Signals,
+    pub(super) signal: Watched,
+    pub(super) signals: &'a Signals,
 }
 
 impl<'a> Watching<'a> {
