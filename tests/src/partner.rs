@@ -4,7 +4,7 @@ use std::{
     io::{BufRead as _, BufReader, Write as _},
     os::fd::AsFd as _,
     process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
@@ -131,9 +131,9 @@ impl Partner {
     /// It does not end.
     pub fn finish(mut self) -> Result<(ExitStatus, String)> {
         self.input = None;
-        let status = wait(&mut self.child, PATIENCE)?;
-        self.ended = true;
+        let start = Instant::now();
         let mut rest = Vec::new();
+        // First: it cannot end while the pipe is full.
         loop {
             let heard = self.hear().context("the command shall end")?;
             let length = heard.len();
@@ -142,7 +142,13 @@ impl Partner {
             }
             rest.extend(heard);
             self.output.consume(length);
+            ensure!(
+                start.elapsed() < PATIENCE,
+                "still talking after {PATIENCE:?}"
+            );
         }
+        let status = wait(&mut self.child, PATIENCE)?;
+        self.ended = true;
         Ok((status, String::from_utf8_lossy(&rest).into_owned()))
     }
 }
