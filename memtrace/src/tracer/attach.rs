@@ -11,7 +11,7 @@ use super::{
     priority::{Priority, Undisturbed},
     record::{Feed, Sink},
     room::Room,
-    roots::{Living, Wanted},
+    roots::{Followed, Living, Wanted},
     run::ROOM,
     session::{Ending, Root, Session, Watching},
     setup::{self, Purpose},
@@ -211,7 +211,14 @@ pub(super) fn attach<'a>(
         let _undisturbed = Undisturbed::begin();
         loaded.probe.take_in(&roots)
     };
-    let (first, root_tgid, others) = wanted.followed(&taken_in.map_err(TraceError::refused)?)?;
+    let followed = wanted.followed(&taken_in.map_err(TraceError::refused)?)?;
+    loaded.limits.extend(followed.limit());
+    let Followed {
+        first,
+        first_tgid: root_tgid,
+        others,
+        ..
+    } = followed;
     phases.done("what runs is taken in");
     let root = (first.pid, root_tgid);
     // What several run is said of each.

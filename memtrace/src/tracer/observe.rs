@@ -14,7 +14,7 @@ use super::{
     priority::{Priority, Undisturbed},
     programs,
     room::Room,
-    roots::{Living, Wanted},
+    roots::{Followed, Living, Wanted},
     run::ROOM,
     session::Watching,
     setup::{self, Loaded, Purpose, unseen_faults},
@@ -102,13 +102,20 @@ pub(super) fn observe(
     };
     wanted.look_again()?;
     let roots = wanted.roots();
-    let own_limits = wanted.limits();
+    let mut own_limits = wanted.limits();
     let began_at = kernel::clock::boottime()?;
     let taken_in = {
         let _undisturbed = Undisturbed::begin();
         loaded.probe.take_in(&roots)
     };
-    let (first, root_tgid, others) = wanted.followed(&taken_in.map_err(TraceError::refused)?)?;
+    let followed = wanted.followed(&taken_in.map_err(TraceError::refused)?)?;
+    own_limits.extend(followed.limit());
+    let Followed {
+        first,
+        first_tgid: root_tgid,
+        others,
+        ..
+    } = followed;
     phases.done("what runs is taken in");
     let view = View::new(&loaded.probe, page_size, first.pid, root_tgid);
     let Loaded {

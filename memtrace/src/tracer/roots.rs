@@ -5,7 +5,7 @@ use std::{collections::VecDeque, os::fd::OwnedFd};
 use super::TargetError;
 use crate::{
     launch::open_pidfd,
-    model::{Limit, Limited},
+    model::{Limit, Limited, reasons::Remedy},
     probe::{Roots, TakenIn},
     ptrace,
     targets::{self, Findings, Found, Places, Target},
@@ -250,11 +250,8 @@ impl Wanted {
         roots
     }
 
-    /// Those that are followed, each with its id in the initial PID namespace; at least one.
-    pub(super) fn followed(
-        self,
-        taken: &TakenIn,
-    ) -> Result<(Running, u32, Vec<Running>), TargetError> {
+    /// Those that are followed.
+    pub(super) fn followed(self, taken: &TakenIn) -> Result<Followed, TargetError> {
         let tgid = |running: &Running| {
             let pid = running.pid.cast_unsigned();
             let known = taken.followed.iter().find(|(own, _)| *own == pid);
@@ -269,6 +266,7 @@ impl Wanted {
         };
         let mut followed = Vec::new();
         let mut why = None;
+        let mut unseen = 0;
         for (target, processes) in self.targets.iter().zip(self.processes) {
             for running in processes {
                 match tgid(&running) {
@@ -276,15 +274,50 @@ impl Wanted {
                     None if matches!(target, Target::Pid(_)) => {
                         return Err(running.missing(owner(&running)));
                     }
-                    None => why = Some(running.missing(owner(&running))),
+                    None => {
+                        let missing = running.missing(owner(&running));
+                        unseen += u64::from(!matches!(missing, TargetError::Gone(_)));
+                        why = Some(missing);
+                    }
                 }
             }
         }
         let mut all = followed.into_iter();
         match all.next() {
-            Some((first, tgid)) => Ok((first, tgid, all.map(|(running, _)| running).collect())),
+            Some((first, first_tgid)) => Ok(Followed {
+                first,
+                first_tgid,
+                others: all.map(|(running, _)| running).collect(),
+                unseen,
+            }),
             None => Err(why.unwrap_or(TargetError::Nobody)),
         }
+    }
+}
+
+/// Those that are followed; at least one.
+#[derive(Debug)]
+pub(super) struct Followed {
+    pub(super) first: Running,
+    /// Its id in the initial PID namespace.
+    pub(super) first_tgid: u32,
+    pub(super) others: Vec<Running>,
+    /// Processes of groups that run and are not followed.
+    unseen: u64,
+}
+
+impl Followed {
+    /// That not all are followed, if so.
+    pub(super) fn limit(&self) -> Option<Limit> {
+        (self.unseen > 0).then(|| Limit {
+            reason: Remedy::Again.end(&counted(
+                self.unseen,
+                "process that was asked for runs, and is not among those that this kernel shows to BPF programs",
+                "processes that were asked for run, and are not among those that this kernel shows to BPF programs",
+            )),
+            bound_bytes: None,
+            of: Limited::Rss,
+        })
     }
 }
 
