@@ -114,6 +114,12 @@ pub struct SegmentsRecord {
     pub looked_at: u64,
     /// 1: the sizes are known. 2: there were too many mappings.
     pub mapped_known: u64,
+    /// 1: every change that was booked by the event of another thread's is in [`SegmentsRecord::mixed`]; else those
+    /// of threads of one process are not.
+    pub watched: u64,
+    /// How often a change was, or can have been, booked by the event of another one, and so to the segment of
+    /// that one.
+    pub mixed: u64,
     /// No meaning: room for indices that verifiers know less of.
     pub reserved: [u64; 3],
 }
@@ -136,7 +142,7 @@ pub struct SegmentsChange {
 
 const _: () = assert!(size_of::<SegmentsChange>() == 16 + 8 + 2 * 72);
 const _: () =
-    assert!(size_of::<SegmentsRecord>() == 16 + 16 + 2 * 288 + 2 * 72 + 32 + 24 + 3 * 72 + 24 + 24);
+    assert!(size_of::<SegmentsRecord>() == 16 + 16 + 2 * 288 + 2 * 72 + 32 + 24 + 3 * 72 + 24 + 40);
 
 #[cfg(feature = "user")]
 // SAFETY: `repr(C)`, the size asserted above is the sum of the fields: no padding; any bytes are valid.

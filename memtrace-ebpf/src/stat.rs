@@ -65,4 +65,7 @@ stats! {
     NoMemory = "images or processes lost, the kernel had no memory for them",
     /// Processes that were taken in without their memory, which is that of one that is not followed.
     Borrowed = "processes that have the memory of one that does not belong to the tree, which is not counted",
+    /// With segments: changes whose event one program was skipped for, and a further one looked at. Counted by
+    /// userspace.
+    SegmentsCaughtUp = "changes of counters that a further program caught up on: what their segments are is not certain",
 }

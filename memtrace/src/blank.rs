@@ -257,6 +257,8 @@ pub(crate) const SEGMENTS: SegmentsRecord = SegmentsRecord {
     looked_for: 0,
     looked_at: 0,
     mapped_known: 0,
+    watched: 0,
+    mixed: 0,
     reserved: [0; 3],
 };
 

@@ -50,6 +50,7 @@ pub use patience::{PATIENCE, await_some, await_state, await_until, is_in_state};
 pub use recorded::{Recorded, assert_complete, held_at};
 pub use requirements::{
     Missing, announced, capability, exact_status, is_lacking, lacks, load, scaled, skip,
+    threads_hold_back_changes,
 };
 pub use rings::await_drained;
 pub use status::Status;

@@ -88,6 +88,16 @@ pub fn capability() -> Result<(), Missing> {
     Ok(())
 }
 
+/// Whether threads hold back changes of the counters (`SPLIT_RSS_COUNTING`, up to 6.1): then there is a
+/// function that gives them up.
+#[must_use]
+pub fn threads_hold_back_changes() -> bool {
+    fs::read_to_string("/proc/kallsyms")
+        .unwrap_or_default()
+        .lines()
+        .any(|line| line.ends_with(" sync_mm_rss"))
+}
+
 /// Whether `/proc/PID/status` has exact sizes here, found out by a program that touches
 /// 20 pages from changing CPUs (Linux 6.16, commit 82241a83cd15, and stable kernels that
 /// took it; before, up to a batch of pages per CPU is not shown).

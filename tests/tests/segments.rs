@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use memtrace_tests::{
     Image, Lab, Run, Swap, mib, page, require_privileges, skip,
     smaps::{self, Held, Segments},
-    workloads,
+    threads_hold_back_changes, workloads,
 };
 
 /// The script's one image.
@@ -184,6 +184,64 @@ fn a_child_has_its_parents_segments() -> Result<()> {
     assert_eq!(at_peak(child, &own)?, own);
     let none = compare(&lab, "anon 300")?;
     assert_eq!(of(&own, "anon").resident + 3, of(&none, "anon").resident);
+    Ok(())
+}
+
+/// Runs words during which several change counters of one image, up to a last mapping that makes the peak;
+/// whether its segments are called exact, which they then have to be.
+fn is_called_exact(lab: &Lab, words: &str) -> Result<bool> {
+    let words = format!("{words} anon 900 smaps @top");
+    let run = lab.trace_with(&["--segments"], &words)?;
+    run.summary.assert_exact();
+    let mut images = run
+        .summary
+        .processes
+        .iter()
+        .flat_map(|process| &process.images);
+    let image = images.next().context("no image")?;
+    let exact = image.segments_within_bytes == Some(0);
+    if exact {
+        let own = smaps::read(&lab.path("top"), workloads::SCRIPT)?;
+        assert_eq!(at_peak(image, &own)?, own, "{words}");
+    }
+    Ok(exact)
+}
+
+/// Whether the kernel's own functions tell segments apart here, and whoever changes a counter is known to have.
+fn is_watched(lab: &Lab) -> Result<bool> {
+    let run = lab.trace_with(&["--segments"], "anon 10")?;
+    let seen = run.summary.certificate.segments.context("no word")?;
+    Ok(seen.by == "functions" && !threads_hold_back_changes())
+}
+
+/// Threads that take turns mix nothing up.
+#[test]
+fn threads_that_take_turns_have_exact_segments() -> Result<()> {
+    require_privileges!();
+    let lab = Lab::new()?;
+    let words = "thread{ anon 200 brk 30 meet 2 meet 4 } meet 2 brk 50 anon 100 cut 40 meet 4";
+    assert_eq!(is_called_exact(&lab, words)?, is_watched(&lab)?);
+    Ok(())
+}
+
+/// Where two change counters at the same moment, one's pages can be booked to the other's segment. Whenever that
+/// was so, segments are not called exact.
+#[test]
+fn what_is_mixed_up_is_not_called_exact() -> Result<()> {
+    require_privileges!();
+    let lab = Lab::new()?;
+    let is_watched = is_watched(&lab)?;
+    for (beside, wait) in [("thread{", ""), ("clonevm{", "wait")] {
+        // A few pages can stay apart; many will not on more than one CPU.
+        for times in [1, 2, 4, 16, 64, 256] {
+            let words = format!(
+                "{beside} meet 2 loop{{ {times} anon 20 unmap }} anon 30 meet 4 }} meet 2 \
+                 loop{{ {times} brk 20 brk-down 20 }} brk 40 meet 4 {wait}"
+            );
+            let exact = is_called_exact(&lab, &words)?;
+            assert!(is_watched || !exact, "{words}");
+        }
+    }
     Ok(())
 }
 

@@ -10,13 +10,14 @@ use crate::{
     kernel::Typed,
     log::debug,
     preempt::{further, undisturbed},
-    state,
+    segments, state,
 };
 
 /// Arguments: the new task, clone flags.
 #[btf_tracepoint(function = "task_newtask")]
 pub(crate) fn task_newtask(ctx: BtfTracePointContext) -> i32 {
     undisturbed(|| {
+        segments::lent(ctx.arg::<u64>(1));
         if let Some(tgid) = creation::process_created(Typed::new(ctx.arg::<*const u8>(0)), true) {
             debug!(&ctx, "process {} creates {}", state::current_tgid(), tgid);
         }

@@ -21,6 +21,7 @@ use memtrace_ebpf::{
 };
 
 use crate::{
+    counters,
     kernel::{Struct as _, Typed, config, offset},
     state, words,
 };
@@ -109,12 +110,13 @@ unsafe fn unbooked(image: *mut Image, segments: *mut SegmentsRecord, member: u32
     }
 }
 
-/// The segment that a change of the image of `mm` belongs to, or [`NOTHING`]. This, what follows from it and
+/// The segment that a change of the image of `mm` belongs to, or [`NOTHING`]. `own`: the current thread made one,
+/// and this is its event. This, what follows from it and
 /// the sizes are functions of their own for the verifier, see `main`, and called
 /// one after the other, because verifiers allow 512 bytes of stack for all that call each other.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn segment_told(mm: u64, member: u64) -> u64 {
+pub(crate) extern "C" fn segment_told(mm: u64, member: u64, own: u64) -> u64 {
     let Some(image) = state::image(mm) else {
         return NOTHING;
     };
@@ -132,11 +134,78 @@ pub(crate) extern "C" fn segment_told(mm: u64, member: u64) -> u64 {
     unsafe {
         (*segments).image = (*image).id;
         (*segments).header.tree = (*image).tree;
-        match unbooked(image, segments, member) {
+        let delta = unbooked(image, segments, member);
+        if own != 0 {
+            watch(mm, image, segments, delta);
+        }
+        match delta {
             0 => NOTHING,
             delta => of_member(context::segment(mm, image, member, delta), member).into(),
         }
     }
+}
+
+/// Notes whether the event of a change, which finds `delta` to be booked, shows that changes were mixed up: a
+/// thread that changes a counter while another one's change of it is not booked yet books both.
+///
+/// An event comes after its own change, which is never nothing. So who finds nothing to be booked was
+/// forestalled: another event has booked his change, to that one's segment. And every mixture ends with
+/// somebody who finds nothing: who finds another one's change in place of his own leaves that
+/// one without. (All events of an address space's users are over before it ends: they end their own before they
+/// leave, and reclaim holds the lock of the page table that `exit_mmap()` has to empty.)
+///
+/// Up to 6.1 changes come late and several at a time, out of the caches of threads; there nobody else may have
+/// changed the image at all.
+///
+/// # Safety
+///
+/// Both must point at map values.
+#[inline(always)]
+unsafe fn watch(mm: u64, image: *mut Image, segments: *mut SegmentsRecord, delta: i64) {
+    // SAFETY: the caller vouches for the pointers.
+    unsafe {
+        if !counters::threads_have_caches() {
+            (*segments).watched = 1;
+            if delta == 0 {
+                (*segments).mixed += 1;
+            }
+            return;
+        }
+        // Who builds an image, and who takes it down, is alone with it.
+        if (*image).state == ImageState::Active as u32
+            && (*image).end_reason == 0
+            && Typed::current().follow(offset!(task_mm)).address() != mm
+        {
+            (*segments).mixed += 1;
+        }
+    }
+}
+
+/// The current process creates another task, with these flags of clone(2). A process that shares the address space
+/// and does not keep its creator waiting, as vfork does, is as a thread is, and not counted as one.
+#[inline(always)]
+pub(crate) fn lent(flags: u64) {
+    const CLONE_VM: u64 = 0x100;
+    const CLONE_VFORK: u64 = 0x4000;
+    const CLONE_THREAD: u64 = 0x10000;
+    if are_on()
+        && (!from_functions() || counters::threads_have_caches())
+        && flags & (CLONE_VM | CLONE_VFORK | CLONE_THREAD) == CLONE_VM
+        && state::is_tracked(state::current_tgid())
+    {
+        segments_lent(Typed::current().follow(offset!(task_mm)).address());
+    }
+}
+
+/// See [`lent`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn segments_lent(mm: u64) -> u64 {
+    if let Some(segments) = of(mm) {
+        // SAFETY: a map value. Atomic, because the tree's lock is not held.
+        unsafe { crate::atomic::add(&raw mut (*segments).mixed, 1) };
+    }
+    0
 }
 
 /// Books it. `peak`: the image's RSS is at a new peak.
@@ -183,10 +252,10 @@ pub(crate) extern "C" fn segment_sizes(mm: u64, peak: u64, at: u64) -> u64 {
     0
 }
 
-/// Books what the image has of a member by now; whether there was anything.
+/// Books what the image has of a member by now; whether there was anything. `own` as in [`segment_told`].
 #[inline(always)]
-fn book(mm: u64, member: u32, peak: bool) -> bool {
-    let segment = segment_told(mm, member.into());
+fn book(mm: u64, member: u32, own: bool, peak: bool) -> bool {
+    let segment = segment_told(mm, member.into(), own.into());
     if segment == NOTHING {
         return false;
     }
@@ -197,7 +266,7 @@ fn book(mm: u64, member: u32, peak: bool) -> bool {
 /// A member of the image has changed. Call under the tree's lock.
 #[inline(always)]
 pub(crate) fn changed(mm: u64, member: u32, peak: bool, at: u64) {
-    let changed = book(mm, member, peak);
+    let changed = book(mm, member, true, peak);
     tell(mm, changed, peak, at);
 }
 
@@ -206,7 +275,7 @@ pub(crate) fn changed(mm: u64, member: u32, peak: bool, at: u64) {
 pub(crate) fn settled(mm: u64, peak: bool, at: u64) {
     let mut changed = false;
     for member in 0..MEMBERS as u32 {
-        changed |= book(mm, member, peak);
+        changed |= book(mm, member, false, peak);
     }
     tell(mm, changed, peak, at);
 }

@@ -27,6 +27,9 @@ pub(crate) const fn segments_forked(_mm: u64, _parent: u64) -> u64 {
 pub(crate) const fn look_again(_mm: u64) {}
 
 #[cfg(not(test))]
+pub(crate) const fn lent(_flags: u64) {}
+
+#[cfg(not(test))]
 pub(crate) mod context {
     pub(crate) const fn executed() {}
 }

@@ -82,7 +82,7 @@ pub(super) fn build(
     findings.several_threads = processes
         .iter()
         .any(|process| process.usage.as_ref().is_none_or(|usage| usage.threads > 1));
-    let floor = segments::floor(&last);
+    let ground = segments::Ground::of(&last);
     let index: BTreeMap<u64, usize> = images.keys().copied().zip(0..).collect();
     let summaries: Vec<ImageSummary> = images
         .values()
@@ -98,8 +98,7 @@ pub(super) fn build(
                 .map(|usage| usage.threads.into())
                 .or(living.map(|p| p.threads));
             let alone = threads.is_some_and(|threads| threads <= 1);
-            summary.segments =
-                record.map(|record| Segments::new(record, last.page_size, floor, alone));
+            summary.segments = record.map(|record| Box::new(Segments::new(record, ground, alone)));
             summary
         })
         .collect();
@@ -108,7 +107,7 @@ pub(super) fn build(
     let tree = tree_summary(&last, clock, at_peak, branches, &summaries);
     let told: Vec<_> = summaries
         .iter()
-        .filter_map(|image| image.segments.as_ref())
+        .filter_map(|image| image.segments.as_deref())
         .collect();
     let certificate = judge(&last, &findings, &told);
     Summary {

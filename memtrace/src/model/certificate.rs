@@ -242,7 +242,8 @@ const fn meaning(stat: Stat) -> Meaning {
         // The timeline has gaps; peaks are kept in the kernel.
         | Stat::TimelineFull
         // So are counters; what segments are worth is said by itself.
-        | Stat::SegmentsFull => Meaning::Remark,
+        | Stat::SegmentsFull
+        | Stat::SegmentsCaughtUp => Meaning::Remark,
         // The tracer knows the bounds of these, and states them as limits.
         Stat::CacheOverlap | Stat::Unverified | Stat::Residual => Meaning::Nothing,
     }

@@ -82,6 +82,7 @@ impl Remedy {
             | Stat::Residual
             | Stat::Unlocked
             | Stat::Outlived
+            | Stat::SegmentsCaughtUp
             | Stat::NotContinued => Self::Again,
         }
     }
@@ -130,6 +131,9 @@ const fn one(stat: Stat) -> &'static str {
         Stat::SegmentsFull => "image without segments, segment map full",
         Stat::Outlived => "update that came after the end of its image",
         Stat::NoMemory => "image or process lost, the kernel had no memory for it",
+        Stat::SegmentsCaughtUp => {
+            "change of a counter that a further program caught up on: what its segment is is not certain"
+        }
         Stat::Borrowed => {
             "process that has the memory of one that does not belong to the tree, which is not counted"
         }

@@ -30,12 +30,9 @@ pub struct SegmentsSeen {
 impl SegmentsSeen {
     /// What all images' segments are worth together.
     pub(super) fn of(last: &Final, told: &[&Segments]) -> Option<Self> {
+        let ground = Ground::of(last);
         let mut seen = Self {
-            by: if by_hints(last) {
-                SegmentHooks::Hints
-            } else {
-                SegmentHooks::Functions
-            },
+            by: ground.by,
             within: Some(0),
             exact: 0,
             images: told.len(),
@@ -57,8 +54,44 @@ fn by_hints(last: &Final) -> bool {
     last.tier.split('+').any(|part| part == "C")
 }
 
-/// No image's segments are known better than this, bytes; `None` if nothing is known of them.
-pub(super) fn floor(last: &Final) -> Option<u64> {
+/// What all images' segments have in common.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ground {
+    /// Bytes per page.
+    page: u64,
+    /// No image's segments are known better than this, bytes; `None` if nothing is known of them.
+    floor: Option<u64>,
+    /// By what they were told apart.
+    by: SegmentHooks,
+}
+
+impl Ground {
+    pub(super) fn of(last: &Final) -> Self {
+        Self {
+            page: last.page_size,
+            floor: floor(last),
+            by: if by_hints(last) {
+                SegmentHooks::Hints
+            } else {
+                SegmentHooks::Functions
+            },
+        }
+    }
+
+    /// How far the segments of one image can be wrong, bytes; `None` without a bound. `alone`: no two threads can
+    /// have been in it at a time.
+    fn within(self, record: &SegmentsRecord, alone: bool) -> Option<u64> {
+        // By hints, a mapping that another thread changes meanwhile is not told for certain.
+        let ordered = alone || (record.watched == 1 && self.by == SegmentHooks::Functions);
+        let own = record.untold.saturating_add(record.residual);
+        self.floor
+            .filter(|_| ordered && record.mixed == 0)
+            .map(|floor| floor.max(own.saturating_mul(self.page)))
+    }
+}
+
+/// See [`Ground::floor`].
+fn floor(last: &Final) -> Option<u64> {
     let hints = by_hints(last);
     let lost = |program: &str| {
         tells_segments(program) || !records_calls(program) && (hints || !sees_system_calls(program))
@@ -67,7 +100,19 @@ pub(super) fn floor(last: &Final) -> Option<u64> {
         .missed
         .iter()
         .any(|missed| missed.count > 0 && lost(&missed.program));
-    let untold = skipped || last.stats.get(Stat::SegmentsFull) > 0;
+    // The later ones: a reading that has more or less than what was changed leaves that to the next one's, and a
+    // process that was not seen at its creation can share the address space.
+    let untold = skipped
+        || [
+            Stat::SegmentsFull,
+            Stat::SegmentsCaughtUp,
+            Stat::Unverified,
+            Stat::Negative,
+            Stat::CacheOverlap,
+            Stat::ProcessHealed,
+        ]
+        .iter()
+        .any(|stat| last.stats.get(*stat) > 0);
     // What /proc contradicts is not exact, whatever was told.
     (!untold).then_some(last.cross_checks.segment_difference_bytes)
 }
@@ -107,10 +152,10 @@ impl SegmentUse {
 pub struct Segments {
     /// One each, in the order of [`Segment::ALL`].
     pub table: [SegmentUse; SEGMENTS],
-    /// None of them is wrong by more, bytes; `None` without a bound. While threads of one process change
-    /// its counters at the same moment, an update shows what both did, and it is not told what each did:
-    /// the sum is right, and the one's pages can be booked to the other's segment. That reclaim, or a process
-    /// that shares the address space, did so at the moment of a change is not known, and shows in `left` at most.
+    /// None of them is wrong by more, bytes; `None` without a bound. When two threads, or reclaim and a thread,
+    /// change one counter at the same moment, an update shows what both did, and it is not told what each did:
+    /// the sum is right, and the one's pages can be booked to the other's segment. That it happened is noticed,
+    /// because one of the two then finds nothing to book.
     ///
     /// Of an image that lives it does not have what only shows at the end, when nothing may be left.
     pub within: Option<u64>,
@@ -126,8 +171,9 @@ fn resident(pages: &Pages) -> i64 {
 }
 
 impl Segments {
-    /// `floor` is what all images have to do with; `alone` if no two threads can have been in it at a time.
-    pub(super) fn new(record: &SegmentsRecord, page: u64, floor: Option<u64>, alone: bool) -> Self {
+    /// `alone` if no two threads can have been in it at a time.
+    pub(super) fn new(record: &SegmentsRecord, ground: Ground, alone: bool) -> Self {
+        let page = ground.page;
         let table = Segment::ALL.map(|segment| {
             let index = segment as usize;
             let at_peak = &record.at_peak[index];
@@ -146,12 +192,9 @@ impl Segments {
                 peak_mapped: mapped(record.peak_mapped[index]),
             }
         });
-        let own = record.untold.saturating_add(record.residual);
         Self {
             table,
-            within: floor
-                .filter(|_| alone)
-                .map(|floor| floor.max(own.saturating_mul(page))),
+            within: ground.within(record, alone),
             left: record.residual.saturating_mul(page),
         }
     }

@@ -258,8 +258,8 @@ pub struct ImageSummary {
     pub vm: VmPeaks,
     /// Means of virtual sizes over the lifetime.
     pub vm_average: VmMeans,
-    /// What its pages were for, where that was told apart.
-    pub segments: Option<Segments>,
+    /// What its pages were for, where that was told apart; most often it is not, and it is large.
+    pub segments: Option<Box<Segments>>,
     /// The kernel's own approximation of the RSS peak, `VmHWM`.
     pub kernel_hiwater_rss: u64,
     /// Sum of its counters when it ended, bytes; 0 unless something was lost.

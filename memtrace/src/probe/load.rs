@@ -31,7 +31,7 @@ use crate::{
 pub(super) const CLASSIC: &str = "rss_stat_size";
 
 /// The mandatory hook.
-const RSS_STAT: &str = "rss_stat";
+pub(super) const RSS_STAT: &str = "rss_stat";
 
 /// Where the end of a page fault is seen.
 const HANDLE_MM_FAULT: &str = "handle_mm_fault";
@@ -54,6 +54,8 @@ pub struct Probe {
     pub(super) segments: SegmentHooks,
     /// How often the kernel skipped each program; known once they are detached.
     pub(super) missed: Vec<Missed>,
+    /// [`Stat::SegmentsCaughtUp`](memtrace_ebpf::Stat::SegmentsCaughtUp); known then, too.
+    pub(super) caught_up: u64,
     /// Whether this kernel may be too old to tell how often it skipped a program.
     pub(super) may_lack_misses: bool,
     /// Whether threads hold back changes of the counters, which are seen at the end of faults.
@@ -173,6 +175,7 @@ impl Probe {
             lock: choice.lock,
             segments: choice.segments,
             missed: Vec::new(),
+            caught_up: 0,
             may_lack_misses: features.layout == CounterLayout::Atomic,
             threads_have_caches: features.task_caches,
             most_images: options.max_images as usize,

@@ -10,11 +10,11 @@ use aya::{
     maps::{Array, ArrayOfMaps, HashMap, MapData, MapError, PerCpuArray},
     programs::Program,
 };
-use memtrace_ebpf::{Branch, Image, Process, SegmentsRecord, Stat, Tree};
+use memtrace_ebpf::{Branch, Image, Process, SegmentHooks, SegmentsRecord, Stat, Tree};
 
 use super::{
     Probe, ProbeError,
-    load::{CLASSIC, FAMILIES, FAULT_DONE},
+    load::{CLASSIC, FAMILIES, FAULT_DONE, RSS_STAT},
 };
 use crate::model::{BranchState, Missed, Stats};
 
@@ -163,7 +163,11 @@ impl Probe {
         let fd = fd.filter(|_| self.threads_have_caches);
         missed.extend(fd.map(|fd| self.recursion_misses(FAULT_DONE, &fd)));
         self.missed = missed.into_iter().collect::<Result<_, _>>()?;
+        let skipped = times_missed(&self.missed, RSS_STAT);
         discount_families(&mut self.missed);
+        if self.segments() != SegmentHooks::Off {
+            self.caught_up = skipped.saturating_sub(times_missed(&self.missed, RSS_STAT));
+        }
         Ok(unsettled)
     }
 
@@ -210,11 +214,13 @@ impl Probe {
     pub fn remains(&self) -> Result<Remains, ProbeError> {
         let images = self.all_images()?;
         let processes = self.all_processes()?;
+        let mut stats = self.stats()?;
+        stats.set(Stat::SegmentsCaughtUp, self.caught_up);
         Ok(Remains {
             tree: self.tree()?,
             images,
             processes,
-            stats: self.stats()?,
+            stats,
             missed: self.missed.clone(),
             segments: self.all_segments()?,
             branches: self.branches()?,
@@ -321,6 +327,12 @@ impl Probe {
             count,
         })
     }
+}
+
+/// How often a program was skipped.
+fn times_missed(missed: &[Missed], program: &str) -> u64 {
+    let of_it = missed.iter().filter(|missed| missed.program == program);
+    of_it.fold(0, |sum: u64, one| sum.saturating_add(one.count))
 }
 
 /// An event is lost only if all programs on it were skipped: no more often than the one

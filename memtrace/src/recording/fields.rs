@@ -462,6 +462,8 @@ pub(super) fn segments(v: &mut impl Visit, segments: &mut SegmentsRecord) {
         looked_for: _,
         looked_at: _,
         mapped_known,
+        watched,
+        mixed,
         reserved: _,
     } = segments;
     v.number(image);
@@ -477,6 +479,10 @@ pub(super) fn segments(v: &mut impl Visit, segments: &mut SegmentsRecord) {
     for segment in 0..SEGMENTS {
         v.number(&mut mapped_at_peak[segment]);
         v.number(&mut peak_mapped[segment]);
+    }
+    if v.has_more() {
+        v.number(watched);
+        v.number(mixed);
     }
 }
 

@@ -227,5 +227,6 @@ pub(super) const fn stat_number(stat: Stat) -> u64 {
         Stat::NoMemory => 19,
         Stat::Outlived => 20,
         Stat::Borrowed => 21,
+        Stat::SegmentsCaughtUp => 22,
     }
 }

@@ -26,7 +26,7 @@ fn held(amounts: &Amounts) -> HeldSegments {
 pub(super) fn tell(summary: &mut Summary) {
     for image in &mut summary.images {
         let at_peak = held(&image.own_peak);
-        image.segments = Some(Segments {
+        image.segments = Some(Box::new(Segments {
             table: Segment::ALL.map(|segment| SegmentUse {
                 segment,
                 resident_at_peak: at_peak.resident[segment as usize],
@@ -39,15 +39,18 @@ pub(super) fn tell(summary: &mut Summary) {
             }),
             within: Some(0),
             left: 0,
-        });
+        }));
     }
 }
 
 /// How many rows of [`tell`] hold anything.
 pub(super) fn parts(summary: &Summary) -> usize {
-    let segments = summary.images.iter().filter_map(|image| image.segments);
-    let parts = segments.flat_map(|segments: Segments| segments.table);
-    parts.filter(SegmentUse::held_anything).count()
+    let segments = summary
+        .images
+        .iter()
+        .filter_map(|image| image.segments.as_deref());
+    let parts = segments.flat_map(|segments| &segments.table);
+    parts.filter(|part| part.held_anything()).count()
 }
 
 /// The timeline with what segments held at the end of each span.

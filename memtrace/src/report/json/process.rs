@@ -194,7 +194,7 @@ impl ImageDoc {
             vm: VirtualDoc::new(image),
             vm_peaks: image.vm.into(),
             vm_averages: image.vm_average.into(),
-            segments: image.segments.as_ref().map(SegmentDoc::all),
+            segments: image.segments.as_deref().map(SegmentDoc::all),
             segments_within_bytes: image.segments.as_ref().map(|s| s.within),
             segments_left_bytes: image.segments.as_ref().map(|s| s.left),
             residual_bytes: image.residual,

@@ -279,7 +279,7 @@ fn parts(image: &ImageSummary, out: &mut Page<'_>) -> io::Result<()> {
         }
         writeln!(out, "{}", text.trim_end())?;
     }
-    match image.segments {
+    match &image.segments {
         Some(segments) => match segments.within {
             Some(0) => Ok(()),
             Some(bytes) => out.text(
@@ -290,7 +290,7 @@ fn parts(image: &ImageSummary, out: &mut Page<'_>) -> io::Result<()> {
                 ),
                 4,
             ),
-            None => out.text(&format!("    {}", segments::without_bound(&segments)), 4),
+            None => out.text(&format!("    {}", segments::without_bound(segments)), 4),
         },
         None => Ok(()),
     }

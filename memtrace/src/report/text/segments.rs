@@ -29,7 +29,7 @@ pub(crate) const fn title(segment: Segment) -> &'static str {
 /// What the largest image consisted of at its peak, the largest part first.
 pub(super) fn of_biggest(summary: &Summary, out: &mut Page<'_>) -> io::Result<()> {
     let biggest = summary.tree.biggest.and_then(|i| summary.images.get(i));
-    let Some(segments) = biggest.and_then(|image| image.segments) else {
+    let Some(segments) = biggest.and_then(|image| image.segments.as_deref()) else {
         return Ok(());
     };
     let mut parts = segments.table;
@@ -47,17 +47,20 @@ pub(super) fn of_biggest(summary: &Summary, out: &mut Page<'_>) -> io::Result<()
             "",
             &format!("(none of these is wrong by more than {})", human(bytes)),
         ),
-        None => line(out, "", &format!("({})", without_bound(&segments))),
+        None => line(out, "", &format!("({})", without_bound(segments))),
     }
 }
 
 /// What is said of segments that may be wrong.
 pub(super) fn without_bound(segments: &Segments) -> String {
-    let left = match segments.left {
-        0 => "nothing".to_owned(),
-        bytes => human(bytes),
-    };
-    format!("these have no bound; {left} was in the wrong one at the end")
+    match segments.left {
+        // Where hints tell, what is left is not known.
+        0 => "these have no bound".to_owned(),
+        bytes => format!(
+            "these have no bound; {} was in the wrong one at the end",
+            human(bytes)
+        ),
+    }
 }
 
 /// An amount that can be below 0.
