@@ -59,7 +59,8 @@ fn compare_only(lab: &Lab, words: &str) -> Result<(Run, Segments)> {
     let run = lab.trace_with(&["--segments"], &format!("{words} anon 3 smaps @top"))?;
     let seen = run.summary.certificate.segments.as_ref();
     let seen = seen.context("nothing is said of segments")?;
-    assert_eq!(seen.verdict, "exact", "{words}: {seen:?}");
+    let certificate = &run.summary.certificate;
+    assert_eq!(seen.verdict, "exact", "{words}: {certificate:?}");
     let image = only(&run)?;
     assert_eq!(image.segments_within_bytes, Some(0), "{words}");
     let own = smaps::read(&lab.path("top"), workloads::SCRIPT)?;
