@@ -56,6 +56,11 @@ pub(super) enum BudgetError {
 }
 
 impl Budgets {
+    /// Whether nothing is asked of the run.
+    pub(super) const fn are_none(&self) -> bool {
+        self.budgets.is_empty()
+    }
+
     /// Collects what the options ask for, and opens the files to write to.
     pub(super) fn prepare<S: AsRef<std::ffi::OsStr>>(
         args: &BudgetArgs,

@@ -63,6 +63,7 @@ pub(crate) fn main(args: &RunArgs) -> ExitCode {
         .wait_tree(args.wait_tree)
         .limit(budgets.limit())
         .live(view.live())
+        .only_totals(!names_processes(args) && budgets.are_none())
         .checkpoints(checkpoints)
         .snapshots(snapshots(
             args.tracing.no_snapshots,
@@ -117,6 +118,11 @@ struct Prepared<'a> {
     budgets: Budgets,
     view: View,
     checkpoints: Option<Checkpoints>,
+}
+
+/// Whether anything is wanted that can name any process, and not just those that matter for the peak.
+const fn names_processes(args: &RunArgs) -> bool {
+    args.json.is_some() || args.per_process || args.verbose > 0
 }
 
 /// Opens what the run will write to, and resolves the user, before anything starts.

@@ -101,6 +101,7 @@ fn run(program: &str, options: TimeOptions) -> ExitCode {
     let traced = tracer(&TracingArgs::default(), options.backend)
         // GNU time's report has no place for them.
         .snapshots(SnapshotUse::Never)
+        .only_totals(budgets.are_none())
         .limit(budgets.limit())
         .trace(&spec);
     file_size::survive_limit();

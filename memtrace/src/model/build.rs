@@ -10,6 +10,7 @@ use super::{
     branches,
     certificate::{Findings, judge},
     final_state::Final,
+    fold::Folded,
     measured::{
         Measured, amounts, average, averages, bytes, completed, completed_members, rss,
         rss_integral, signed_bytes,
@@ -18,8 +19,8 @@ use super::{
     segments::{self, Segments},
     story::{Birth, Life, Lives, Story},
     summary::{
-        BranchSummary, Footprint, Holder, ImageSummary, Origin, Outcome, PssSnapshot, Summary,
-        TreeSummary, VmMeans, VmPeaks,
+        BranchSummary, Counts, Footprint, Holder, ImageSummary, Origin, Outcome, PssSnapshot,
+        Summary, TreeSummary, VmMeans, VmPeaks,
     },
 };
 
@@ -41,6 +42,7 @@ pub(super) fn build(
     ended: BTreeMap<u64, Measured>,
     repeated: &[u64],
     segments: BTreeMap<u64, SegmentsRecord>,
+    folded: &Folded,
     mut last: Final,
 ) -> Summary {
     let mut findings = Findings::default();
@@ -49,16 +51,18 @@ pub(super) fn build(
     }
     let mut images = ended;
     for image in &last.images {
-        images
-            .entry(image.id)
-            .or_insert_with(|| Measured::alive(image, last.ended_at));
+        if !folded.images.contains(image.id) {
+            images
+                .entry(image.id)
+                .or_insert_with(|| Measured::alive(image, last.ended_at));
+        }
     }
-    end_with_the_last_image(&mut last, &images);
+    end_with_the_last_image(&mut last, &images, folded);
     bound_footprint(&mut last.tree, &images, &mut findings);
     let mut lives = story.lives();
-    let alive = check_processes(&mut lives, &last, &mut findings);
-    check_ids(&lives, &images, &last.processes, &mut findings);
-    check_images(&images, &last, &mut findings);
+    let alive = check_processes(&mut lives, &last, folded, &mut findings);
+    check_ids(&lives, &images, &last.processes, folded, &mut findings);
+    check_images(&images, &last, folded, &mut findings);
     let segments = segments::all(segments, &last.segments, &images, &mut findings);
     let root = lives.0.values().any(|life| {
         let birth = life.birth.as_ref();
@@ -79,9 +83,10 @@ pub(super) fn build(
     let people = People::new(&lives, &images, alive, &mut findings);
     let processes = people.summaries(clock, last.page_size);
     findings.attached = processes.iter().any(|process| process.before.is_some());
-    findings.several_threads = processes
-        .iter()
-        .any(|process| process.usage.as_ref().is_none_or(|usage| usage.threads > 1));
+    findings.several_threads = folded.several_threads
+        || processes
+            .iter()
+            .any(|process| process.usage.as_ref().is_none_or(|usage| usage.threads > 1));
     let ground = segments::Ground::of(&last);
     let index: BTreeMap<u64, usize> = images.keys().copied().zip(0..).collect();
     let summaries: Vec<ImageSummary> = images
@@ -134,16 +139,20 @@ pub(super) fn build(
         tree,
         processes,
         images: summaries,
+        only_counted: Counts {
+            processes: folded.processes.len(),
+            images: folded.images.len(),
+        },
     }
 }
 
 /// Once every image has ended, so has the tree: how long it took us to notice must
 /// not dilute its means.
-fn end_with_the_last_image(last: &mut Final, images: &BTreeMap<u64, Measured>) {
+fn end_with_the_last_image(last: &mut Final, images: &BTreeMap<u64, Measured>, folded: &Folded) {
     if images.values().all(|image| image.ended_at.is_some())
         && let Some(end) = images.values().filter_map(|image| image.ended_at).max()
     {
-        last.ended_at = end;
+        last.ended_at = end.max(folded.last_end);
     }
 }
 
@@ -191,11 +200,17 @@ fn zero(tree: &Tree, lives: &Lives, ended_at: u64) -> u64 {
 
 /// Joins the processes of the map with those of the records. Gives the numbers of those that live, with
 /// their images.
-fn check_processes(lives: &mut Lives, last: &Final, findings: &mut Findings) -> BTreeMap<u64, u64> {
-    let born = lives.0.values().filter(|life| life.birth.is_some()).count();
+fn check_processes(
+    lives: &mut Lives,
+    last: &Final,
+    folded: &Folded,
+    findings: &mut Findings,
+) -> BTreeMap<u64, u64> {
+    let born = lives.0.values().filter(|life| life.birth.is_some()).count() as u64;
+    let born = born.saturating_add(folded.processes.len());
     let mut alive = BTreeMap::new();
     for process in &last.processes {
-        if process.flags & ProcessFlags::EXITED != 0 {
+        if process.flags & ProcessFlags::EXITED != 0 || folded.processes.contains(process.id) {
             continue;
         }
         alive.insert(process.id, process.image);
@@ -247,7 +262,7 @@ fn check_processes(lives: &mut Lives, last: &Final, findings: &mut Findings) -> 
         }
     }
     let counted = last.tree.processes;
-    if counted != born as u64 {
+    if counted != born {
         findings.gap("counts of processes that differ", || {
             format!("{counted} were created, {born} were reported")
         });
@@ -260,9 +275,10 @@ fn check_ids(
     lives: &Lives,
     images: &BTreeMap<u64, Measured>,
     alive: &[Process],
+    folded: &Folded,
     findings: &mut Findings,
 ) {
-    let mut named = std::collections::BTreeSet::new();
+    let mut named = folded.named.clone();
     for life in lives.0.values() {
         let pid = life.pid;
         if let Some(birth) = &life.birth {
@@ -288,14 +304,25 @@ fn check_ids(
     named.extend(alive.iter().map(|process| process.image));
     for id in named
         .into_iter()
-        .filter(|id| *id != 0 && !images.contains_key(id))
+        .filter(|id| *id != 0 && !images.contains_key(id) && !folded.images.contains(*id))
     {
         findings.gap("images whose numbers are missing", || format!("image {id}"));
     }
 }
 
 /// Checks every image by itself.
-fn check_images(images: &BTreeMap<u64, Measured>, last: &Final, findings: &mut Findings) {
+fn check_images(
+    images: &BTreeMap<u64, Measured>,
+    last: &Final,
+    folded: &Folded,
+    findings: &mut Findings,
+) {
+    if folded.last_seq > last.tree.peak_seq {
+        findings.gap("images with impossible numbers", || {
+            "one that ended refers to a tree peak that never was".to_owned()
+        });
+    }
+    findings.own_peak_difference_bytes = folded.own_peak_difference.saturating_mul(last.page_size);
     for (id, image) in images {
         if let Some(nonsense) = image.nonsense(last.tree.peak_seq) {
             findings.gap("images with impossible numbers", || {
@@ -316,7 +343,8 @@ fn check_images(images: &BTreeMap<u64, Measured>, last: &Final, findings: &mut F
         let left = image.residual.unsigned_abs().saturating_mul(last.page_size);
         findings.residual_bytes = findings.residual_bytes.saturating_add(left);
     }
-    let (known, counted) = (images.len() as u64, last.tree.images);
+    let known = (images.len() as u64).saturating_add(folded.images.len());
+    let counted = last.tree.images;
     if known != counted {
         findings.gap("counts of images that differ", || {
             format!("{counted} were born, {known} were reported")

@@ -29,7 +29,9 @@ mod branches;
 mod build;
 mod certificate;
 mod final_state;
+mod fold;
 mod measured;
+mod numbers;
 mod processes;
 mod quantities;
 pub(crate) mod reasons;
@@ -57,12 +59,12 @@ pub use self::{
     quantities::{Moments, Quantities, Worth},
     segments::{SegmentUse, Segments, SegmentsSeen},
     summary::{
-        Amounts, BranchSummary, Fate, Footprint, Holder, ImageSummary, ImageUse, Origin, Outcome,
-        PeakRange, ProcessSummary, Program, PssSnapshot, Summary, TreeSummary, Usage, UseKind,
-        VmMeans, VmPeaks,
+        Amounts, BranchSummary, Counts, Fate, Footprint, Holder, ImageSummary, ImageUse, Origin,
+        Outcome, PeakRange, ProcessSummary, Program, PssSnapshot, Summary, TreeSummary, Usage,
+        UseKind, VmMeans, VmPeaks,
     },
 };
-use self::{measured::Measured, story::Story};
+use self::{fold::Folded, measured::Measured, story::Story};
 use crate::event::Event;
 
 /// The state between events.
@@ -75,6 +77,8 @@ pub struct Model {
     repeated: Vec<u64>,
     /// Segments of images that have ended, by the image's id.
     segments: BTreeMap<u64, SegmentsRecord>,
+    /// What was counted and forgotten, if that is wanted.
+    folded: Option<Folded>,
 }
 
 impl Model {
@@ -84,8 +88,40 @@ impl Model {
         Self::default()
     }
 
-    /// Takes one event in. Order does not matter.
+    /// Nothing has happened yet; and of processes that have ended, those that hold nothing at the tree's peak and
+    /// are not the largest are only counted ([`Summary::only_counted`]), so that any number of them takes bounded
+    /// memory. Events must come in the order of time. Segments of images are not told apart.
+    #[must_use]
+    pub fn of_totals() -> Self {
+        Self {
+            folded: Some(Folded::new()),
+            ..Self::default()
+        }
+    }
+
+    /// The same, forgetting as soon as it can.
+    #[cfg(test)]
+    pub(crate) fn of_totals_in_batches(batch: usize) -> Self {
+        Self {
+            folded: Some(Folded::in_batches(batch)),
+            ..Self::default()
+        }
+    }
+
+    /// Takes one event in. Order does not matter, unless it is a model of [totals](Model::of_totals).
     pub fn apply(&mut self, event: &Event) {
+        if let Some(folded) = &mut self.folded
+            && folded.knows(event)
+        {
+            return;
+        }
+        self.take(event);
+        if let Some(folded) = &mut self.folded {
+            folded.look(&mut self.story, &mut self.ended);
+        }
+    }
+
+    fn take(&mut self, event: &Event) {
         match event {
             Event::Fork(fork) => self.story.fork(fork),
             Event::Exec(exec) => self.story.exec(exec),
@@ -105,7 +141,10 @@ impl Model {
 
     fn image_end(&mut self, image: &Image) {
         let measured = Measured::ended(image);
-        if let Some(old) = self.ended.get_mut(&image.id) {
+        let is_forgotten = |folded: &Folded| folded.images.contains(image.id);
+        if self.folded.as_ref().is_some_and(is_forgotten) {
+            self.repeated.push(image.id);
+        } else if let Some(old) = self.ended.get_mut(&image.id) {
             self.repeated.push(image.id);
             // No order of arrival may decide which of them counts.
             if old.until < measured.until {
@@ -134,7 +173,9 @@ impl Model {
             ended,
             repeated,
             segments,
+            folded,
         } = self;
-        build::build(story, ended, &repeated, segments, last)
+        let folded = folded.unwrap_or_else(Folded::new);
+        build::build(story, ended, &repeated, segments, &folded, last)
     }
 }

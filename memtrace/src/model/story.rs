@@ -7,6 +7,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::RangeInclusive,
     sync::Arc,
 };
 
@@ -156,6 +157,61 @@ impl Story {
         self.ooms.insert((oom.process, oom.tgid));
     }
 
+    /// How many ends of processes are kept.
+    pub(super) fn ended(&self) -> usize {
+        self.exits.len()
+    }
+
+    /// Numbers of the processes whose creation is known, in order.
+    pub(super) fn processes(&self) -> impl DoubleEndedIterator<Item = u64> {
+        self.births.keys().copied()
+    }
+
+    /// What is known of one process.
+    pub(super) fn told(&self, process: u64) -> Told<'_> {
+        let birth = self.births.get(&process);
+        let pid = birth.map_or(0, |(pid, _)| *pid);
+        Told {
+            birth: birth.map(|(_, birth)| birth),
+            execs: self
+                .execs
+                .range(execs_of(process))
+                .map(|(_, (_, exec))| exec)
+                .collect(),
+            exits: self
+                .exits
+                .range(exits_of(process))
+                .map(|(_, exit)| exit)
+                .collect(),
+            oom: self.ooms.contains(&(process, pid)),
+        }
+    }
+
+    /// Each process with each image that a record names as its own.
+    pub(super) fn claims(&self) -> impl Iterator<Item = (u64, u64)> {
+        let births = self
+            .births
+            .iter()
+            .filter(|(_, (_, birth))| !birth.shares_image())
+            .map(|(process, (_, birth))| (*process, birth.image));
+        let execs = self.execs.iter();
+        let execs = execs.map(|((process, ..), (_, exec))| (*process, exec.image));
+        births.chain(execs).filter(|(_, image)| *image != 0)
+    }
+
+    /// Forgets one process.
+    pub(super) fn forget(&mut self, process: u64) {
+        self.births.remove(&process);
+        let execs: Vec<_> = self.execs.range(execs_of(process)).map(key).collect();
+        for key in execs {
+            self.execs.remove(&key);
+        }
+        let exits: Vec<_> = self.exits.range(exits_of(process)).map(key).collect();
+        for key in exits {
+            self.exits.remove(&key);
+        }
+    }
+
     /// Puts the records together: one [`Life`] per process, in order of their numbers.
     pub(super) fn lives(self) -> Lives {
         let Self {
@@ -192,6 +248,27 @@ impl Story {
         }
         lives
     }
+}
+
+fn key<K: Copy, V>((key, _): (&K, V)) -> K {
+    *key
+}
+
+const fn execs_of(process: u64) -> RangeInclusive<(u64, u64, u64)> {
+    (process, 0, 0)..=(process, u64::MAX, u64::MAX)
+}
+
+const fn exits_of(process: u64) -> RangeInclusive<(u64, u64, u32)> {
+    (process, 0, 0)..=(process, u64::MAX, u32::MAX)
+}
+
+/// What is known of one process so far.
+#[derive(Debug)]
+pub(super) struct Told<'a> {
+    pub(super) birth: Option<&'a Birth>,
+    pub(super) execs: Vec<&'a Execution>,
+    pub(super) exits: Vec<&'a Exit>,
+    pub(super) oom: bool,
 }
 
 /// The processes by number.

@@ -495,6 +495,15 @@ impl TreeSummary {
     }
 }
 
+/// How many there were.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Processes.
+    pub processes: u64,
+    /// Images, those that failed among them.
+    pub images: u64,
+}
+
 /// Everything known about one traced command.
 ///
 /// Times are nanoseconds since the tree's start, the moment in which its first
@@ -528,9 +537,22 @@ pub struct Summary {
     pub processes: Vec<ProcessSummary>,
     /// Images by id.
     pub images: Vec<ImageSummary>,
+    /// Those that are in no list, because [only totals](super::Model::of_totals) were wanted: they had ended, held
+    /// nothing at the tree's peak, and were not the largest. All numbers of the tree, and the certificate, include
+    /// them.
+    pub only_counted: Counts,
 }
 
 impl Summary {
+    /// How many processes and images there were, in the lists and only counted.
+    #[must_use]
+    pub const fn counts(&self) -> Counts {
+        Counts {
+            processes: self.only_counted.processes + self.processes.len() as u64,
+            images: self.only_counted.images + self.images.len() as u64,
+        }
+    }
+
     /// The command itself among the processes.
     #[must_use]
     pub fn root(&self) -> Option<&ProcessSummary> {

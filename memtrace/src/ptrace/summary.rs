@@ -15,9 +15,9 @@ use super::{
 use crate::{
     launch::Finished,
     model::{
-        Amounts, Certificate, CrossChecks, Fate, Footprint, Holder, ImageSummary, ImageUse, Lost,
-        Outcome, PeakRange, ProcessSummary, Quantities, SizesSeen, Stats, Summary, TreeSummary,
-        Verdict, VmMeans,
+        Amounts, Certificate, Counts, CrossChecks, Fate, Footprint, Holder, ImageSummary, ImageUse,
+        Lost, Outcome, PeakRange, ProcessSummary, Quantities, SizesSeen, Stats, Summary,
+        TreeSummary, Verdict, VmMeans,
         reasons::{Remedy, counted},
     },
     units::{duration, human},
@@ -141,6 +141,7 @@ pub(super) fn summarize(tree: &Tree, facts: Facts) -> Summary {
         certificate,
         processes,
         images,
+        only_counted: Counts::default(),
     }
 }
 

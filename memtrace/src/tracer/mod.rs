@@ -109,6 +109,7 @@ pub struct Tracer {
     pub(crate) limit: Option<PeakLimit>,
     pub(crate) live: Option<Live>,
     pub(crate) checkpoints: Option<Checkpoints>,
+    pub(crate) totals: bool,
 }
 
 impl Tracer {
@@ -291,6 +292,16 @@ impl Tracer {
     #[must_use]
     pub const fn limit(mut self, limit: Option<PeakLimit>) -> Self {
         self.limit = limit;
+        self
+    }
+
+    /// Keeps only the totals of processes that have ended, hold nothing at the tree's peak and are not the largest
+    /// ([`Summary::only_counted`](crate::model::Summary::only_counted)): then any number of processes takes
+    /// bounded memory, instead of some 3 KiB each. Not where [segments](Tracer::segments) are told apart, nor
+    /// without BPF.
+    #[must_use]
+    pub const fn only_totals(mut self, only: bool) -> Self {
+        self.totals = only;
         self
     }
 

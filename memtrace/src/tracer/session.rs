@@ -154,7 +154,11 @@ impl<'a> Session<'a> {
             snapshots: Snapshots::new(tracer.snapshots, options.page_size),
             attendant: Attendant::new(tracer.limit, tracer.live.as_ref()),
             teardown: Teardown::default(),
-            model: Model::new(),
+            model: if tracer.totals && !tracer.segments {
+                Model::of_totals()
+            } else {
+                Model::new()
+            },
             tracer,
             features,
             options,

@@ -6,7 +6,7 @@ use memtrace_ebpf::{ImageKind, ImageState, Stat, event, rss};
 use proptest::{prelude::*, sample::Index};
 
 use super::{
-    super::{Final, Missed, Model, SizesSeen, Summary, Verdict},
+    super::{Counts, Final, Missed, Model, SizesSeen, Summary, Verdict},
     PAGE, process,
     simulator::{Op, Simulator, ops},
 };
@@ -34,7 +34,50 @@ fn naive_average(values: &[(u64, i64)], end: u64, lifetime: u64) -> u64 {
     u64::try_from(sum * u128::from(PAGE) / u128::from(lifetime.max(1))).unwrap_or(u64::MAX)
 }
 
+/// The same by a model that forgets what it can, after each event.
+fn totals(events: &[Event], end: Final) -> Summary {
+    let mut model = Model::of_totals_in_batches(0);
+    for event in events {
+        model.apply(event);
+    }
+    model.finish(end)
+}
+
+/// All that is told of a result without single processes.
+fn told(summary: &Summary) -> String {
+    use crate::report::{runit, text};
+    let mut out = Vec::new();
+    let written = text::write(summary, text::Options::default(), &mut out)
+        .and_then(|()| runit::write(summary, runit::MachineMemory::default(), &mut out));
+    written.expect("memory does not fail");
+    String::from_utf8(out).expect("reports are UTF-8")
+}
+
 proptest! {
+    /// What is forgotten changes nothing that is told.
+    #[test]
+    fn totals_are_those_of_all(ops in ops()) {
+        let (truth, end) = Simulator::run(&ops);
+        let all = summary(&truth.events, end.clone());
+        let some = totals(&truth.events, end);
+        prop_assert_eq!(some.counts(), all.counts());
+        prop_assert_eq!(
+            format!("{:?}", some.certificate),
+            format!("{:?}", all.certificate)
+        );
+        prop_assert_eq!(told(&some), told(&all));
+    }
+
+    /// Nor is a record that is missing less noticed.
+    #[test]
+    fn a_record_that_totals_lack_is_noticed((ops, lost) in (ops(), any::<Index>())) {
+        let (truth, end) = Simulator::run(&ops);
+        let mut events = truth.events;
+        events.remove(lost.index(events.len()));
+        let result = totals(&events, end);
+        prop_assert_ne!(result.certificate.verdict, Verdict::Exact);
+    }
+
     /// Peak, time of the peak, and who held what then are those of the naive book.
     #[test]
     fn the_tree_is_the_sum_of_its_images(ops in ops()) {
@@ -223,9 +266,10 @@ proptest! {
         let (truth, mut end) = Simulator::run(&ops);
         let mut events = truth.events;
         if WRONG[what](&mut events, &mut end, which) {
-            let result = summary(&events, end);
-            prop_assert_ne!(result.certificate.verdict, Verdict::Exact, "mistake {}", what);
-            prop_assert!(!result.certificate.reasons.is_empty());
+            for result in [totals(&events, end.clone()), summary(&events, end)] {
+                prop_assert_ne!(result.certificate.verdict, Verdict::Exact, "mistake {}", what);
+                prop_assert!(!result.certificate.reasons.is_empty());
+            }
         }
     }
 
@@ -425,4 +469,35 @@ fn a_pid_that_is_reused_is_several_processes() {
             .iter()
             .any(|event| event.header().kind == event::EXIT)
     );
+}
+
+/// Of many that come and go there are left the command, who held something at the peak and who was largest.
+#[test]
+fn of_many_processes_few_are_kept() {
+    let touch = |who, pages| Op::Touch {
+        who,
+        member: 1,
+        pages,
+    };
+    let mut ops = vec![(touch(0, 50), 100)];
+    for round in 0..1000 {
+        ops.push((Op::Fork { who: 0 }, 100));
+        ops.push((Op::Exec { who: 1 }, 100));
+        ops.push((touch(1, if round == 600 { 30 } else { 20 }), 100));
+        ops.push((Op::Exit { who: 1, status: 0 }, 100));
+    }
+    let (truth, end) = Simulator::run(&ops);
+    let counts = Counts {
+        processes: 1001,
+        images: 2002,
+    };
+    let all = summary(&truth.events, end.clone());
+    let some = totals(&truth.events, end);
+    assert_eq!((all.counts(), some.counts()), (counts, counts));
+    assert_eq!(told(&some), told(&all));
+    let pids: Vec<u32> = some.processes.iter().map(|process| process.pid).collect();
+    // Five ways to be the largest, and the command.
+    assert!(pids.len() <= 6, "{pids:?}");
+    let biggest = |summary: &Summary| summary.tree.biggest.map(|i| summary.images[i].id);
+    assert_eq!(biggest(&some), biggest(&all));
 }

@@ -7,8 +7,8 @@ use crate::model::{Amounts, BranchSummary, Holder, PeakRange, PssSnapshot, Summa
 
 #[derive(Serialize)]
 pub(super) struct TreeDoc {
-    processes: usize,
-    images: usize,
+    processes: u64,
+    images: u64,
     survivors: usize,
     duration_ns: u64,
     peak_rss_bytes: u64,
@@ -45,8 +45,8 @@ impl TreeDoc {
     pub(super) fn new(summary: &Summary) -> Self {
         let tree: &TreeSummary = &summary.tree;
         Self {
-            processes: summary.processes.len(),
-            images: summary.images.len(),
+            processes: summary.counts().processes,
+            images: summary.counts().images,
             survivors: summary.survivors().count(),
             duration_ns: tree.duration_ns,
             peak_rss_bytes: tree.peak_rss,

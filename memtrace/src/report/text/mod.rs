@@ -158,11 +158,11 @@ fn headline(summary: &Summary, out: &mut Page<'_>) -> io::Result<()> {
         times.show(tree.peak_at_ns),
         times.show(total_ns(summary))
     );
-    let (processes, images) = (summary.processes.len(), summary.images.len());
+    let counts = summary.counts();
     let of_what = format!(
         "sum of RSS over the process tree: {}, {}",
-        counted(processes, "process", "processes"),
-        counted(images, "image", "images")
+        units::counted(counts.processes, "process", "processes"),
+        units::counted(counts.images, "image", "images")
     );
     if let Some(range) = tree.peak_range {
         line(out, "memtrace:", &format!("peak {rss} {when}, sampled"))?;
