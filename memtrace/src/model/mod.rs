@@ -57,9 +57,9 @@ pub use self::{
     quantities::{Moments, Quantities, Worth},
     segments::{SegmentUse, Segments, SegmentsSeen},
     summary::{
-        Amounts, BranchSummary, Fate, Footprint, Holder, ImageSummary, ImageUse, Origin, Outcome,
-        PeakRange, ProcessSummary, Program, PssSnapshot, Summary, TreeSummary, Usage, UseKind,
-        VmMeans, VmPeaks,
+        Amounts, Before, BranchSummary, Fate, Footprint, Holder, ImageSummary, ImageUse, Origin,
+        Outcome, PeakRange, ProcessSummary, Program, PssSnapshot, Summary, TreeSummary, Usage,
+        UseKind, VmMeans, VmPeaks,
     },
 };
 use self::{measured::Measured, story::Story};

@@ -205,6 +205,7 @@ pub(super) fn attach<'a>(
     };
     wanted.look_again()?;
     let roots = wanted.roots();
+    let asked = wanted.words();
     loaded.limits = wanted.limits();
     let began = Instant::now();
     let taken_in = {
@@ -225,10 +226,7 @@ pub(super) fn attach<'a>(
     let command = if roots.len() == 1 && others.is_empty() {
         ptrace::program(first.pid).args
     } else {
-        roots
-            .into_iter()
-            .filter_map(|roots| roots.name.map(String::into_bytes))
-            .collect()
+        asked
     };
     let mut session =
         Session::begin(tracer, loaded, root, command, feed).map_err(|error| match error {
