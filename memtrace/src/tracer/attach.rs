@@ -7,22 +7,17 @@ use std::{
 };
 
 use super::{
-    Backend, TraceError, Tracer,
-    priority::{Priority, Undisturbed},
+    TraceError, Tracer,
     record::{Feed, Sink},
-    room::Room,
-    roots::{Followed, Living, Wanted},
-    run::ROOM,
-    session::{Ending, Root, Session, Watching},
-    setup::{self, Purpose},
+    roots::Living,
+    session::{Ending, Root, Session},
     system,
+    taken_over::{TakenOver, Use, take_over},
 };
 use crate::{
-    kernel::{Obstacle, Proc},
-    launch::{Signals, require_room},
+    launch::Signals,
     model::Summary,
     phases::Phases,
-    ptrace,
     targets::{Target, TargetsError},
 };
 
@@ -178,56 +173,22 @@ pub(super) fn attach<'a>(
     let mut phases = Phases::begin(tracer.checkpoints.clone());
     let feed = Feed::new(sink);
     let mut signals = Signals::take_over_interrupts().map_err(system("take over signals"))?;
-    if Proc::mounted() != Proc::Own {
-        return Err(TraceError::Proc(Obstacle::ProcOfOthers));
-    }
-    let mut wanted = Wanted::find(targets)?;
-    if matches!(tracer.backend, Backend::Ptrace | Backend::Poll) {
-        return Err(TraceError::NotAttached { cause: None });
-    }
-    let _room = Room::make();
-    let _priority = Priority::raise();
-    require_room(ROOM)?;
-    let purpose = Purpose {
+    let wanted_for = Use {
         recorded: feed.is_wanted(),
-        attached: wanted.room(),
-        branches: wanted.branches(),
+        each: true,
     };
-    let mut loaded = setup::prepare(tracer, purpose, &mut phases)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .enable_time()
-        .build()
-        .map_err(system("start the event loop"))?;
-    let watching = {
-        let _context = runtime.enter();
-        Watching::new(&loaded.probe, &signals)?
-    };
-    wanted.look_again()?;
-    let roots = wanted.roots();
-    let asked = wanted.words();
-    loaded.limits = wanted.limits();
-    let began = Instant::now();
-    let taken_in = {
-        let _undisturbed = Undisturbed::begin();
-        loaded.probe.take_in(&roots)
-    };
-    let followed = wanted.followed(&taken_in.map_err(TraceError::refused)?)?;
-    loaded.limits.extend(followed.limit());
-    let Followed {
-        first,
-        first_tgid: root_tgid,
-        others,
-        ..
-    } = followed;
-    phases.done("what runs is taken in");
-    let root = (first.pid, root_tgid);
-    // What several run is said of each.
-    let command = if roots.len() == 1 && others.is_empty() {
-        ptrace::program(first.pid).args
-    } else {
-        asked
-    };
+    let TakenOver {
+        loaded,
+        runtime,
+        watching,
+        living,
+        first_tgid,
+        command,
+        began,
+        began_at: _,
+        kept: _kept,
+    } = take_over(tracer, targets, wanted_for, &signals, &mut phases)?;
+    let root = (living.pid(), first_tgid);
     let mut session =
         Session::begin(tracer, loaded, root, command, feed).map_err(|error| match error {
             TraceError::Recording(source) => TraceError::Unrecorded(source),
@@ -235,7 +196,7 @@ pub(super) fn attach<'a>(
         })?;
     session.drain();
     let mut attachment = Attachment {
-        living: Living::new(first, others),
+        living,
         deadline: duration.map(|duration| began + duration),
         signal: None,
     };

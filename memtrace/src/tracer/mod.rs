@@ -15,6 +15,7 @@ mod run;
 mod session;
 mod setup;
 mod snapshots;
+mod taken_over;
 mod wait;
 mod watch;
 

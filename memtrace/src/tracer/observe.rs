@@ -8,23 +8,20 @@ use std::{
 use memtrace_ebpf::Stat;
 
 use super::{
-    Backend, TraceError, Tracer,
+    TraceError, Tracer,
     attach::Stop,
-    limits,
-    priority::{Priority, Undisturbed},
-    programs,
-    room::Room,
-    roots::{Followed, Living, Wanted},
-    run::ROOM,
+    limits, programs,
+    roots::Living,
     session::Watching,
-    setup::{self, Loaded, Purpose, unseen_faults},
+    setup::{Loaded, unseen_faults},
     system,
+    taken_over::{TakenOver, Use, take_over},
     wait::wake,
 };
 use crate::{
     attend::View,
-    kernel::{self, Features, Obstacle, Proc},
-    launch::{Signals, require_room},
+    kernel::{self, Features},
+    launch::Signals,
     model::{Limit, is_loss},
     overview::{Overview, Reading},
     phases::Phases,
@@ -73,56 +70,29 @@ pub(super) fn observe(
 ) -> Result<Stop, TraceError> {
     let mut phases = Phases::begin(tracer.checkpoints.clone());
     let mut signals = Signals::take_over_interrupts().map_err(system("take over signals"))?;
-    if Proc::mounted() != Proc::Own {
-        return Err(TraceError::Proc(Obstacle::ProcOfOthers));
-    }
-    let mut wanted = Wanted::find(targets)?;
-    if matches!(tracer.backend, Backend::Ptrace | Backend::Poll) {
-        return Err(TraceError::NotAttached { cause: None });
-    }
-    let _room = Room::make();
-    let _priority = Priority::raise();
-    require_room(ROOM)?;
-    let purpose = Purpose {
+    // Only the sum is shown.
+    let wanted_for = Use {
         recorded: false,
-        attached: wanted.room(),
-        // Only the sum is shown.
-        branches: 0,
+        each: false,
     };
-    let mut loaded = setup::prepare(tracer, purpose, &mut phases)?;
+    let TakenOver {
+        loaded,
+        runtime,
+        watching,
+        living,
+        first_tgid,
+        command: _,
+        began: _,
+        began_at,
+        kept: _kept,
+    } = take_over(tracer, targets, wanted_for, &signals, &mut phases)?;
     let page_size = loaded.options.page_size;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .enable_time()
-        .build()
-        .map_err(system("start the event loop"))?;
-    let watching = {
-        let _context = runtime.enter();
-        Watching::new(&loaded.probe, &signals)?
-    };
-    wanted.look_again()?;
-    let roots = wanted.roots();
-    let mut own_limits = wanted.limits();
-    let began_at = kernel::clock::boottime()?;
-    let taken_in = {
-        let _undisturbed = Undisturbed::begin();
-        loaded.probe.take_in(&roots)
-    };
-    let followed = wanted.followed(&taken_in.map_err(TraceError::refused)?)?;
-    own_limits.extend(followed.limit());
-    let Followed {
-        first,
-        first_tgid: root_tgid,
-        others,
-        ..
-    } = followed;
-    phases.done("what runs is taken in");
-    let view = View::new(&loaded.probe, page_size, first.pid, root_tgid);
+    let view = View::new(&loaded.probe, page_size, living.pid(), first_tgid);
     let Loaded {
         features,
         options,
         probe,
-        ..
+        limits: own_limits,
     } = loaded;
     let limits = features.limits.iter().map(limits::of_kernel);
     let mut observed = Observed {
@@ -135,7 +105,7 @@ pub(super) fn observe(
         overview: Overview::new(page_size, began_at, view.has_same_ids()),
         probe,
         view,
-        living: Living::new(first, others),
+        living,
         observer,
     };
     let stop = runtime.block_on(observed.follow(&watching, every))?;
