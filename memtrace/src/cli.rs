@@ -23,6 +23,8 @@ pub(crate) mod export;
 mod live;
 #[path = "cli/maps.rs"]
 pub(crate) mod maps;
+#[path = "cli/outputs.rs"]
+pub(crate) mod outputs;
 #[path = "cli/pictures.rs"]
 pub(crate) mod pictures;
 #[path = "cli/record.rs"]
@@ -157,22 +159,14 @@ pub(crate) enum Command {
 
 #[derive(Args, Debug)]
 pub(crate) struct RunArgs {
-    /// Write everything as JSON to FILE; `-` is standard output, if --stdout sends the
-    /// command's own elsewhere
-    #[arg(long, value_name = "FILE")]
-    pub(crate) json: Option<PathBuf>,
-    /// Write the text to FILE instead of standard error, also with -q; `-` as for --json
-    #[arg(long, value_name = "FILE")]
-    pub(crate) text: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) outputs: outputs::OutputArgs,
     /// Send the command's standard output to FILE
     #[arg(long, value_name = "FILE")]
     pub(crate) stdout: Option<PathBuf>,
     /// What to print when the command has ended
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub(crate) format: TextFormat,
-    /// One line per process
-    #[arg(long)]
-    pub(crate) per_process: bool,
     /// Wait for every process of the tree, not only for the command itself
     #[arg(long)]
     pub(crate) wait_tree: bool,
@@ -182,19 +176,6 @@ pub(crate) struct RunArgs {
     /// How to observe the tree
     #[arg(long, value_name = "HOW", default_value = "auto")]
     pub(crate) backend: BackendArg,
-    /// Print nothing, unless the result is not exact
-    #[arg(short, long, conflicts_with = "verbose")]
-    pub(crate) quiet: bool,
-    /// All numbers; -vv also logs what memtrace and its BPF programs do
-    #[arg(short, long, action = clap::ArgAction::Count)]
-    pub(crate) verbose: u8,
-    /// Print what memtrace itself took, at the end
-    #[arg(long)]
-    pub(crate) self_stats: bool,
-    /// Say at each point of the run that it is reached on the socket at PATH, and wait there for an
-    /// answer: for tests
-    #[arg(long, value_name = "PATH", hide = true)]
-    pub(crate) checkpoints: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) live: LiveArgs,
     #[command(flatten)]

@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::Args;
 use memtrace::targets::Target;
 
-use super::{LiveArgs, TracingArgs, duration::duration, record::RecordArgs};
+use super::{LiveArgs, TracingArgs, duration::duration, outputs::OutputArgs, record::RecordArgs};
 
 /// What `attach --help` begins with.
 pub(crate) const INTRODUCTION: &str = "\
@@ -81,27 +81,8 @@ pub(crate) struct AttachArgs {
     /// Wait for every process of the tree, not only for those that are attached to
     #[arg(long)]
     pub(crate) wait_tree: bool,
-    /// Write everything as JSON to FILE; `-` is standard output
-    #[arg(long, value_name = "FILE")]
-    pub(crate) json: Option<PathBuf>,
-    /// Write the text to FILE instead of standard output, also with -q
-    #[arg(long, value_name = "FILE")]
-    pub(crate) text: Option<PathBuf>,
-    /// One line per process
-    #[arg(long)]
-    pub(crate) per_process: bool,
-    /// Print nothing, unless the result is not exact
-    #[arg(short, long, conflicts_with = "verbose")]
-    pub(crate) quiet: bool,
-    /// All numbers; -vv also logs what memtrace and its BPF programs do
-    #[arg(short, long, action = clap::ArgAction::Count)]
-    pub(crate) verbose: u8,
-    /// Print what memtrace itself took, at the end
-    #[arg(long)]
-    pub(crate) self_stats: bool,
-    /// Say at each point that it is reached on the socket at PATH, and wait there for an answer: for tests
-    #[arg(long, value_name = "PATH", hide = true)]
-    pub(crate) checkpoints: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) outputs: OutputArgs,
     #[command(flatten)]
     pub(crate) live: LiveArgs,
     #[command(flatten)]

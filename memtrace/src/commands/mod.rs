@@ -13,6 +13,7 @@ mod live;
 mod log;
 pub(crate) mod man_pages;
 pub(crate) mod maps;
+mod outputs;
 mod recorded;
 pub(crate) mod report;
 mod results;

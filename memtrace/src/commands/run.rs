@@ -1,24 +1,20 @@
 //! `memtrace run`.
 
-use std::{io, path::Path, process::ExitCode};
+use std::{path::Path, process::ExitCode};
 
 use memtrace::{
     Backend, SnapshotUse, Tracer,
     abi::SumScheme,
     launch::{self, IfExists, OWN_FAILURE, OutputError, SameFile, Spec, open_output},
-    phases::Checkpoints,
     probe::{Fentry, Handler},
 };
 
 use super::{
     budgets::{BudgetError, Budgets},
     failure::{self, code, say},
-    file_size,
-    live::View,
     log,
-    recorded::{self, Recording, kib, snapshots},
-    results::{Results, ResultsError, Shown},
-    self_stats,
+    outputs::{Asked, Outputs, OutputsError},
+    recorded::{self, kib},
 };
 use crate::cli::{BackendArg, FentryUse, HandlerUse, RunArgs, SumCpus, TextFormat, TracingArgs};
 
@@ -32,11 +28,9 @@ enum SetupError {
     #[error(transparent)]
     Output(#[from] OutputError),
     #[error(transparent)]
-    Results(#[from] ResultsError),
+    Outputs(#[from] OutputsError),
     #[error("cannot redirect standard output: {0}")]
     Redirect(#[from] nix::Error),
-    #[error("nobody listens at the socket for checkpoints: {0}")]
-    Checkpoints(io::Error),
     #[error(transparent)]
     Budget(#[from] BudgetError),
     #[error(transparent)]
@@ -44,106 +38,52 @@ enum SetupError {
 }
 
 pub(crate) fn main(args: &RunArgs) -> ExitCode {
-    log::init(args.verbose);
-    let Prepared {
-        results,
-        mut recording,
-        spec,
-        budgets,
-        view,
-        checkpoints,
-    } = match prepare(args) {
+    let verbose = args.outputs.verbose;
+    log::init(verbose);
+    let (mut outputs, spec) = match prepare(args) {
         Ok(prepared) => prepared,
         Err(error) => {
             say(PROGRAM, error);
             return code(OWN_FAILURE);
         }
     };
-    let tracer = tracer(&args.tracing, args.backend)
-        .wait_tree(args.wait_tree)
-        .limit(budgets.limit())
-        .live(view.live())
-        .checkpoints(checkpoints)
-        .snapshots(snapshots(
-            args.tracing.no_snapshots,
-            args.verbose > 0 || recording.is_wanted(),
-        ))
-        .log_programs(args.verbose > 1);
-    let tracer = recording.options(tracer);
-    let traced = match recording.sink() {
+    let tracer = tracer(&args.tracing, args.backend).wait_tree(args.wait_tree);
+    let tracer = outputs.options(tracer, args.tracing.no_snapshots);
+    let traced = match outputs.recording.sink() {
         None => tracer.trace(&spec),
         Some(sink) => tracer.trace_into(&spec, sink),
     };
-    file_size::survive_limit();
-    view.tell_left_out(PROGRAM);
+    outputs.tracing_is_over(PROGRAM);
     let traced = match traced {
         Ok(traced) => traced,
-        Err(error) => return failure::report(PROGRAM, &error, args.verbose > 0),
+        Err(error) => return failure::report(PROGRAM, &error, verbose > 0),
     };
-    let summary = traced.summary();
-    recording.tell_of_losses(PROGRAM, summary);
-    let text = results.tell(PROGRAM, summary);
-    if args.self_stats {
-        // Whoever closed standard error does not want it.
-        let _ = self_stats::write(
-            traced.phases(),
-            "the command was let go",
-            &mut io::stderr().lock(),
-        );
-    }
-    let json = results.write_json(summary);
-    let status = traced.finished().status;
-    results.tell_of_limit(PROGRAM, summary);
-    let verdict = budgets.report(PROGRAM, summary, status);
-    let mut whole = !recording.tell_of_failure(PROGRAM);
-    for error in [text.err(), json.err()].into_iter().flatten() {
-        say(PROGRAM, error);
-        whole = false;
-    }
-    if !whole && status == 0 && verdict.is_none() {
-        return code(OWN_FAILURE);
-    }
-    if let Some(verdict) = verdict {
-        return code(verdict);
-    }
-    launch::exit_like(status)
-}
-
-/// Everything that a run needs before it begins.
-struct Prepared<'a> {
-    results: Results<'a>,
-    recording: Recording<'a>,
-    spec: Spec,
-    budgets: Budgets,
-    view: View,
-    checkpoints: Option<Checkpoints>,
+    let (summary, status) = (traced.summary(), traced.finished().status);
+    let began = (traced.phases(), "the command was let go");
+    outputs
+        .tell(PROGRAM, summary, began, status)
+        .unwrap_or_else(|| launch::exit_like(status))
 }
 
 /// Opens what the run will write to, and resolves the user, before anything starts.
-fn prepare(args: &RunArgs) -> Result<Prepared<'_>, SetupError> {
+fn prepare(args: &RunArgs) -> Result<(Outputs<'_>, Spec), SetupError> {
     if args.format == TextFormat::Runit {
-        if args.per_process {
+        if args.outputs.per_process {
             return Err(SetupError::RunitAlone("--per-process"));
         }
-        if args.verbose > 0 {
+        if args.outputs.verbose > 0 {
             return Err(SetupError::RunitAlone("--verbose"));
         }
     }
     distinct(args).map_err(OutputError::from)?;
-    let budgets = Budgets::prepare(&args.budgets, &args.command, PROGRAM)?;
-    let view = View::prepare(&args.live)?;
-    let checkpoints = args.checkpoints.as_deref().map(Checkpoints::connect);
-    let checkpoints = checkpoints.transpose().map_err(SetupError::Checkpoints)?;
-    let recording = Recording::open(&args.record)?;
-    let results = Results::open(Shown {
-        json: args.json.as_deref(),
-        text: args.text.as_deref(),
+    let outputs = Outputs::open(Asked {
+        outputs: &args.outputs,
+        live: &args.live,
+        record: &args.record,
         format: args.format,
-        per_process: args.per_process,
-        quiet: args.quiet,
-        verbose: args.verbose > 0,
         stdout: args.stdout.is_some(),
         text_to_stdout: false,
+        budgets: Budgets::prepare(&args.budgets, &args.command, PROGRAM)?,
     })?;
     if let Some(path) = &args.stdout {
         let file = open_output(path, IfExists::Overwrite)?;
@@ -153,27 +93,20 @@ fn prepare(args: &RunArgs) -> Result<Prepared<'_>, SetupError> {
     if let Some(user) = &args.user {
         spec = spec.user(Spec::resolve_user(user)?);
     }
-    Ok(Prepared {
-        results,
-        recording,
-        spec,
-        budgets,
-        view,
-        checkpoints,
-    })
+    Ok((outputs, spec))
 }
 
 /// Nothing that the run writes may overwrite another's, or what the run reads.
 fn distinct(args: &RunArgs) -> Result<(), SameFile> {
-    let on_stdout = [&args.json, &args.text]
+    let on_stdout = [&args.outputs.json, &args.outputs.text]
         .into_iter()
         .any(|path| path.as_deref() == Some(Path::new("-")));
     let mut files = recorded::distinct(
         args.stdout.is_none() || on_stdout,
         &[
             ("--output", &args.record.output),
-            ("--json", &args.json),
-            ("--text", &args.text),
+            ("--json", &args.outputs.json),
+            ("--text", &args.outputs.text),
             ("--stdout", &args.stdout),
             ("--live-to", &args.live.live_to),
             ("--junit", &args.budgets.junit),
