@@ -5,7 +5,9 @@ use std::{path::PathBuf, time::Duration};
 use clap::Args;
 use memtrace::targets::Target;
 
-use super::{LiveArgs, TracingArgs, duration::duration, outputs::OutputArgs, record::RecordArgs};
+use super::{
+    BudgetArgs, LiveArgs, TracingArgs, duration::duration, outputs::OutputArgs, record::RecordArgs,
+};
 
 /// What `attach --help` begins with.
 pub(crate) const INTRODUCTION: &str = "\
@@ -18,6 +20,7 @@ Examples:
   memtrace attach 1234 1300              each of several, and their sum
   memtrace attach --name postgres        every process of that name
   memtrace attach --unit nginx.service   all of a unit, or of a --cgroup, a --container
+  memtrace attach --max-peak 2GiB 1234   fail if it needs more from now on
   memtrace attach -o job.memtrace 1234   the whole timeline, for memtrace report";
 
 /// As the options of all kinds of targets would have no room.
@@ -35,7 +38,13 @@ what that creates.
 
 The result goes to standard output, with --json - to standard error.
 
-Exit status: 0; 125 if memtrace failed.";
+Budgets are those of `memtrace run`. What the processes hold when memtrace attaches counts,
+what they held before does not. In the file of --budgets, `command` is what the process runs that
+is attached to; of several, what each of them runs. --kill ends all that is attached to, with all
+descendants.
+
+Exit status: 0; 124 if a budget was missed, or if --kill ended the processes; 125 if memtrace
+failed.";
 
 /// Processes that are meant otherwise than by their ids.
 #[derive(Args, Debug)]
@@ -86,6 +95,8 @@ pub(crate) struct AttachArgs {
     #[command(flatten)]
     pub(crate) live: LiveArgs,
     #[command(flatten)]
+    pub(crate) budgets: BudgetArgs,
+    #[command(flatten)]
     pub(crate) record: RecordArgs,
     #[command(flatten)]
     pub(crate) tracing: TracingArgs,
@@ -95,4 +106,12 @@ pub(crate) struct AttachArgs {
     #[arg(value_name = "PID", required_unless_present_any = ["name", "cgroup", "unit", "container"],
         value_parser = clap::value_parser!(i32).range(1..))]
     pub(crate) pid: Vec<i32>,
+}
+
+impl AttachArgs {
+    /// All that is attached to.
+    pub(crate) fn targets(&self) -> Vec<Target> {
+        let pids = self.pid.iter().copied().map(Target::Pid);
+        pids.chain(self.groups.targets()).collect()
+    }
 }

@@ -1,15 +1,15 @@
 //! `memtrace attach`.
 
-use std::process::ExitCode;
+use std::{fs, process::ExitCode};
 
 use memtrace::{
     TraceError,
     launch::{OWN_FAILURE, OutputError, SameFile},
-    targets::Target,
+    targets::{Places, look_up},
 };
 
 use super::{
-    budgets::Budgets,
+    budgets::{BudgetError, Budgets},
     failure::{self, code, say},
     log,
     outputs::{Asked, Outputs, OutputsError},
@@ -31,6 +31,8 @@ enum AttachError {
     Output(#[from] OutputError),
     #[error(transparent)]
     Outputs(#[from] OutputsError),
+    #[error(transparent)]
+    Budget(#[from] BudgetError),
 }
 
 pub(crate) fn main(args: &AttachArgs) -> ExitCode {
@@ -45,8 +47,7 @@ pub(crate) fn main(args: &AttachArgs) -> ExitCode {
     };
     let tracer = tracer(&args.tracing, BackendArg::Bpf).wait_tree(args.wait_tree);
     let tracer = outputs.options(tracer, args.tracing.no_snapshots);
-    let pids = args.pid.iter().copied().map(Target::Pid);
-    let targets: Vec<Target> = pids.chain(args.groups.targets()).collect();
+    let targets = args.targets();
     let attached = match outputs.recording.sink() {
         None => tracer.attach(&targets, args.duration),
         Some(sink) => tracer.attach_into(&targets, args.duration, sink),
@@ -79,17 +80,44 @@ fn prepare(args: &AttachArgs) -> Result<Outputs<'_>, AttachError> {
         format: TextFormat::Text,
         stdout: true,
         text_to_stdout: true,
-        budgets: Budgets::default(),
+        budgets: budgets(args)?,
     })?)
 }
 
-/// Nothing that is written may overwrite another's.
+/// Those of a file are for what each of the processes runs.
+fn budgets(args: &AttachArgs) -> Result<Budgets, BudgetError> {
+    let mut commands = Vec::new();
+    if args.budgets.budgets.is_some() {
+        // Who is not there is told of by whoever attaches.
+        let places = Places::of_this_system();
+        let found = args.targets().into_iter().map(|target| {
+            let places = places.as_ref().ok()?;
+            Some(look_up(&target, places).ok()?.processes)
+        });
+        commands.extend(found.flatten().flatten().map(|found| command(found.pid)));
+    }
+    Budgets::prepare(&args.budgets, &commands, PROGRAM)
+}
+
+/// What a process runs; nothing if that is not known.
+fn command(pid: i32) -> Vec<Vec<u8>> {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let line = line.strip_suffix(b"\0").unwrap_or(&line);
+    line.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect()
+}
+
+/// Nothing that is written may overwrite another's, or what is read.
 fn distinct(args: &AttachArgs) -> Result<(), SameFile> {
     let outputs = [
         ("--output", &args.record.output),
         ("--json", &args.outputs.json),
         ("--text", &args.outputs.text),
         ("--live-to", &args.live.live_to),
+        ("--junit", &args.budgets.junit),
     ];
-    recorded::distinct(true, &outputs).map(drop)
+    let mut files = recorded::distinct(true, &outputs)?;
+    if let Some(path) = &args.budgets.budgets {
+        files.input("--budgets", path)?;
+    }
+    Ok(())
 }

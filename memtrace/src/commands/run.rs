@@ -83,7 +83,7 @@ fn prepare(args: &RunArgs) -> Result<(Outputs<'_>, Spec), SetupError> {
         format: args.format,
         stdout: args.stdout.is_some(),
         text_to_stdout: false,
-        budgets: Budgets::prepare(&args.budgets, &args.command, PROGRAM)?,
+        budgets: Budgets::of_command(&args.budgets, &args.command, PROGRAM)?,
     })?;
     if let Some(path) = &args.stdout {
         let file = open_output(path, IfExists::Overwrite)?;

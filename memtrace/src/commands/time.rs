@@ -91,7 +91,7 @@ fn run(program: &str, options: TimeOptions) -> ExitCode {
         }
     };
     let spec = Spec::new(&options.command);
-    let budgets = match Budgets::prepare(&options.limits.into(), &options.command, program) {
+    let budgets = match Budgets::of_command(&options.limits.into(), &options.command, program) {
         Ok(budgets) => budgets,
         Err(error) => {
             say(program, error);

@@ -151,16 +151,12 @@ impl Root for Attachment {
         }
     }
 
-    fn deadline(&self) -> Option<Instant> {
-        self.deadline
+    fn deadline(&self) -> Option<(Instant, Stop)> {
+        self.deadline.map(|deadline| (deadline, Stop::Time))
     }
 
-    fn enough(&self, now: Instant) -> Option<Stop> {
-        if let Some(signal) = self.signal {
-            return Some(Stop::Signal(signal));
-        }
-        let over = self.deadline.is_some_and(|deadline| now >= deadline);
-        over.then_some(Stop::Time)
+    fn enough(&self) -> Option<Stop> {
+        self.signal.map(Stop::Signal)
     }
 }
 

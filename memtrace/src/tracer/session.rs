@@ -49,13 +49,13 @@ pub(super) trait Root {
     /// Does what signals that this process got ask for.
     fn take_signals(&mut self, signals: &Signals);
 
-    /// When that is enough, whether it has ended or not.
-    fn deadline(&self) -> Option<Instant> {
+    /// When that is enough, whether it has ended or not, and what is to be told then.
+    fn deadline(&self) -> Option<(Instant, Self::End)> {
         None
     }
 
-    /// What is to be told if that is now.
-    fn enough(&self, _now: Instant) -> Option<Self::End> {
+    /// What is to be told if nobody waits for the end any more.
+    fn enough(&self) -> Option<Self::End> {
         None
     }
 }
@@ -198,8 +198,19 @@ impl<'a> Session<'a> {
         let mut next_look = tokio::time::Instant::now() + first;
         let mut next_drain = tokio::time::Instant::now() + record::LOOK;
         loop {
-            if let Some(end) = root.enough(Instant::now()) {
+            if let Some(end) = root.enough() {
                 return Ok(end);
+            }
+            // Whoever is to be ended is waited for.
+            let deadline = root.deadline().filter(|_| !self.attendant.is_ending());
+            if let Some((deadline, end)) = deadline
+                && Instant::now() >= deadline
+            {
+                self.attendant.look_once_more(&self.view.of(&self.probe));
+                if !self.attendant.is_ending() {
+                    return Ok(end);
+                }
+                continue;
             }
             if let Some(end) = end
                 && self.is_over()
@@ -234,7 +245,7 @@ impl<'a> Session<'a> {
                         pidfd = root.pidfd().and_then(|pidfd| watch(pidfd).ok());
                     }
                 }
-                () = wake(root.deadline()) => {}
+                () = wake(deadline.map(|(at, _)| at)) => {}
                 () = wake(self.attendant.next()) => {
                     self.attendant.look(&self.view.of(&self.probe), end.is_some());
                 }
