@@ -17,6 +17,7 @@ Examples:
   memtrace attach 1234                   until it has ended, or Ctrl-C
   memtrace attach --duration 10s 1234    for ten seconds
   memtrace attach --live 1234            a line per second meanwhile
+  memtrace attach --tui 1234             the screen of memtrace top meanwhile
   memtrace attach 1234 1300              each of several, and their sum
   memtrace attach --name postgres        every process of that name
   memtrace attach --unit nginx.service   all of a unit, or of a --cgroup, a --container
@@ -87,6 +88,9 @@ pub(crate) struct AttachArgs {
     /// End after this time, as in 10s or 500ms
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) duration: Option<Duration>,
+    /// Show the screen of `memtrace top` meanwhile; `q` leaves it and ends memtrace, with all else that was asked for
+    #[arg(long)]
+    pub(crate) tui: bool,
     /// Wait for every process of the tree, not only for those that are attached to
     #[arg(long)]
     pub(crate) wait_tree: bool,

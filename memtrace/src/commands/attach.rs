@@ -3,22 +3,30 @@
 use std::{fs, process::ExitCode};
 
 use memtrace::{
-    TraceError,
+    Onlooker, Sink, TraceError,
     launch::{OWN_FAILURE, OutputError, SameFile},
-    targets::{Places, look_up},
+    targets::{Places, Target, look_up},
 };
 
 use super::{
     budgets::{BudgetError, Budgets},
     failure::{self, code, say},
     log,
-    outputs::{Asked, Outputs, OutputsError},
+    outputs::{self, Asked, Outputs, OutputsError},
     recorded,
     run::tracer,
+    screen::{self, INTERVAL, Screen, Shown, title},
 };
 use crate::cli::{BackendArg, TextFormat, attach::AttachArgs};
 
 const PROGRAM: &str = "memtrace";
+
+/// What is special about its screen.
+const SHOWN: Shown = Shown {
+    report: "the report is printed at the end: q leaves the screen, and the processes go on",
+    keeps_signals: false,
+    goes_on: None,
+};
 
 /// Why nothing was measured.
 #[derive(Debug, thiserror::Error)]
@@ -37,8 +45,9 @@ enum AttachError {
 
 pub(crate) fn main(args: &AttachArgs) -> ExitCode {
     let verbose = args.outputs.verbose;
-    log::init(verbose);
-    let mut outputs = match prepare(args) {
+    log::init(if args.tui { 0 } else { verbose });
+    let targets = args.targets();
+    let (mut outputs, mut screen) = match prepare(args, &targets) {
         Ok(prepared) => prepared,
         Err(error) => {
             say(PROGRAM, error);
@@ -47,11 +56,16 @@ pub(crate) fn main(args: &AttachArgs) -> ExitCode {
     };
     let tracer = tracer(&args.tracing, BackendArg::Bpf).wait_tree(args.wait_tree);
     let tracer = outputs.options(tracer, args.tracing.no_snapshots);
-    let targets = args.targets();
-    let attached = match outputs.recording.sink() {
-        None => tracer.attach(&targets, args.duration),
-        Some(sink) => tracer.attach_into(&targets, args.duration, sink),
+    let sink = outputs.recording.sink().map(|sink| sink as &mut dyn Sink);
+    let attached = match (sink, &mut screen) {
+        (sink, Some(screen)) => {
+            let onlooker = Onlooker::new(INTERVAL, screen);
+            tracer.attach_watched(&targets, args.duration, sink, onlooker)
+        }
+        (None, None) => tracer.attach(&targets, args.duration),
+        (Some(sink), None) => tracer.attach_into(&targets, args.duration, sink),
     };
+    screen::leave(screen);
     outputs.tracing_is_over(PROGRAM);
     let attached = match attached {
         Ok(attached) => attached,
@@ -68,12 +82,19 @@ pub(crate) fn main(args: &AttachArgs) -> ExitCode {
 }
 
 /// Opens what will be written to, before anything begins.
-fn prepare(args: &AttachArgs) -> Result<Outputs<'_>, AttachError> {
+fn prepare<'a>(
+    args: &'a AttachArgs,
+    targets: &[Target],
+) -> Result<(Outputs<'a>, Option<Screen>), AttachError> {
     if args.tracing.segments {
         return Err(AttachError::Segments);
     }
     distinct(args).map_err(OutputError::from)?;
-    Ok(Outputs::open(Asked {
+    let screen = args
+        .tui
+        .then(|| outputs::screen(&args.live, SHOWN, &title("attach", targets)))
+        .transpose()?;
+    let outputs = Outputs::open(Asked {
         outputs: &args.outputs,
         live: &args.live,
         record: &args.record,
@@ -81,7 +102,8 @@ fn prepare(args: &AttachArgs) -> Result<Outputs<'_>, AttachError> {
         stdout: true,
         text_to_stdout: true,
         budgets: budgets(args)?,
-    })?)
+    })?;
+    Ok((outputs, screen))
 }
 
 /// Those of a file are for what each of the processes runs.

@@ -18,6 +18,7 @@ mod recorded;
 pub(crate) mod report;
 mod results;
 pub(crate) mod run;
+mod screen;
 mod self_stats;
 pub(crate) mod self_test;
 pub(crate) mod time;

@@ -15,7 +15,8 @@ use super::{
     file_size,
     live::View,
     recorded::{Recording, snapshots},
-    results::{Results, ResultsError, Shown},
+    results::{self, Results, ResultsError},
+    screen::{self, Screen, Shown},
     self_stats,
 };
 use crate::cli::{LiveArgs, TextFormat, outputs::OutputArgs, record::RecordArgs};
@@ -27,6 +28,12 @@ pub(super) enum OutputsError {
     Output(#[from] OutputError),
     #[error(transparent)]
     Results(#[from] ResultsError),
+    #[error(
+        "--live would write over the screen of --tui: add --live-to FILE, or leave out one of them"
+    )]
+    LiveOnScreen,
+    #[error("--tui needs a terminal: {0}")]
+    NoTerminal(io::Error),
     #[error("nobody listens at the socket for checkpoints: {0}")]
     Checkpoints(io::Error),
 }
@@ -42,6 +49,15 @@ pub(super) struct Asked<'a> {
     /// The text goes there, unless something else does.
     pub(super) text_to_stdout: bool,
     pub(super) budgets: Budgets,
+}
+
+/// The screen of `--tui`.
+pub(super) fn screen(live: &LiveArgs, shown: Shown, title: &str) -> Result<Screen, OutputsError> {
+    if live.live.is_some() && live.live_to.is_none() {
+        return Err(OutputsError::LiveOnScreen);
+    }
+    let terminal = screen::terminal().map_err(OutputsError::NoTerminal)?;
+    Ok(Screen::new(terminal, shown, title))
 }
 
 /// All of it, open.
@@ -70,7 +86,7 @@ impl<'a> Outputs<'a> {
         let checkpoints = args.checkpoints.as_deref().map(Checkpoints::connect);
         let checkpoints = checkpoints.transpose().map_err(OutputsError::Checkpoints)?;
         let recording = Recording::open(record)?;
-        let results = Results::open(Shown {
+        let results = Results::open(results::Shown {
             json: args.json.as_deref(),
             text: args.text.as_deref(),
             format,

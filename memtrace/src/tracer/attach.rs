@@ -8,6 +8,7 @@ use std::{
 
 use super::{
     TraceError, Tracer,
+    looking::Onlooker,
     record::{Feed, Sink},
     roots::Living,
     session::{Ending, Root, Session},
@@ -144,8 +145,8 @@ impl Root for Attachment {
         Ok(self.living.have_ended().then_some(Stop::Ended))
     }
 
-    fn take_signals(&mut self, signals: &Signals) {
-        match signals.take_fatal() {
+    fn take_signals(&mut self, signals: &Signals, stops: &mut dyn FnMut(bool)) {
+        match signals.take_fatal_around(stops) {
             Ok(signal) => self.signal = self.signal.or(signal),
             Err(error) => log::warn!("cannot read signals: {error}"),
         }
@@ -153,6 +154,10 @@ impl Root for Attachment {
 
     fn deadline(&self) -> Option<(Instant, Stop)> {
         self.deadline.map(|deadline| (deadline, Stop::Time))
+    }
+
+    fn left(&self) -> Option<Stop> {
+        Some(Stop::Enough)
     }
 
     fn enough(&self) -> Option<Stop> {
@@ -165,6 +170,7 @@ pub(super) fn attach<'a>(
     targets: &[Target],
     duration: Option<Duration>,
     sink: Option<&'a mut (dyn Sink + 'a)>,
+    onlooker: Option<Onlooker<'a>>,
 ) -> Result<Attached, TraceError> {
     let mut phases = Phases::begin(tracer.checkpoints.clone());
     let feed = Feed::new(sink);
@@ -185,11 +191,12 @@ pub(super) fn attach<'a>(
         kept: _kept,
     } = take_over(tracer, targets, wanted_for, &signals, &mut phases)?;
     let root = (living.pid(), first_tgid);
-    let mut session =
-        Session::begin(tracer, loaded, root, command, feed).map_err(|error| match error {
+    let mut session = Session::begin(tracer, loaded, root, command, (feed, onlooker)).map_err(
+        |error| match error {
             TraceError::Recording(source) => TraceError::Unrecorded(source),
             other => other,
-        })?;
+        },
+    )?;
     session.drain();
     let mut attachment = Attachment {
         living,
