@@ -85,6 +85,7 @@ Examples:
   memtrace run --json out.json -- ./job        the same for scripts
   memtrace run --max-peak 2GiB --kill -- ./job fail if it needs more, and end it then
   memtrace run --live -- ./job                 a line per second while it runs
+  memtrace run --tui -- ./job                  the screen of memtrace top while it runs
   memtrace run -o job.memtrace -- ./job        the whole timeline, for memtrace report
   memtrace run --backend ptrace -- ./job       without privileges: sampled, with bounds";
 
@@ -96,6 +97,10 @@ terminal, signals and the exit status are the command's own.
 Exit status: the command's; if a signal ended it, memtrace dies of the same signal.
 124 if the command succeeded but missed a budget, or if --kill ended it; 125 if memtrace
 failed, 126 if the command cannot be run, 127 if it is not found.
+
+With --tui the screen has the terminal. The command has no input, unless that is redirected. What it
+prints is kept, unless that is redirected, and shown when it has ended, before the result. `q` leaves
+the screen, and memtrace waits for the command; Ctrl-C and Ctrl-Z are the command's as without.
 
 Budgets: a result that is not exact is a range. A budget is surely kept, surely missed, or
 cannot be decided: then the measured number decides, unless --undecided says otherwise.
@@ -164,6 +169,9 @@ pub(crate) struct RunArgs {
     /// Send the command's standard output to FILE
     #[arg(long, value_name = "FILE")]
     pub(crate) stdout: Option<PathBuf>,
+    /// Show the screen of `memtrace top` while the command runs; see below
+    #[arg(long)]
+    pub(crate) tui: bool,
     /// What to print when the command has ended
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub(crate) format: TextFormat,

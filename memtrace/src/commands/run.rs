@@ -1,9 +1,13 @@
 //! `memtrace run`.
 
-use std::{path::Path, process::ExitCode};
+use std::{
+    io::{self, IsTerminal as _},
+    path::Path,
+    process::ExitCode,
+};
 
 use memtrace::{
-    Backend, SnapshotUse, Tracer,
+    Backend, Onlooker, Sink, SnapshotUse, Tracer,
     abi::SumScheme,
     launch::{self, IfExists, OWN_FAILURE, OutputError, SameFile, Spec, open_output},
     probe::{Fentry, Handler},
@@ -12,13 +16,22 @@ use memtrace::{
 use super::{
     budgets::{BudgetError, Budgets},
     failure::{self, code, say},
+    kept::Kept,
     log,
-    outputs::{Asked, Outputs, OutputsError},
+    outputs::{self, Asked, Outputs, OutputsError},
     recorded::{self, kib},
+    screen::{self, INTERVAL, Screen, Shown},
 };
 use crate::cli::{BackendArg, FentryUse, HandlerUse, RunArgs, SumCpus, TextFormat, TracingArgs};
 
 const PROGRAM: &str = "memtrace";
+
+/// What is special about its screen.
+const SHOWN: Shown = Shown {
+    report: "the report is printed when the command has ended",
+    keeps_signals: true,
+    goes_on: Some("the command goes on: what it prints and the result are shown when it has ended"),
+};
 
 /// Why nothing was run.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +42,8 @@ enum SetupError {
     Output(#[from] OutputError),
     #[error(transparent)]
     Outputs(#[from] OutputsError),
+    #[error("cannot keep what the command prints: {0}")]
+    Keep(io::Error),
     #[error("cannot redirect standard output: {0}")]
     Redirect(#[from] nix::Error),
     #[error(transparent)]
@@ -39,8 +54,13 @@ enum SetupError {
 
 pub(crate) fn main(args: &RunArgs) -> ExitCode {
     let verbose = args.outputs.verbose;
-    log::init(verbose);
-    let (mut outputs, spec) = match prepare(args) {
+    log::init(if args.tui { 0 } else { verbose });
+    let Prepared {
+        mut outputs,
+        spec,
+        mut screen,
+        kept,
+    } = match prepare(args) {
         Ok(prepared) => prepared,
         Err(error) => {
             say(PROGRAM, error);
@@ -49,10 +69,21 @@ pub(crate) fn main(args: &RunArgs) -> ExitCode {
     };
     let tracer = tracer(&args.tracing, args.backend).wait_tree(args.wait_tree);
     let tracer = outputs.options(tracer, args.tracing.no_snapshots);
-    let traced = match outputs.recording.sink() {
-        None => tracer.trace(&spec),
-        Some(sink) => tracer.trace_into(&spec, sink),
+    let sink = outputs.recording.sink().map(|sink| sink as &mut dyn Sink);
+    let traced = match (sink, &mut screen) {
+        (sink, Some(screen)) => tracer.trace_watched(&spec, sink, Onlooker::new(INTERVAL, screen)),
+        (None, None) => tracer.trace(&spec),
+        (Some(sink), None) => tracer.trace_into(&spec, sink),
     };
+    screen::leave(screen);
+    if let Some(Err(error)) = kept.map(|kept| kept.show())
+        && error.kind() != io::ErrorKind::BrokenPipe
+    {
+        say(
+            PROGRAM,
+            format_args!("cannot show what the command printed: {error}"),
+        );
+    }
     outputs.tracing_is_over(PROGRAM);
     let traced = match traced {
         Ok(traced) => traced,
@@ -65,8 +96,16 @@ pub(crate) fn main(args: &RunArgs) -> ExitCode {
         .unwrap_or_else(|| launch::exit_like(status))
 }
 
+/// Everything that a run needs before it begins.
+struct Prepared<'a> {
+    outputs: Outputs<'a>,
+    spec: Spec,
+    screen: Option<Screen>,
+    kept: Option<Kept>,
+}
+
 /// Opens what the run will write to, and resolves the user, before anything starts.
-fn prepare(args: &RunArgs) -> Result<(Outputs<'_>, Spec), SetupError> {
+fn prepare(args: &RunArgs) -> Result<Prepared<'_>, SetupError> {
     if args.format == TextFormat::Runit {
         if args.outputs.per_process {
             return Err(SetupError::RunitAlone("--per-process"));
@@ -90,10 +129,33 @@ fn prepare(args: &RunArgs) -> Result<(Outputs<'_>, Spec), SetupError> {
         nix::unistd::dup2_stdout(file)?;
     }
     let mut spec = Spec::new(&args.command);
-    if let Some(user) = &args.user {
-        spec = spec.user(Spec::resolve_user(user)?);
+    let user = args.user.as_deref().map(Spec::resolve_user).transpose()?;
+    let (mut screen, mut kept) = (None, None);
+    if args.tui {
+        let command: Vec<_> = args
+            .command
+            .iter()
+            .map(|word| word.to_string_lossy())
+            .collect();
+        let title = format!("run {}", command.join(" "));
+        screen = Some(outputs::screen(&args.live, SHOWN, &title)?);
+        kept = Kept::prepare(user.as_ref()).map_err(SetupError::Keep)?;
+        if let Some(kept) = &kept {
+            spec = kept.redirect(spec).map_err(SetupError::Keep)?;
+        }
+        if io::stdin().is_terminal() {
+            spec = spec.null_input();
+        }
     }
-    Ok((outputs, spec))
+    if let Some(user) = user {
+        spec = spec.user(user);
+    }
+    Ok(Prepared {
+        outputs,
+        spec,
+        screen,
+        kept,
+    })
 }
 
 /// Nothing that the run writes may overwrite another's, or what the run reads.
