@@ -2,9 +2,6 @@
 
 use crate::{MEMBERS, Pages};
 
-/// How many branches there can be.
-pub const MAX_BRANCHES: u32 = 4096;
-
 /// Totals of one root and its descendants where the tree has several: a map value. It changes in the
 /// moments of the [`Tree`](crate::Tree) that it is a part of, so that all of them together are that at any time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -95,7 +95,7 @@ pub const RDONLY_CAST: u32 = 0x7d00_0003;
 /// where that is allowed to programs like these.
 pub const ALLOCATION: usize = 0x7d00_0004;
 
-pub use branch::{Branch, MAX_BRANCHES, Wanted};
+pub use branch::{Branch, Wanted};
 pub use call::{Call, CallKind};
 pub use config::{
     ABSENT, Config, CounterLayout, MAX_CPUS, Offsets, PID_LIMIT, SumScheme, TOUCHED_CPUS, Timeline,

@@ -23,6 +23,8 @@ pub(crate) mod export;
 mod live;
 #[path = "cli/maps.rs"]
 pub(crate) mod maps;
+#[path = "cli/outputs.rs"]
+pub(crate) mod outputs;
 #[path = "cli/pictures.rs"]
 pub(crate) mod pictures;
 #[path = "cli/record.rs"]
@@ -83,6 +85,7 @@ Examples:
   memtrace run --json out.json -- ./job        the same for scripts
   memtrace run --max-peak 2GiB --kill -- ./job fail if it needs more, and end it then
   memtrace run --live -- ./job                 a line per second while it runs
+  memtrace run --tui -- ./job                  the screen of memtrace top while it runs
   memtrace run -o job.memtrace -- ./job        the whole timeline, for memtrace report
   memtrace run --backend ptrace -- ./job       without privileges: sampled, with bounds";
 
@@ -94,6 +97,10 @@ terminal, signals and the exit status are the command's own.
 Exit status: the command's; if a signal ended it, memtrace dies of the same signal.
 124 if the command succeeded but missed a budget, or if --kill ended it; 125 if memtrace
 failed, 126 if the command cannot be run, 127 if it is not found.
+
+With --tui the screen has the terminal. The command has no input, unless that is redirected. What it
+prints is kept, unless that is redirected, and shown when it has ended, before the result. `q` leaves
+the screen, and memtrace waits for the command; Ctrl-C and Ctrl-Z are the command's as without.
 
 Budgets: a result that is not exact is a range. A budget is surely kept, surely missed, or
 cannot be decided: then the measured number decides, unless --undecided says otherwise.
@@ -157,22 +164,17 @@ pub(crate) enum Command {
 
 #[derive(Args, Debug)]
 pub(crate) struct RunArgs {
-    /// Write everything as JSON to FILE; `-` is standard output, if --stdout sends the
-    /// command's own elsewhere
-    #[arg(long, value_name = "FILE")]
-    pub(crate) json: Option<PathBuf>,
-    /// Write the text to FILE instead of standard error, also with -q; `-` as for --json
-    #[arg(long, value_name = "FILE")]
-    pub(crate) text: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) outputs: outputs::OutputArgs,
     /// Send the command's standard output to FILE
     #[arg(long, value_name = "FILE")]
     pub(crate) stdout: Option<PathBuf>,
+    /// Show the screen of `memtrace top` while the command runs; see below
+    #[arg(long)]
+    pub(crate) tui: bool,
     /// What to print when the command has ended
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub(crate) format: TextFormat,
-    /// One line per process
-    #[arg(long)]
-    pub(crate) per_process: bool,
     /// Wait for every process of the tree, not only for the command itself
     #[arg(long)]
     pub(crate) wait_tree: bool,
@@ -182,19 +184,6 @@ pub(crate) struct RunArgs {
     /// How to observe the tree
     #[arg(long, value_name = "HOW", default_value = "auto")]
     pub(crate) backend: BackendArg,
-    /// Print nothing, unless the result is not exact
-    #[arg(short, long, conflicts_with = "verbose")]
-    pub(crate) quiet: bool,
-    /// All numbers; -vv also logs what memtrace and its BPF programs do
-    #[arg(short, long, action = clap::ArgAction::Count)]
-    pub(crate) verbose: u8,
-    /// Print what memtrace itself took, at the end
-    #[arg(long)]
-    pub(crate) self_stats: bool,
-    /// Say at each point of the run that it is reached on the socket at PATH, and wait there for an
-    /// answer: for tests
-    #[arg(long, value_name = "PATH", hide = true)]
-    pub(crate) checkpoints: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) live: LiveArgs,
     #[command(flatten)]

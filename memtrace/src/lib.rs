@@ -55,6 +55,6 @@ extern crate self as memtrace;
 
 pub use memtrace_ebpf as abi;
 pub use tracer::{
-    Attached, Backend, FileSink, Observer, Sink, SnapshotUse, Stop, TargetError, TraceError,
-    Traced, Tracer,
+    Attached, Backend, FileSink, Observer, Onlooker, Sink, SnapshotUse, Stop, TargetError,
+    TraceError, Traced, Tracer,
 };

@@ -97,11 +97,24 @@ impl<'a> Attached<'a> {
     ///
     /// # Errors
     /// It does not end, or there is no result.
-    pub fn finish(mut self) -> Result<Summary> {
+    pub fn finish(self) -> Result<Summary> {
+        let (status, summary) = self.finish_anyhow()?;
+        assert_eq!(status, Some(0));
+        Ok(summary)
+    }
+
+    /// Waits for its end, however that is; its exit status and what it measured.
+    ///
+    /// # Errors
+    /// As for [`Attached::finish`].
+    pub fn finish_anyhow(mut self) -> Result<(Option<i32>, Summary)> {
         self.held.to_end()?;
         let (status, said) = self.memtrace.finish()?;
-        assert!(status.success(), "{status}: {said}");
-        Summary::read(&self.lab.path("summary.json"))
+        if !status.success() {
+            eprint!("{status}: {said}");
+        }
+        let summary = Summary::read(&self.lab.path("summary.json"))?;
+        Ok((status.code(), summary))
     }
 }
 

@@ -71,7 +71,8 @@ fn each_of_several_has_its_peak_and_so_has_their_sum() -> Result<()> {
             .sum();
         assert_eq!(held, peak);
         // Of several nobody has the exit status.
-        assert_eq!((summary.exit_status, summary.command.len()), (None, 0));
+        assert_eq!(summary.exit_status, None);
+        assert_eq!(summary.command, pids.map(|pid| format!("process {pid}")));
     }
     Ok(())
 }
@@ -135,6 +136,57 @@ fn a_root_below_another_one_is_its_own() -> Result<()> {
         summary.tree.peak_rss_bytes,
         outer.peak_rss_bytes + inner.peak_rss_bytes
     );
+    Ok(())
+}
+
+/// Nobody wrote a command, and yet each output says what it is about.
+#[test]
+fn every_output_says_what_was_attached_to() -> Result<()> {
+    require_privileges!();
+    let lab = Lab::new()?;
+    let mut workloads = Vec::new();
+    for _ in 0..2 {
+        let mut workload = begin(&lab, "anon 10 say ready hear")?;
+        workload.expect("ready")?;
+        workloads.push(workload);
+    }
+    let pids: Vec<String> = workloads.iter().map(|one| one.pid().to_string()).collect();
+    let file = lab.path("file.memtrace").display().to_string();
+    Attached::to(&lab, &pids, &["-o", &file, "--duration", "1ms"])?.finish()?;
+    let asked = format!("processes {}, {}", pids[0], pids[1]);
+    let page = lab.path("page.html").display().to_string();
+    let trace = lab.path("trace.perfetto").display().to_string();
+    let table = lab.path("tree.parquet").display().to_string();
+    for (line, output, words) in [
+        (
+            vec!["report", &file, "--html", &page],
+            &page,
+            format!("<title>{asked} - memory</title>"),
+        ),
+        (
+            vec!["export", &file, "--format", "perfetto", "-o", &trace],
+            &trace,
+            format!("memtrace: {asked}"),
+        ),
+        (
+            vec![
+                "export", &file, "--format", "parquet", "--table", "tree", "-o", &table,
+            ],
+            &table,
+            asked.clone(),
+        ),
+    ] {
+        let mut command = std::process::Command::new(memtrace()?);
+        command.args(&line);
+        lab.to_end(&mut command)?.success()?;
+        let written = fs::read(output)?;
+        let written = String::from_utf8_lossy(&written);
+        assert!(written.contains(&words), "{line:?}: no {words:?}");
+    }
+    for mut workload in workloads {
+        workload.tell()?;
+        workload.finish()?;
+    }
     Ok(())
 }
 

@@ -1,29 +1,13 @@
 //! `memtrace top`: what processes hold now, and everyone who ended with what peak.
 
-use std::{
-    fs::File,
-    io::{Read as _, Write as _},
-    os::{
-        fd::{AsFd as _, OwnedFd},
-        unix::process::CommandExt as _,
-    },
-    process::{Command, Stdio},
-};
+use std::process::Command;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use memtrace_tests::{
-    Lab, PATIENCE, Partner, await_state, begin, exact_status, memtrace, require,
+    ENTERS, LEAVES, Lab, OnTerminal, Partner, await_state, begin, exact_status, memtrace, require,
     require_privileges, workloads::NOTHING,
 };
-use nix::{
-    poll::{PollFd, PollFlags, PollTimeout, poll},
-    pty::{Winsize, openpty},
-    sys::{
-        signal::{Signal, kill},
-        termios::{LocalFlags, tcgetattr},
-    },
-    unistd::Pid,
-};
+use nix::sys::signal::Signal;
 
 /// `memtrace top --batch` of a process.
 fn batch(lab: &Lab, pid: u32, options: &[&str]) -> Result<Partner> {
@@ -150,78 +134,6 @@ fn without_a_process_everything_is_shown() -> Result<()> {
     Ok(())
 }
 
-/// memtrace on a terminal of its own.
-struct OnTerminal {
-    child: std::process::Child,
-    terminal: File,
-    end: OwnedFd,
-    shown: String,
-}
-
-impl OnTerminal {
-    fn start(pid: u32) -> Result<Self> {
-        let size = Winsize {
-            ws_row: 30,
-            ws_col: 100,
-            ws_xpixel: 0,
-            ws_ypixel: 0,
-        };
-        let pty = openpty(&size, None)?;
-        let end = || pty.slave.try_clone().map(Stdio::from);
-        let mut command = Command::new(memtrace()?);
-        command.args(["top", "--interval", "50ms", &pid.to_string()]);
-        command
-            .env("TERM", "xterm-256color")
-            .env("LC_ALL", "C.UTF-8");
-        // Of a group that its parent could continue, or it would not stop (`is_current_pgrp_orphaned()`,
-        // kernel/exit.c).
-        command.process_group(0);
-        let child = command
-            .stdin(end()?)
-            .stdout(end()?)
-            .stderr(Stdio::piped())
-            .spawn()?;
-        Ok(Self {
-            child,
-            terminal: File::from(pty.master),
-            end: pty.slave,
-            shown: String::new(),
-        })
-    }
-
-    /// Reads what it writes until this is in it.
-    fn await_text(&mut self, text: &str) -> Result<()> {
-        let mut bytes = [0; 4096];
-        while !self.shown.contains(text) {
-            let mut ready = [PollFd::new(self.terminal.as_fd(), PollFlags::POLLIN)];
-            let patience = PollTimeout::try_from(PATIENCE)?;
-            ensure!(
-                poll(&mut ready, patience)? > 0,
-                "no {text:?} in {:?}",
-                self.shown
-            );
-            let read = self.terminal.read(&mut bytes)?;
-            let more = bytes.get(..read).unwrap_or_default();
-            self.shown.push_str(&String::from_utf8_lossy(more));
-        }
-        Ok(())
-    }
-
-    fn pid(&self) -> Pid {
-        Pid::from_raw(self.child.id().cast_signed())
-    }
-
-    fn is_raw(&self) -> Result<bool> {
-        let modes = tcgetattr(self.end.as_fd())?;
-        Ok(!modes.local_flags.contains(LocalFlags::ICANON))
-    }
-}
-
-/// What enters the other screen.
-const ENTERS: &str = "\x1b[?1049h";
-/// What leaves it.
-const LEAVES: &str = "\x1b[?1049l";
-
 /// A key ends it, and so does a signal; the terminal is then as it was.
 #[test]
 fn the_terminal_is_given_back() -> Result<()> {
@@ -230,35 +142,35 @@ fn the_terminal_is_given_back() -> Result<()> {
     let mut workload = begin(&lab, "anon 300 say ready hear")?;
     workload.expect("ready")?;
     for by_key in [true, false] {
-        let mut top = OnTerminal::start(workload.pid())?;
+        let line = ["top", "--interval", "50ms", &workload.pid().to_string()];
+        let mut top = OnTerminal::start(&lab, &line)?;
         assert!(!top.is_raw()?);
         top.await_text("COMMAND")?;
         top.await_text("exact")?;
         assert!(top.is_raw()?);
-        top.terminal.write_all(b"?")?;
+        top.press("?")?;
         top.await_text("pause")?;
-        top.terminal.write_all(b"?")?;
+        top.press("?")?;
         // Ctrl-Z, and fg.
-        top.shown.clear();
-        top.terminal.write_all(b"\x1a")?;
+        top.forget();
+        top.press("\x1a")?;
         top.await_text(LEAVES)?;
-        await_state(top.child.id(), "T")?;
+        await_state(top.pid(), "T")?;
         assert!(!top.is_raw()?);
-        top.shown.clear();
-        kill(top.pid(), Signal::SIGCONT)?;
+        top.forget();
+        top.signal(Signal::SIGCONT)?;
         top.await_text(ENTERS)?;
         top.await_text("COMMAND")?;
         assert!(top.is_raw()?);
-        top.shown.clear();
+        top.forget();
         if by_key {
-            top.terminal.write_all(b"q")?;
+            top.press("q")?;
         } else {
-            kill(top.pid(), Signal::SIGTERM)?;
+            top.signal(Signal::SIGTERM)?;
         }
         top.await_text(LEAVES)?;
-        let status = top.child.wait()?;
-        let modes = tcgetattr(top.end.as_fd())?;
-        assert!(modes.local_flags.contains(LocalFlags::ICANON));
+        let status = top.end()?;
+        assert!(!top.is_raw()?);
         assert!(status.success(), "{status}");
     }
     workload.tell()?;

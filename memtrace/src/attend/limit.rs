@@ -71,6 +71,16 @@ impl Ending {
         self.next
     }
 
+    pub(super) fn look_now(&mut self, subject: &dyn Subject) {
+        let now = Instant::now();
+        self.next = now;
+        self.look(subject, now, false);
+    }
+
+    pub(super) const fn has_begun(&self) -> bool {
+        self.hit.is_some()
+    }
+
     pub(super) fn look(&mut self, subject: &dyn Subject, now: Instant, command_ended: bool) {
         if now < self.next && !command_ended {
             return;
@@ -118,7 +128,7 @@ impl Ending {
         let given_up = hit
             .killing_since
             .is_some_and(|since| since.elapsed() > PATIENCE);
-        given_up || subject.members().is_empty()
+        given_up || others(subject).is_empty()
     }
 
     pub(super) fn finish(self) -> Option<EndedByLimit> {
@@ -140,10 +150,18 @@ impl Ending {
     }
 }
 
+/// Everybody but this process, which is in the tree if it attached to the shell that it was started from.
+fn others(subject: &dyn Subject) -> Vec<Member> {
+    let own = i32::try_from(std::process::id());
+    let mut members = subject.members();
+    members.retain(|member| own != Ok(member.pid));
+    members
+}
+
 impl Hit {
     /// Asks everybody once to end.
     fn terminate(&mut self, subject: &dyn Subject) {
-        for member in subject.members() {
+        for member in others(subject) {
             // SIGCONT, so that a stopped process sees it, as timeout(1) does.
             if !self.terminated.contains(&member)
                 && self.send(subject, &member, &[libc::SIGTERM, libc::SIGCONT])
@@ -162,8 +180,7 @@ impl Hit {
     fn kill(&mut self, subject: &dyn Subject) {
         let mut asked = HashSet::new();
         for _ in 0..ROUNDS {
-            let fresh: Vec<Member> = subject
-                .members()
+            let fresh: Vec<Member> = others(subject)
                 .into_iter()
                 .filter(|member| !asked.contains(member))
                 .collect();

@@ -98,6 +98,18 @@ impl Attendant {
         }
     }
 
+    /// Looks for a crossing that was not noticed yet, as nobody will later.
+    pub(crate) fn look_once_more(&mut self, subject: &dyn Subject) {
+        if let Some(ending) = &mut self.ending {
+            ending.look_now(subject);
+        }
+    }
+
+    /// Whether the tree is being ended.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.ending.as_ref().is_some_and(Ending::has_begun)
+    }
+
     /// Whether nothing is left to do when the command has ended.
     pub(crate) fn is_over(&mut self, subject: &dyn Subject) -> bool {
         self.ending

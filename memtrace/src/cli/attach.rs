@@ -5,7 +5,9 @@ use std::{path::PathBuf, time::Duration};
 use clap::Args;
 use memtrace::targets::Target;
 
-use super::{LiveArgs, TracingArgs, duration::duration, record::RecordArgs};
+use super::{
+    BudgetArgs, LiveArgs, TracingArgs, duration::duration, outputs::OutputArgs, record::RecordArgs,
+};
 
 /// What `attach --help` begins with.
 pub(crate) const INTRODUCTION: &str = "\
@@ -15,9 +17,11 @@ Examples:
   memtrace attach 1234                   until it has ended, or Ctrl-C
   memtrace attach --duration 10s 1234    for ten seconds
   memtrace attach --live 1234            a line per second meanwhile
+  memtrace attach --tui 1234             the screen of memtrace top meanwhile
   memtrace attach 1234 1300              each of several, and their sum
   memtrace attach --name postgres        every process of that name
   memtrace attach --unit nginx.service   all of a unit, or of a --cgroup, a --container
+  memtrace attach --max-peak 2GiB 1234   fail if it needs more from now on
   memtrace attach -o job.memtrace 1234   the whole timeline, for memtrace report";
 
 /// As the options of all kinds of targets would have no room.
@@ -35,7 +39,13 @@ what that creates.
 
 The result goes to standard output, with --json - to standard error.
 
-Exit status: 0; 125 if memtrace failed.";
+Budgets are those of `memtrace run`. What the processes hold when memtrace attaches counts,
+what they held before does not. In the file of --budgets, `command` is what the process runs that
+is attached to; of several, what each of them runs. --kill ends all that is attached to, with all
+descendants.
+
+Exit status: 0; 124 if a budget was missed, or if --kill ended the processes; 125 if memtrace
+failed.";
 
 /// Processes that are meant otherwise than by their ids.
 #[derive(Args, Debug)]
@@ -78,32 +88,18 @@ pub(crate) struct AttachArgs {
     /// End after this time, as in 10s or 500ms
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) duration: Option<Duration>,
+    /// Show the screen of `memtrace top` meanwhile; `q` leaves it and ends memtrace, with all else that was asked for
+    #[arg(long)]
+    pub(crate) tui: bool,
     /// Wait for every process of the tree, not only for those that are attached to
     #[arg(long)]
     pub(crate) wait_tree: bool,
-    /// Write everything as JSON to FILE; `-` is standard output
-    #[arg(long, value_name = "FILE")]
-    pub(crate) json: Option<PathBuf>,
-    /// Write the text to FILE instead of standard output, also with -q
-    #[arg(long, value_name = "FILE")]
-    pub(crate) text: Option<PathBuf>,
-    /// One line per process
-    #[arg(long)]
-    pub(crate) per_process: bool,
-    /// Print nothing, unless the result is not exact
-    #[arg(short, long, conflicts_with = "verbose")]
-    pub(crate) quiet: bool,
-    /// All numbers; -vv also logs what memtrace and its BPF programs do
-    #[arg(short, long, action = clap::ArgAction::Count)]
-    pub(crate) verbose: u8,
-    /// Print what memtrace itself took, at the end
-    #[arg(long)]
-    pub(crate) self_stats: bool,
-    /// Say at each point that it is reached on the socket at PATH, and wait there for an answer: for tests
-    #[arg(long, value_name = "PATH", hide = true)]
-    pub(crate) checkpoints: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) outputs: OutputArgs,
     #[command(flatten)]
     pub(crate) live: LiveArgs,
+    #[command(flatten)]
+    pub(crate) budgets: BudgetArgs,
     #[command(flatten)]
     pub(crate) record: RecordArgs,
     #[command(flatten)]
@@ -114,4 +110,12 @@ pub(crate) struct AttachArgs {
     #[arg(value_name = "PID", required_unless_present_any = ["name", "cgroup", "unit", "container"],
         value_parser = clap::value_parser!(i32).range(1..))]
     pub(crate) pid: Vec<i32>,
+}
+
+impl AttachArgs {
+    /// All that is attached to.
+    pub(crate) fn targets(&self) -> Vec<Target> {
+        let pids = self.pid.iter().copied().map(Target::Pid);
+        pids.chain(self.groups.targets()).collect()
+    }
 }

@@ -1,27 +1,32 @@
 //! `memtrace attach`.
 
-use std::{io, process::ExitCode};
+use std::{fs, process::ExitCode};
 
 use memtrace::{
-    TraceError, Tracer,
+    Onlooker, Sink, TraceError,
     launch::{OWN_FAILURE, OutputError, SameFile},
-    phases::Checkpoints,
-    targets::Target,
+    targets::{Places, Target, look_up},
 };
 
 use super::{
+    budgets::{BudgetError, Budgets},
     failure::{self, code, say},
-    file_size,
-    live::View,
     log,
-    recorded::{self, Recording, snapshots},
-    results::{Results, ResultsError, Shown},
+    outputs::{self, Asked, Outputs, OutputsError},
+    recorded,
     run::tracer,
-    self_stats,
+    screen::{self, INTERVAL, Screen, Shown, title},
 };
 use crate::cli::{BackendArg, TextFormat, attach::AttachArgs};
 
 const PROGRAM: &str = "memtrace";
+
+/// What is special about its screen.
+const SHOWN: Shown = Shown {
+    report: "the report is printed at the end: q leaves the screen, and the processes go on",
+    keeps_signals: false,
+    goes_on: None,
+};
 
 /// Why nothing was measured.
 #[derive(Debug, thiserror::Error)]
@@ -33,116 +38,108 @@ enum AttachError {
     #[error(transparent)]
     Output(#[from] OutputError),
     #[error(transparent)]
-    Results(#[from] ResultsError),
-    #[error("nobody listens at the socket for checkpoints: {0}")]
-    Checkpoints(io::Error),
+    Outputs(#[from] OutputsError),
+    #[error(transparent)]
+    Budget(#[from] BudgetError),
 }
 
 pub(crate) fn main(args: &AttachArgs) -> ExitCode {
-    log::init(args.verbose);
-    let Prepared {
-        results,
-        mut recording,
-        view,
-        tracer,
-    } = match prepare(args) {
+    let verbose = args.outputs.verbose;
+    log::init(if args.tui { 0 } else { verbose });
+    let targets = args.targets();
+    let (mut outputs, mut screen) = match prepare(args, &targets) {
         Ok(prepared) => prepared,
         Err(error) => {
             say(PROGRAM, error);
             return code(OWN_FAILURE);
         }
     };
-    let pids = args.pid.iter().copied().map(Target::Pid);
-    let targets: Vec<Target> = pids.chain(args.groups.targets()).collect();
-    let attached = match recording.sink() {
-        None => tracer.attach(&targets, args.duration),
-        Some(sink) => tracer.attach_into(&targets, args.duration, sink),
+    let tracer = tracer(&args.tracing, BackendArg::Bpf).wait_tree(args.wait_tree);
+    let tracer = outputs.options(tracer, args.tracing.no_snapshots);
+    let sink = outputs.recording.sink().map(|sink| sink as &mut dyn Sink);
+    let attached = match (sink, &mut screen) {
+        (sink, Some(screen)) => {
+            let onlooker = Onlooker::new(INTERVAL, screen);
+            tracer.attach_watched(&targets, args.duration, sink, onlooker)
+        }
+        (None, None) => tracer.attach(&targets, args.duration),
+        (Some(sink), None) => tracer.attach_into(&targets, args.duration, sink),
     };
-    file_size::survive_limit();
-    view.tell_left_out(PROGRAM);
+    screen::leave(screen);
+    outputs.tracing_is_over(PROGRAM);
     let attached = match attached {
         Ok(attached) => attached,
         Err(error @ TraceError::Target(_)) => {
             say(PROGRAM, error);
             return code(OWN_FAILURE);
         }
-        Err(error) => return failure::report(PROGRAM, &error, args.verbose > 0),
+        Err(error) => return failure::report(PROGRAM, &error, verbose > 0),
     };
-    let summary = attached.summary();
-    recording.tell_of_losses(PROGRAM, summary);
-    let text = results.tell(PROGRAM, summary);
-    if args.self_stats {
-        // Whoever closed standard error does not want it.
-        let _ = self_stats::write(
-            attached.phases(),
-            "all was taken in",
-            &mut io::stderr().lock(),
-        );
-    }
-    let json = results.write_json(summary);
-    let mut whole = !recording.tell_of_failure(PROGRAM);
-    for error in [text.err(), json.err()].into_iter().flatten() {
-        say(PROGRAM, error);
-        whole = false;
-    }
-    if whole {
-        ExitCode::SUCCESS
-    } else {
-        code(OWN_FAILURE)
-    }
+    let began = (attached.phases(), "all was taken in");
+    outputs
+        .tell(PROGRAM, attached.summary(), began, 0)
+        .unwrap_or(ExitCode::SUCCESS)
 }
 
-/// Everything that is needed before it begins.
-struct Prepared<'a> {
-    results: Results<'a>,
-    recording: Recording<'a>,
-    view: View,
-    tracer: Tracer,
-}
-
-fn prepare(args: &AttachArgs) -> Result<Prepared<'_>, AttachError> {
+/// Opens what will be written to, before anything begins.
+fn prepare<'a>(
+    args: &'a AttachArgs,
+    targets: &[Target],
+) -> Result<(Outputs<'a>, Option<Screen>), AttachError> {
     if args.tracing.segments {
         return Err(AttachError::Segments);
     }
     distinct(args).map_err(OutputError::from)?;
-    let view = View::prepare(&args.live)?;
-    let checkpoints = args.checkpoints.as_deref().map(Checkpoints::connect);
-    let checkpoints = checkpoints.transpose().map_err(AttachError::Checkpoints)?;
-    let recording = Recording::open(&args.record)?;
-    let results = Results::open(Shown {
-        json: args.json.as_deref(),
-        text: args.text.as_deref(),
+    let screen = args
+        .tui
+        .then(|| outputs::screen(&args.live, SHOWN, &title("attach", targets)))
+        .transpose()?;
+    let outputs = Outputs::open(Asked {
+        outputs: &args.outputs,
+        live: &args.live,
+        record: &args.record,
         format: TextFormat::Text,
-        per_process: args.per_process,
-        quiet: args.quiet,
-        verbose: args.verbose > 0,
         stdout: true,
         text_to_stdout: true,
+        budgets: budgets(args)?,
     })?;
-    let tracer = tracer(&args.tracing, BackendArg::Bpf)
-        .wait_tree(args.wait_tree)
-        .live(view.live())
-        .checkpoints(checkpoints)
-        .snapshots(snapshots(
-            args.tracing.no_snapshots,
-            args.verbose > 0 || recording.is_wanted(),
-        ))
-        .log_programs(args.verbose > 1);
-    Ok(Prepared {
-        results,
-        tracer: recording.options(tracer),
-        recording,
-        view,
-    })
+    Ok((outputs, screen))
 }
 
-/// Nothing that is written may overwrite another's.
+/// Those of a file are for what each of the processes runs.
+fn budgets(args: &AttachArgs) -> Result<Budgets, BudgetError> {
+    let mut commands = Vec::new();
+    if args.budgets.budgets.is_some() {
+        // Who is not there is told of by whoever attaches.
+        let places = Places::of_this_system();
+        let found = args.targets().into_iter().map(|target| {
+            let places = places.as_ref().ok()?;
+            Some(look_up(&target, places).ok()?.processes)
+        });
+        commands.extend(found.flatten().flatten().map(|found| command(found.pid)));
+    }
+    Budgets::prepare(&args.budgets, &commands, PROGRAM)
+}
+
+/// What a process runs; nothing if that is not known.
+fn command(pid: i32) -> Vec<Vec<u8>> {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let line = line.strip_suffix(b"\0").unwrap_or(&line);
+    line.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect()
+}
+
+/// Nothing that is written may overwrite another's, or what is read.
 fn distinct(args: &AttachArgs) -> Result<(), SameFile> {
     let outputs = [
         ("--output", &args.record.output),
-        ("--json", &args.json),
-        ("--text", &args.text),
+        ("--json", &args.outputs.json),
+        ("--text", &args.outputs.text),
         ("--live-to", &args.live.live_to),
+        ("--junit", &args.budgets.junit),
     ];
-    recorded::distinct(true, &outputs).map(drop)
+    let mut files = recorded::distinct(true, &outputs)?;
+    if let Some(path) = &args.budgets.budgets {
+        files.input("--budgets", path)?;
+    }
+    Ok(())
 }

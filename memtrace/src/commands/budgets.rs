@@ -61,10 +61,11 @@ impl Budgets {
         self.budgets.is_empty()
     }
 
-    /// Collects what the options ask for, and opens the files to write to.
-    pub(super) fn prepare<S: AsRef<std::ffi::OsStr>>(
+    /// Collects what the options ask for, and opens the files to write to. What a file has is for a command, or for
+    /// several if it is for each of them.
+    pub(super) fn prepare(
         args: &BudgetArgs,
-        command: &[S],
+        commands: &[Vec<Vec<u8>>],
         program: &str,
     ) -> Result<Self, BudgetError> {
         let BudgetArgs {
@@ -88,15 +89,23 @@ impl Budgets {
         .map(|(quantity, limit)| Budget::tree(format!("--{}", quantity.key()), quantity, limit))
         .collect();
         if let Some(path) = file {
-            let command: Vec<Vec<u8>> = command
-                .iter()
-                .map(|word| word.as_ref().as_bytes().to_vec())
-                .collect();
-            let of_file = read(path)?.budgets_for(&command);
+            let file = read(path)?;
+            let mut of_file = match commands.first() {
+                Some(first) => file.budgets_for(first),
+                None => file.budgets_for(&[]),
+            };
+            for command in commands.iter().skip(1) {
+                let also = file.budgets_for(command);
+                of_file.retain(|budget| also.contains(budget));
+            }
             if of_file.is_empty() {
+                let whom = match commands {
+                    [_] => "this command",
+                    _ => "each of these processes",
+                };
                 say(
                     program,
-                    format_args!("no budget in {} is for this command", path.display()),
+                    format_args!("no budget in {} is for {whom}", path.display()),
                 );
             }
             budgets.extend(of_file);
@@ -134,6 +143,16 @@ impl Budgets {
                 .transpose()?,
             limit,
         })
+    }
+
+    /// For a command that is run.
+    pub(super) fn of_command<S: AsRef<std::ffi::OsStr>>(
+        args: &BudgetArgs,
+        command: &[S],
+        program: &str,
+    ) -> Result<Self, BudgetError> {
+        let words = command.iter().map(|word| word.as_ref().as_bytes().to_vec());
+        Self::prepare(args, &[words.collect()], program)
     }
 
     /// When the tree is to be ended.

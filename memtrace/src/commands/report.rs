@@ -12,10 +12,9 @@ use memtrace::{
     launch::{Distinct, IfExists, OutputError, SameFile, open_output},
     recording::{Index, LoadOptions, ReadError, calls::each_call, load, summarize},
     report::{
-        Run, calls,
-        escape::command_line,
-        html, json, moment, range,
+        Run, calls, html, json, moment, range,
         select::{Pattern, Selection, Sort},
+        subject::subject,
         svg, text,
     },
 };
@@ -105,7 +104,7 @@ fn distinct(args: &ReportArgs) -> Result<(), SameFile> {
 fn draw(args: &ReportArgs) -> Result<(), ReportError> {
     let loaded = load(&args.file, &LoadOptions::default())?;
     tell(&args.file, &loaded.notes);
-    let title = command_line(&loaded.summary.command);
+    let title = subject(&loaded.summary);
     let run = Run {
         summary: &loaded.summary,
         timeline: &loaded.timeline,

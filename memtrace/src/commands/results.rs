@@ -126,9 +126,9 @@ impl<'a> Results<'a> {
     /// Says that memtrace ended the tree, where the text that says so is not on standard error.
     pub(super) fn tell_of_limit(&self, program: &str, summary: &Summary) {
         if (self.shown.quiet || self.text.is_some())
-            && let Some(ended) = &summary.ended_by_limit
+            && let Some(ended) = text::ended_by_limit(summary)
         {
-            say(program, text::ended_by_limit(ended));
+            say(program, ended);
         }
     }
 

@@ -1,28 +1,37 @@
 //! `memtrace run`.
 
-use std::{io, path::Path, process::ExitCode};
+use std::{
+    io::{self, IsTerminal as _},
+    path::Path,
+    process::ExitCode,
+};
 
 use memtrace::{
-    Backend, SnapshotUse, Tracer,
+    Backend, Onlooker, Sink, SnapshotUse, Tracer,
     abi::SumScheme,
     launch::{self, IfExists, OWN_FAILURE, OutputError, SameFile, Spec, open_output},
-    phases::Checkpoints,
     probe::{Fentry, Handler},
 };
 
 use super::{
     budgets::{BudgetError, Budgets},
     failure::{self, code, say},
-    file_size,
-    live::View,
+    kept::Kept,
     log,
-    recorded::{self, Recording, kib, snapshots},
-    results::{Results, ResultsError, Shown},
-    self_stats,
+    outputs::{self, Asked, Outputs, OutputsError},
+    recorded::{self, kib},
+    screen::{self, INTERVAL, Screen, Shown},
 };
 use crate::cli::{BackendArg, FentryUse, HandlerUse, RunArgs, SumCpus, TextFormat, TracingArgs};
 
 const PROGRAM: &str = "memtrace";
+
+/// What is special about its screen.
+const SHOWN: Shown = Shown {
+    report: "the report is printed when the command has ended",
+    keeps_signals: true,
+    goes_on: Some("the command goes on: what it prints and the result are shown when it has ended"),
+};
 
 /// Why nothing was run.
 #[derive(Debug, thiserror::Error)]
@@ -32,11 +41,11 @@ enum SetupError {
     #[error(transparent)]
     Output(#[from] OutputError),
     #[error(transparent)]
-    Results(#[from] ResultsError),
+    Outputs(#[from] OutputsError),
+    #[error("cannot keep what the command prints: {0}")]
+    Keep(io::Error),
     #[error("cannot redirect standard output: {0}")]
     Redirect(#[from] nix::Error),
-    #[error("nobody listens at the socket for checkpoints: {0}")]
-    Checkpoints(io::Error),
     #[error(transparent)]
     Budget(#[from] BudgetError),
     #[error(transparent)]
@@ -44,14 +53,13 @@ enum SetupError {
 }
 
 pub(crate) fn main(args: &RunArgs) -> ExitCode {
-    log::init(args.verbose);
+    let verbose = args.outputs.verbose;
+    log::init(if args.tui { 0 } else { verbose });
     let Prepared {
-        results,
-        mut recording,
+        mut outputs,
         spec,
-        budgets,
-        view,
-        checkpoints,
+        mut screen,
+        kept,
     } = match prepare(args) {
         Ok(prepared) => prepared,
         Err(error) => {
@@ -61,125 +69,108 @@ pub(crate) fn main(args: &RunArgs) -> ExitCode {
     };
     let tracer = tracer(&args.tracing, args.backend)
         .wait_tree(args.wait_tree)
-        .limit(budgets.limit())
-        .live(view.live())
-        .only_totals(!names_processes(args) && budgets.are_none())
-        .checkpoints(checkpoints)
-        .snapshots(snapshots(
-            args.tracing.no_snapshots,
-            args.verbose > 0 || recording.is_wanted(),
-        ))
-        .log_programs(args.verbose > 1);
-    let tracer = recording.options(tracer);
-    let traced = match recording.sink() {
-        None => tracer.trace(&spec),
-        Some(sink) => tracer.trace_into(&spec, sink),
+        .only_totals(!outputs.name_processes());
+    let tracer = outputs.options(tracer, args.tracing.no_snapshots);
+    let sink = outputs.recording.sink().map(|sink| sink as &mut dyn Sink);
+    let traced = match (sink, &mut screen) {
+        (sink, Some(screen)) => tracer.trace_watched(&spec, sink, Onlooker::new(INTERVAL, screen)),
+        (None, None) => tracer.trace(&spec),
+        (Some(sink), None) => tracer.trace_into(&spec, sink),
     };
-    file_size::survive_limit();
-    view.tell_left_out(PROGRAM);
-    let traced = match traced {
-        Ok(traced) => traced,
-        Err(error) => return failure::report(PROGRAM, &error, args.verbose > 0),
-    };
-    let summary = traced.summary();
-    recording.tell_of_losses(PROGRAM, summary);
-    let text = results.tell(PROGRAM, summary);
-    if args.self_stats {
-        // Whoever closed standard error does not want it.
-        let _ = self_stats::write(
-            traced.phases(),
-            "the command was let go",
-            &mut io::stderr().lock(),
+    screen::leave(screen);
+    if let Some(Err(error)) = kept.map(|kept| kept.show())
+        && error.kind() != io::ErrorKind::BrokenPipe
+    {
+        say(
+            PROGRAM,
+            format_args!("cannot show what the command printed: {error}"),
         );
     }
-    let json = results.write_json(summary);
-    let status = traced.finished().status;
-    results.tell_of_limit(PROGRAM, summary);
-    let verdict = budgets.report(PROGRAM, summary, status);
-    let mut whole = !recording.tell_of_failure(PROGRAM);
-    for error in [text.err(), json.err()].into_iter().flatten() {
-        say(PROGRAM, error);
-        whole = false;
-    }
-    if !whole && status == 0 && verdict.is_none() {
-        return code(OWN_FAILURE);
-    }
-    if let Some(verdict) = verdict {
-        return code(verdict);
-    }
-    launch::exit_like(status)
+    outputs.tracing_is_over(PROGRAM);
+    let traced = match traced {
+        Ok(traced) => traced,
+        Err(error) => return failure::report(PROGRAM, &error, verbose > 0),
+    };
+    let (summary, status) = (traced.summary(), traced.finished().status);
+    let began = (traced.phases(), "the command was let go");
+    outputs
+        .tell(PROGRAM, summary, began, status)
+        .unwrap_or_else(|| launch::exit_like(status))
 }
 
 /// Everything that a run needs before it begins.
 struct Prepared<'a> {
-    results: Results<'a>,
-    recording: Recording<'a>,
+    outputs: Outputs<'a>,
     spec: Spec,
-    budgets: Budgets,
-    view: View,
-    checkpoints: Option<Checkpoints>,
-}
-
-/// Whether anything is wanted that can name any process, and not just those that matter for the peak.
-const fn names_processes(args: &RunArgs) -> bool {
-    args.json.is_some() || args.per_process || args.verbose > 0
+    screen: Option<Screen>,
+    kept: Option<Kept>,
 }
 
 /// Opens what the run will write to, and resolves the user, before anything starts.
 fn prepare(args: &RunArgs) -> Result<Prepared<'_>, SetupError> {
     if args.format == TextFormat::Runit {
-        if args.per_process {
+        if args.outputs.per_process {
             return Err(SetupError::RunitAlone("--per-process"));
         }
-        if args.verbose > 0 {
+        if args.outputs.verbose > 0 {
             return Err(SetupError::RunitAlone("--verbose"));
         }
     }
     distinct(args).map_err(OutputError::from)?;
-    let budgets = Budgets::prepare(&args.budgets, &args.command, PROGRAM)?;
-    let view = View::prepare(&args.live)?;
-    let checkpoints = args.checkpoints.as_deref().map(Checkpoints::connect);
-    let checkpoints = checkpoints.transpose().map_err(SetupError::Checkpoints)?;
-    let recording = Recording::open(&args.record)?;
-    let results = Results::open(Shown {
-        json: args.json.as_deref(),
-        text: args.text.as_deref(),
+    let outputs = Outputs::open(Asked {
+        outputs: &args.outputs,
+        live: &args.live,
+        record: &args.record,
         format: args.format,
-        per_process: args.per_process,
-        quiet: args.quiet,
-        verbose: args.verbose > 0,
         stdout: args.stdout.is_some(),
         text_to_stdout: false,
+        budgets: Budgets::of_command(&args.budgets, &args.command, PROGRAM)?,
     })?;
     if let Some(path) = &args.stdout {
         let file = open_output(path, IfExists::Overwrite)?;
         nix::unistd::dup2_stdout(file)?;
     }
     let mut spec = Spec::new(&args.command);
-    if let Some(user) = &args.user {
-        spec = spec.user(Spec::resolve_user(user)?);
+    let user = args.user.as_deref().map(Spec::resolve_user).transpose()?;
+    let (mut screen, mut kept) = (None, None);
+    if args.tui {
+        let command: Vec<_> = args
+            .command
+            .iter()
+            .map(|word| word.to_string_lossy())
+            .collect();
+        let title = format!("run {}", command.join(" "));
+        screen = Some(outputs::screen(&args.live, SHOWN, &title)?);
+        kept = Kept::prepare(user.as_ref()).map_err(SetupError::Keep)?;
+        if let Some(kept) = &kept {
+            spec = kept.redirect(spec).map_err(SetupError::Keep)?;
+        }
+        if io::stdin().is_terminal() {
+            spec = spec.null_input();
+        }
+    }
+    if let Some(user) = user {
+        spec = spec.user(user);
     }
     Ok(Prepared {
-        results,
-        recording,
+        outputs,
         spec,
-        budgets,
-        view,
-        checkpoints,
+        screen,
+        kept,
     })
 }
 
 /// Nothing that the run writes may overwrite another's, or what the run reads.
 fn distinct(args: &RunArgs) -> Result<(), SameFile> {
-    let on_stdout = [&args.json, &args.text]
+    let on_stdout = [&args.outputs.json, &args.outputs.text]
         .into_iter()
         .any(|path| path.as_deref() == Some(Path::new("-")));
     let mut files = recorded::distinct(
         args.stdout.is_none() || on_stdout,
         &[
             ("--output", &args.record.output),
-            ("--json", &args.json),
-            ("--text", &args.text),
+            ("--json", &args.outputs.json),
+            ("--text", &args.outputs.text),
             ("--stdout", &args.stdout),
             ("--live-to", &args.live.live_to),
             ("--junit", &args.budgets.junit),

@@ -91,7 +91,7 @@ fn run(program: &str, options: TimeOptions) -> ExitCode {
         }
     };
     let spec = Spec::new(&options.command);
-    let budgets = match Budgets::prepare(&options.limits.into(), &options.command, program) {
+    let budgets = match Budgets::of_command(&options.limits.into(), &options.command, program) {
         Ok(budgets) => budgets,
         Err(error) => {
             say(program, error);
@@ -139,8 +139,8 @@ fn run(program: &str, options: TimeOptions) -> ExitCode {
         say(program, format_args!("cannot write the report: {error}"));
     }
     let (summary, status) = (traced.summary(), traced.finished().status);
-    if let Some(ended) = &summary.ended_by_limit {
-        say(program, ended_by_limit(ended));
+    if let Some(ended) = ended_by_limit(summary) {
+        say(program, ended);
     }
     match budgets.report(program, summary, status) {
         Some(verdict) => code(verdict),

@@ -25,7 +25,7 @@ use super::{
     Data, ExportError, Table,
     tables::{Column, Kind, SCHEMA, Value},
 };
-use crate::report::escape::command_line;
+use crate::report::subject::subject;
 
 /// Rows that are kept in memory and written together. Readers work in parallel on groups
 /// of about this size.
@@ -118,7 +118,7 @@ fn properties(
         pair("memtrace.schema", SCHEMA),
         pair("memtrace.table", table.name()),
         pair("memtrace.meaning", table.meaning()),
-        pair("memtrace.command", &command_line(&data.summary.command)),
+        pair("memtrace.command", &subject(data.summary)),
         pair("memtrace.verdict", certificate.verdict.name()),
         pair("memtrace.tier", &certificate.tier),
         pair("memtrace.width_ns", &data.spans.width_ns().to_string()),

@@ -5,7 +5,9 @@
 //! no std I/O. All it needs is laid out before the fork ([`Plan`]).
 
 use std::ffi::{CString, c_char};
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::ptr;
+use std::sync::Arc;
 
 use super::error::{LaunchError, exec_exit_code};
 use super::exit::OWN_FAILURE;
@@ -37,6 +39,7 @@ pub(super) enum Stage {
     Directory = 4,
     Exec = 5,
     Null = 6,
+    Output = 7,
 }
 
 /// A failure as the child reports it: stage and errno.
@@ -57,6 +60,8 @@ pub(super) struct Plan {
     groups: Vec<libc::gid_t>,
     /// Standard streams that become /dev/null, one bit each.
     null_streams: u8,
+    /// What becomes standard output and error.
+    outputs: [Option<Arc<OwnedFd>>; 2],
     inherited: Inherited,
     /// Limits that were raised for this program alone.
     limits: Vec<(libc::__rlimit_resource_t, libc::rlimit)>,
@@ -117,6 +122,7 @@ impl Plan {
                 .as_ref()
                 .map_or_else(Vec::new, |user| user.groups.clone()),
             null_streams: spec.null_streams,
+            outputs: spec.outputs.clone(),
             inherited: *inherited,
             limits: limits::raised()
                 .into_iter()
@@ -198,6 +204,13 @@ impl Plan {
             for stream in 0..3 {
                 if self.inherited.closed_streams & (1 << stream) != 0 {
                     libc::close(stream);
+                }
+            }
+            for (stream, file) in (1..).zip(&self.outputs) {
+                if let Some(file) = file
+                    && libc::dup2(file.as_raw_fd(), stream) < 0
+                {
+                    return failed(Stage::Output);
                 }
             }
             if self.null_streams != 0 && !to_null(self.null_streams) {

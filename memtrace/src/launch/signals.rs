@@ -132,6 +132,19 @@ impl Signals {
     /// When a signal cannot be passed on, for instance to a command that
     /// became another user's; the others are passed on all the same.
     pub fn forward_pending(&self, command: &Running) -> io::Result<()> {
+        self.forward_pending_around(command, |_| ())
+    }
+
+    /// The same; `stops` is called with true before this process stops, and with false when it goes on.
+    ///
+    /// # Errors
+    ///
+    /// As [`Signals::forward_pending`].
+    pub fn forward_pending_around(
+        &self,
+        command: &Running,
+        mut stops: impl FnMut(bool),
+    ) -> io::Result<()> {
         let mut result = Ok(());
         while let Some(received) = self.read_signal()? {
             // What the terminal sends goes to the whole process group, and
@@ -141,7 +154,9 @@ impl Signals {
                 result = Err(error);
             }
             if received.signal == libc::SIGTSTP {
+                stops(true);
                 stop_self();
+                stops(false);
             }
         }
         result

@@ -1,8 +1,10 @@
 //! What to run: the command, its environment, its user, its directory.
 
 use std::ffi::{CStr, CString, OsStr, OsString};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use nix::unistd::{Gid, Uid, User, getgrouplist};
 
@@ -15,6 +17,8 @@ pub struct Spec {
     pub(super) user: Option<UserSpec>,
     pub(super) start_dir: Option<PathBuf>,
     pub(super) null_streams: u8,
+    /// What becomes standard output and error, if not this process's own.
+    pub(super) outputs: [Option<Arc<OwnedFd>>; 2],
     /// Changes to the inherited environment, in order; `None` removes.
     changes: Vec<(OsString, Option<OsString>)>,
 }
@@ -54,6 +58,20 @@ impl Spec {
     #[must_use]
     pub fn null_output(mut self) -> Self {
         self.null_streams |= 0b110;
+        self
+    }
+
+    /// Sends what the command writes to standard output there.
+    #[must_use]
+    pub fn stdout(mut self, file: impl Into<OwnedFd>) -> Self {
+        self.outputs[0] = Some(Arc::new(file.into()));
+        self
+    }
+
+    /// Sends what the command writes to standard error there.
+    #[must_use]
+    pub fn stderr(mut self, file: impl Into<OwnedFd>) -> Self {
+        self.outputs[1] = Some(Arc::new(file.into()));
         self
     }
 

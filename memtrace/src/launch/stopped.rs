@@ -169,6 +169,12 @@ impl Stopped {
                     source,
                 };
             }
+            stage if stage == Stage::Output as i32 => {
+                return LaunchError::System {
+                    operation: "redirect the command's output",
+                    source,
+                };
+            }
             stage if stage == Stage::Groups as i32 => "set the groups",
             stage if stage == Stage::Gid as i32 => "set the group id",
             stage if stage == Stage::Uid as i32 => "set the user id",

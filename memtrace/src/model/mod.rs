@@ -59,9 +59,9 @@ pub use self::{
     quantities::{Moments, Quantities, Worth},
     segments::{SegmentUse, Segments, SegmentsSeen},
     summary::{
-        Amounts, BranchSummary, Counts, Fate, Footprint, Holder, ImageSummary, ImageUse, Origin,
-        Outcome, PeakRange, ProcessSummary, Program, PssSnapshot, Summary, TreeSummary, Usage,
-        UseKind, VmMeans, VmPeaks,
+        Amounts, Before, BranchSummary, Counts, Fate, Footprint, Holder, ImageSummary, ImageUse,
+        Origin, Outcome, PeakRange, ProcessSummary, Program, PssSnapshot, Summary, TreeSummary,
+        Usage, UseKind, VmMeans, VmPeaks,
     },
 };
 use self::{fold::Folded, measured::Measured, story::Story};

@@ -510,7 +510,9 @@ pub struct Counts {
 /// image became active; what began earlier starts at 0.
 #[derive(Clone, Debug)]
 pub struct Summary {
-    /// The command and its arguments as given to memtrace.
+    /// The command and its arguments as given to memtrace; of what was [attached to](Summary::attached), what ran in the one
+    /// process, or of [several](Summary::is_of_several) what was asked for, as in `process 12`. See
+    /// [`subject`](crate::report::subject::subject).
     pub command: Vec<Vec<u8>>,
     /// How it ended, or the process that was attached to; `None` if it was still running.
     pub outcome: Option<Outcome>,
@@ -565,6 +567,13 @@ impl Summary {
     pub fn attached(&self) -> Option<(&ProcessSummary, Before)> {
         let root = self.root()?;
         root.before.map(|before| (root, before))
+    }
+
+    /// Whether more than one process was attached to.
+    #[must_use]
+    pub fn is_of_several(&self) -> bool {
+        let mut roots = self.processes.iter().filter(|process| process.root);
+        self.attached().is_some() && (!self.tree.branches.is_empty() || roots.nth(1).is_some())
     }
 
     /// Processes that were alive when tracing ended.

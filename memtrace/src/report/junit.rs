@@ -5,7 +5,7 @@ use std::io;
 use crate::{
     budget::{Doubt, Finding, Judgement},
     model::Summary,
-    report::escape::command_line,
+    report::subject::subject,
 };
 
 /// Writes the report as XML.
@@ -32,7 +32,7 @@ pub fn write(
         findings.len(),
         seconds(summary.wall_ns)
     );
-    let command = escape(&command_line(&summary.command));
+    let command = escape(&subject(summary));
     writeln!(out, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>")?;
     writeln!(out, "<testsuites name=\"memtrace budgets\" {totals}>")?;
     writeln!(out, "  <testsuite name=\"{command}\" {totals}>")?;

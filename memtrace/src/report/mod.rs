@@ -10,6 +10,7 @@
 //! * [`live`]: lines while the command runs.
 //! * [`moment`], [`range`]: one moment and one stretch of a recording.
 //! * [`select`]: which processes a table shows, and in which order.
+//! * [`subject`]: what was measured, in words.
 //! * [`runit`]: the block of Heng Li's `runit`.
 //! * [`units`], [`times`] and [`escape`]: amounts, times and names, made readable and harmless.
 
@@ -30,6 +31,7 @@ mod needs;
 pub mod range;
 pub mod runit;
 pub mod select;
+pub mod subject;
 pub mod svg;
 pub mod text;
 pub mod times;

@@ -9,7 +9,7 @@
 
 use std::io;
 
-use super::escape::command_line;
+use super::subject::subject;
 use crate::model::{Origin, Outcome, Summary};
 
 /// The machine's memory, bytes (`/proc/meminfo`).
@@ -53,7 +53,7 @@ pub fn write(summary: &Summary, machine: MachineMemory, out: &mut dyn io::Write)
         .filter(|image| image.ran())
         .max_by_key(|image| image.vm.size)
         .map_or((0, 0), |image| (image.vm.size, image.vm_average.size));
-    writeln!(out, "-- CMD: {}", command_line(&summary.command))?;
+    writeln!(out, "-- CMD: {}", subject(summary))?;
     writeln!(out)?;
     writeln!(out, "-- totalmem  {}", kb(machine.total))?;
     writeln!(out, "-- available {}", kb(machine.available))?;

@@ -19,7 +19,7 @@ use ratatui::{
     },
     layout::Rect,
 };
-use rustix::termios::{self, OptionalActions, Termios};
+use rustix::termios::{self, LocalModes, OptionalActions, Termios};
 
 /// What is drawn to a terminal that has not said how large it is.
 const USUAL: (u16, u16) = (80, 24);
@@ -48,6 +48,8 @@ impl<W: Write + AsFd> std::fmt::Debug for Terminal<W> {
 /// Gives the terminal back, from wherever.
 struct Rescue {
     terminal: File,
+    /// Keys that send signals still do.
+    keeps_signals: bool,
     /// As it was found, and whether it is taken over now.
     state: Mutex<State>,
 }
@@ -64,9 +66,23 @@ impl<W: Write + AsFd> Terminal<W> {
     ///
     /// Fails if it is not a terminal, or cannot be written to.
     pub fn enter(out: W) -> io::Result<Self> {
+        Self::enter_as(out, false)
+    }
+
+    /// The same, but keys that send signals (Ctrl-C, Ctrl-Z) still do, to all that have the terminal.
+    ///
+    /// # Errors
+    ///
+    /// As [`enter`](Self::enter).
+    pub fn enter_with_signals(out: W) -> io::Result<Self> {
+        Self::enter_as(out, true)
+    }
+
+    fn enter_as(out: W, keeps_signals: bool) -> io::Result<Self> {
         let modes = termios::tcgetattr(&out)?;
         let rescue = Arc::new(Rescue {
             terminal: File::from(out.as_fd().try_clone_to_owned()?),
+            keeps_signals,
             state: Mutex::new(State {
                 modes,
                 is_taken: false,
@@ -163,6 +179,9 @@ impl Rescue {
         state.modes = termios::tcgetattr(&self.terminal)?;
         let mut raw = state.modes.clone();
         raw.make_raw();
+        if self.keeps_signals {
+            raw.local_modes |= LocalModes::ISIG;
+        }
         // From here on there is something to undo.
         state.is_taken = true;
         termios::tcsetattr(&self.terminal, OptionalActions::Now, &raw)?;

@@ -25,7 +25,7 @@ mod tests;
 mod unit;
 mod walk;
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
 
 pub use error::{Container, TargetsError};
 pub use places::Places;
@@ -48,6 +48,20 @@ pub enum Target {
     /// All processes of a container: the id that its engine gave it, or the beginning of
     /// it, or the name of one of LXC's.
     Container(String),
+}
+
+/// In words, as in `process 12`.
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pid(pid) => write!(f, "process {pid}"),
+            Self::Name(name) => write!(f, "name {name}"),
+            Self::All => f.write_str("everything"),
+            Self::Cgroup(path) => write!(f, "cgroup {}", path.display()),
+            Self::Unit(unit) => write!(f, "unit {unit}"),
+            Self::Container(container) => write!(f, "container {container}"),
+        }
+    }
 }
 
 /// One process to attach to.

@@ -7,22 +7,18 @@ use std::{
 };
 
 use super::{
-    Backend, TraceError, Tracer,
-    priority::{Priority, Undisturbed},
+    TraceError, Tracer,
+    looking::Onlooker,
     record::{Feed, Sink},
-    room::Room,
-    roots::{Followed, Living, Wanted},
-    run::ROOM,
-    session::{Ending, Root, Session, Watching},
-    setup::{self, Purpose},
+    roots::Living,
+    session::{Ending, Root, Session},
     system,
+    taken_over::{TakenOver, Use, take_over},
 };
 use crate::{
-    kernel::{Obstacle, Proc},
-    launch::{Signals, require_room},
+    launch::Signals,
     model::Summary,
     phases::Phases,
-    ptrace,
     targets::{Target, TargetsError},
 };
 
@@ -149,23 +145,23 @@ impl Root for Attachment {
         Ok(self.living.have_ended().then_some(Stop::Ended))
     }
 
-    fn take_signals(&mut self, signals: &Signals) {
-        match signals.take_fatal() {
+    fn take_signals(&mut self, signals: &Signals, stops: &mut dyn FnMut(bool)) {
+        match signals.take_fatal_around(stops) {
             Ok(signal) => self.signal = self.signal.or(signal),
             Err(error) => log::warn!("cannot read signals: {error}"),
         }
     }
 
-    fn deadline(&self) -> Option<Instant> {
-        self.deadline
+    fn deadline(&self) -> Option<(Instant, Stop)> {
+        self.deadline.map(|deadline| (deadline, Stop::Time))
     }
 
-    fn enough(&self, now: Instant) -> Option<Stop> {
-        if let Some(signal) = self.signal {
-            return Some(Stop::Signal(signal));
-        }
-        let over = self.deadline.is_some_and(|deadline| now >= deadline);
-        over.then_some(Stop::Time)
+    fn left(&self) -> Option<Stop> {
+        Some(Stop::Enough)
+    }
+
+    fn enough(&self) -> Option<Stop> {
+        self.signal.map(Stop::Signal)
     }
 }
 
@@ -174,70 +170,36 @@ pub(super) fn attach<'a>(
     targets: &[Target],
     duration: Option<Duration>,
     sink: Option<&'a mut (dyn Sink + 'a)>,
+    onlooker: Option<Onlooker<'a>>,
 ) -> Result<Attached, TraceError> {
     let mut phases = Phases::begin(tracer.checkpoints.clone());
     let feed = Feed::new(sink);
     let mut signals = Signals::take_over_interrupts().map_err(system("take over signals"))?;
-    if Proc::mounted() != Proc::Own {
-        return Err(TraceError::Proc(Obstacle::ProcOfOthers));
-    }
-    let mut wanted = Wanted::find(targets)?;
-    if matches!(tracer.backend, Backend::Ptrace | Backend::Poll) {
-        return Err(TraceError::NotAttached { cause: None });
-    }
-    let _room = Room::make();
-    let _priority = Priority::raise();
-    require_room(ROOM)?;
-    let purpose = Purpose {
+    let wanted_for = Use {
         recorded: feed.is_wanted(),
-        attached: wanted.room(),
-        branches: wanted.branches(),
+        each: true,
     };
-    let mut loaded = setup::prepare(tracer, purpose, &mut phases)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .enable_time()
-        .build()
-        .map_err(system("start the event loop"))?;
-    let watching = {
-        let _context = runtime.enter();
-        Watching::new(&loaded.probe, &signals)?
-    };
-    wanted.look_again()?;
-    let roots = wanted.roots();
-    loaded.limits = wanted.limits();
-    let began = Instant::now();
-    let taken_in = {
-        let _undisturbed = Undisturbed::begin();
-        loaded.probe.take_in(&roots)
-    };
-    let followed = wanted.followed(&taken_in.map_err(TraceError::refused)?)?;
-    loaded.limits.extend(followed.limit());
-    let Followed {
-        first,
-        first_tgid: root_tgid,
-        others,
-        ..
-    } = followed;
-    phases.done("what runs is taken in");
-    let root = (first.pid, root_tgid);
-    // What several run is said of each.
-    let command = if roots.len() == 1 && others.is_empty() {
-        ptrace::program(first.pid).args
-    } else {
-        roots
-            .into_iter()
-            .filter_map(|roots| roots.name.map(String::into_bytes))
-            .collect()
-    };
-    let mut session =
-        Session::begin(tracer, loaded, root, command, feed).map_err(|error| match error {
+    let TakenOver {
+        loaded,
+        runtime,
+        watching,
+        living,
+        first_tgid,
+        command,
+        began,
+        began_at: _,
+        kept: _kept,
+    } = take_over(tracer, targets, wanted_for, &signals, &mut phases)?;
+    let root = (living.pid(), first_tgid);
+    let mut session = Session::begin(tracer, loaded, root, command, (feed, onlooker)).map_err(
+        |error| match error {
             TraceError::Recording(source) => TraceError::Unrecorded(source),
             other => other,
-        })?;
+        },
+    )?;
     session.drain();
     let mut attachment = Attachment {
-        living: Living::new(first, others),
+        living,
         deadline: duration.map(|duration| began + duration),
         signal: None,
     };

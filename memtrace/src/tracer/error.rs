@@ -69,6 +69,12 @@ pub enum TraceError {
         /// Why BPF cannot be used; `None`: another backend was chosen.
         cause: Option<String>,
     },
+    /// Nobody can look on without BPF.
+    #[error("a screen needs BPF, which {}: the command was not run", .cause.as_deref().map_or_else(|| "was not wanted".to_owned(), |cause| format!("cannot be used here ({cause})")))]
+    NoOnlooker {
+        /// Why BPF cannot be used; `None`: another backend was chosen.
+        cause: Option<String>,
+    },
     /// The recording could not be begun.
     #[error("{0}: the command was not run")]
     Recording(#[from] crate::recording::WriteError),
@@ -120,6 +126,9 @@ impl TraceError {
             }
             Self::NoTimeline { cause: Some(_) } => {
                 Some("see `memtrace check`, or run without -o for a sampled result".to_owned())
+            }
+            Self::NoOnlooker { .. } => {
+                Some("see `memtrace check`, or run without --tui".to_owned())
             }
             Self::Kernel(KernelError::Btf(BtfError::Read { .. })) => {
                 Some(crate::kernel::Obstacle::NoBtf.remedy().to_owned())

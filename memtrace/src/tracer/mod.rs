@@ -4,6 +4,7 @@ mod attach;
 mod cross_check;
 mod error;
 mod limits;
+mod looking;
 mod observe;
 mod priority;
 mod programs;
@@ -15,6 +16,7 @@ mod run;
 mod session;
 mod setup;
 mod snapshots;
+mod taken_over;
 mod wait;
 mod watch;
 
@@ -24,7 +26,7 @@ use memtrace_ebpf::SumScheme;
 
 pub use attach::{Attached, Stop, TargetError};
 pub use error::TraceError;
-pub use observe::Observer;
+pub use looking::{Observer, Onlooker};
 pub use record::{FileSink, Sink};
 pub use run::Traced;
 
@@ -326,7 +328,7 @@ impl Tracer {
     ///
     /// As [`Tracer::run`].
     pub fn trace(&self, spec: &Spec) -> Result<Traced, TraceError> {
-        run::trace(self, spec, None)
+        run::trace(self, spec, None, None)
     }
 
     /// Runs a command and passes on what happens, as it happens.
@@ -336,7 +338,22 @@ impl Tracer {
     /// As [`Tracer::run`], when the sink cannot begin, and where the tree cannot be observed
     /// through BPF: there is no timeline without.
     pub fn trace_into(&self, spec: &Spec, sink: &mut dyn Sink) -> Result<Traced, TraceError> {
-        run::trace(self, spec, Some(sink))
+        run::trace(self, spec, Some(sink), None)
+    }
+
+    /// Runs a command while somebody looks on, who can have enough before the end; what happens goes to the sink, if
+    /// there is one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tracer::run`], when the sink cannot begin, and where the tree cannot be observed through BPF.
+    pub fn trace_watched<'a>(
+        &'a self,
+        spec: &Spec,
+        sink: Option<&'a mut (dyn Sink + 'a)>,
+        onlooker: Onlooker<'a>,
+    ) -> Result<Traced, TraceError> {
+        run::trace(self, spec, sink, Some(onlooker))
     }
 
     /// Follows processes that run already, all their descendants and all that they create, from now on: until they
@@ -354,7 +371,7 @@ impl Tracer {
         targets: &[Target],
         duration: Option<Duration>,
     ) -> Result<Attached, TraceError> {
-        attach::attach(self, targets, duration, None)
+        attach::attach(self, targets, duration, None, None)
     }
 
     /// Follows processes that run already as [`Tracer::attach`] does, and tells every so often what all of them
@@ -383,6 +400,21 @@ impl Tracer {
         duration: Option<Duration>,
         sink: &mut dyn Sink,
     ) -> Result<Attached, TraceError> {
-        attach::attach(self, targets, duration, Some(sink))
+        attach::attach(self, targets, duration, Some(sink), None)
+    }
+
+    /// The same while somebody looks on, who ends it by having enough; what happens goes to the sink, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tracer::attach`], and when the sink cannot begin.
+    pub fn attach_watched<'a>(
+        &'a self,
+        targets: &[Target],
+        duration: Option<Duration>,
+        sink: Option<&'a mut (dyn Sink + 'a)>,
+        onlooker: Onlooker<'a>,
+    ) -> Result<Attached, TraceError> {
+        attach::attach(self, targets, duration, sink, Some(onlooker))
     }
 }

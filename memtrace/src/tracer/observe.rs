@@ -1,56 +1,30 @@
 //! The course of looking on: load, take in, and tell what is, again and again.
 
-use std::{
-    ops::ControlFlow,
-    time::{Duration, Instant},
-};
-
-use memtrace_ebpf::Stat;
+use std::{ops::ControlFlow, time::Duration};
 
 use super::{
-    Backend, TraceError, Tracer,
+    TraceError, Tracer,
     attach::Stop,
     limits,
-    priority::{Priority, Undisturbed},
+    looking::{self, Looking, Observer, Onlooker, Unread},
     programs,
-    room::Room,
-    roots::{Followed, Living, Wanted},
-    run::ROOM,
+    roots::Living,
     session::Watching,
-    setup::{self, Loaded, Purpose, unseen_faults},
+    setup::Loaded,
     system,
+    taken_over::{TakenOver, Use, take_over},
     wait::wake,
 };
 use crate::{
     attend::View,
-    kernel::{self, Features, Obstacle, Proc},
-    launch::{Signals, require_room},
-    model::{Limit, is_loss},
-    overview::{Overview, Reading},
+    kernel::Features,
+    launch::Signals,
+    model::Limit,
+    overview::Overview,
     phases::Phases,
-    probe::{Options, Probe, ProbeError, Remains},
-    screen::Look,
+    probe::{Options, Probe},
     targets::Target,
 };
-
-/// Whoever looks on.
-pub trait Observer {
-    /// Called about as often as was asked for. It must return at once: while it does not, records of the
-    /// kernel are not taken in.
-    fn look(&mut self, look: Look) -> ControlFlow<()>;
-
-    /// Whether that is enough. Asked for more often.
-    fn has_enough(&mut self) -> bool;
-
-    /// Called with true before this process stops (SIGTSTP), and with false when it goes on.
-    fn stops(&mut self, stops: bool);
-
-    /// Called once, after the look that has their ends: all that was asked for has ended.
-    fn all_ended(&mut self) -> ControlFlow<()>;
-}
-
-/// How often it is asked whether that is enough.
-const ASK: Duration = Duration::from_millis(50);
 
 /// With so many looks the end of whoever has ended is told.
 const ENDS_SHOWN: u32 = 2;
@@ -73,58 +47,32 @@ pub(super) fn observe(
 ) -> Result<Stop, TraceError> {
     let mut phases = Phases::begin(tracer.checkpoints.clone());
     let mut signals = Signals::take_over_interrupts().map_err(system("take over signals"))?;
-    if Proc::mounted() != Proc::Own {
-        return Err(TraceError::Proc(Obstacle::ProcOfOthers));
-    }
-    let mut wanted = Wanted::find(targets)?;
-    if matches!(tracer.backend, Backend::Ptrace | Backend::Poll) {
-        return Err(TraceError::NotAttached { cause: None });
-    }
-    let _room = Room::make();
-    let _priority = Priority::raise();
-    require_room(ROOM)?;
-    let purpose = Purpose {
+    // Only the sum is shown.
+    let wanted_for = Use {
         recorded: false,
-        attached: wanted.room(),
-        // Only the sum is shown.
-        branches: 0,
+        each: false,
     };
-    let mut loaded = setup::prepare(tracer, purpose, &mut phases)?;
+    let TakenOver {
+        loaded,
+        runtime,
+        watching,
+        living,
+        first_tgid,
+        command: _,
+        began: _,
+        began_at,
+        kept: _kept,
+    } = take_over(tracer, targets, wanted_for, &signals, &mut phases)?;
     let page_size = loaded.options.page_size;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .enable_time()
-        .build()
-        .map_err(system("start the event loop"))?;
-    let watching = {
-        let _context = runtime.enter();
-        Watching::new(&loaded.probe, &signals)?
-    };
-    wanted.look_again()?;
-    let roots = wanted.roots();
-    let mut own_limits = wanted.limits();
-    let began_at = kernel::clock::boottime()?;
-    let taken_in = {
-        let _undisturbed = Undisturbed::begin();
-        loaded.probe.take_in(&roots)
-    };
-    let followed = wanted.followed(&taken_in.map_err(TraceError::refused)?)?;
-    own_limits.extend(followed.limit());
-    let Followed {
-        first,
-        first_tgid: root_tgid,
-        others,
-        ..
-    } = followed;
-    phases.done("what runs is taken in");
-    let view = View::new(&loaded.probe, page_size, first.pid, root_tgid);
+    let view = View::new(&loaded.probe, page_size, living.pid(), first_tgid);
     let Loaded {
         features,
         options,
         probe,
-        ..
+        limits: own_limits,
     } = loaded;
     let limits = features.limits.iter().map(limits::of_kernel);
+    let overview = Overview::new(page_size, began_at, view.has_same_ids());
     let mut observed = Observed {
         limits: limits
             .chain(limits::of_machine(options.cpus))
@@ -132,13 +80,12 @@ pub(super) fn observe(
             .collect(),
         features,
         options,
-        overview: Overview::new(page_size, began_at, view.has_same_ids()),
+        looking: Looking::new(Onlooker::new(every, observer), overview, None),
         probe,
         view,
-        living: Living::new(first, others),
-        observer,
+        living,
     };
-    let stop = runtime.block_on(observed.follow(&watching, every))?;
+    let stop = runtime.block_on(observed.follow(&watching))?;
     drop(watching);
     signals.restore();
     Ok(stop)
@@ -149,35 +96,28 @@ struct Observed<'a> {
     options: Options,
     limits: Vec<Limit>,
     probe: Probe,
-    overview: Overview,
+    looking: Looking<'a>,
     view: View,
     living: Living,
-    observer: &'a mut dyn Observer,
 }
 
 impl Observed<'_> {
     fn drain(&mut self) {
         let Self {
             probe,
-            overview,
+            looking,
             view,
             ..
         } = self;
         probe.drain(|event| {
-            overview.apply(&event);
+            looking.apply(&event);
             if let Some(program) = programs::of_attached(*view, &event) {
-                overview.apply(&program);
+                looking.apply(&program);
             }
         });
     }
 
-    async fn follow(
-        &mut self,
-        watched: &Watching<'_>,
-        every: Duration,
-    ) -> Result<Stop, TraceError> {
-        let mut next = Instant::now();
-        let mut ask = next + ASK;
+    async fn follow(&mut self, watched: &Watching<'_>) -> Result<Stop, TraceError> {
         let mut ended = Ended::No;
         loop {
             tokio::select! {
@@ -189,13 +129,19 @@ impl Observed<'_> {
                 ready = watched.signal.readable() => {
                     let mut ready = ready.map_err(system("wait for signals"))?;
                     ready.clear_ready();
-                    let observer = &mut self.observer;
+                    let observer = &mut self.looking.observer;
                     let fatal = watched.signals.take_fatal_around(|stops| observer.stops(stops));
                     if let Some(signal) = fatal.map_err(system("read signals"))? {
                         return Ok(Stop::Signal(signal));
                     }
                 }
-                () = wake(Some(next)) => {
+                () = wake(Some(self.looking.next())) => {
+                    if self.looking.has_enough() {
+                        return Ok(Stop::Enough);
+                    }
+                    if !self.looking.is_due() {
+                        continue;
+                    }
                     let is_over = self.living.have_ended();
                     if self.look()?.is_break() {
                         return Ok(Stop::Enough);
@@ -205,21 +151,13 @@ impl Observed<'_> {
                         // Who ends is told of with the look after.
                         Ended::Told(looks) if looks < ENDS_SHOWN => Ended::Told(looks + 1),
                         Ended::Told(_) => {
-                            if self.observer.all_ended().is_break() {
+                            if self.looking.observer.all_ended().is_break() {
                                 return Ok(Stop::Ended);
                             }
                             Ended::Over
                         }
                         same => same,
                     };
-                    // After a delay (a stopped memtrace) one look instead of all that were missed.
-                    next = (next + every).max(Instant::now());
-                }
-                () = wake(Some(ask)) => {
-                    if self.observer.has_enough() {
-                        return Ok(Stop::Enough);
-                    }
-                    ask = Instant::now() + ASK;
                 }
             }
         }
@@ -227,48 +165,14 @@ impl Observed<'_> {
 
     fn look(&mut self) -> Result<ControlFlow<()>, TraceError> {
         self.drain();
-        self.overview.begin_reading();
-        let reading = self.read().map_err(TraceError::refused)?;
-        let at = kernel::clock::boottime()?;
+        self.looking.begin_reading();
+        let read = looking::read(&self.probe, &self.features, &self.options, &self.limits);
+        let (reading, at) = read.map_err(|error| match error {
+            Unread::Probe(error) => TraceError::refused(error),
+            Unread::Clock(error) => error.into(),
+        })?;
         // What was removed before is told by now.
         self.drain();
-        Ok(self.observer.look(self.overview.look(&reading, at)))
-    }
-
-    /// By how much sums can be wrong: what a certificate would say.
-    fn off(&self, now: &Remains) -> u64 {
-        let Options {
-            page_size, cpus, ..
-        } = self.options;
-        let found = [
-            limits::of_overlaps(
-                now.stats.get(Stat::CacheOverlap),
-                now.tree.peak_threads,
-                page_size,
-            ),
-            limits::of_unverified(now.stats.get(Stat::Unverified), cpus, page_size),
-            unseen_faults(&self.features, &self.probe, &now.tree, &self.options),
-        ];
-        self.limits
-            .iter()
-            .chain(found.iter().flatten())
-            .fold(0, |sum: u64, limit| {
-                sum.saturating_add(limit.bound_bytes.unwrap_or(u64::MAX))
-            })
-    }
-
-    fn read(&self) -> Result<Reading, ProbeError> {
-        let now = self.probe.now()?;
-        let lost = now.stats.iter().filter(|(stat, _)| is_loss(*stat));
-        let lost = lost.fold(self.probe.undecodable(), |sum, (_, count)| {
-            sum.saturating_add(count)
-        });
-        Ok(Reading {
-            lost,
-            off: self.off(&now),
-            tree: now.tree,
-            images: now.images,
-            processes: now.processes,
-        })
+        Ok(self.looking.show(&reading, at))
     }
 }

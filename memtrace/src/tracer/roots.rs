@@ -227,27 +227,27 @@ impl Wanted {
         let id = |running: &Running| running.pid.cast_unsigned();
         let mut roots = Vec::new();
         for (target, processes) in self.targets.iter().zip(&self.processes) {
-            let name = match target {
-                Target::Pid(_) | Target::Name(_) => {
-                    roots.extend(processes.iter().map(|running| Roots {
-                        name: None,
-                        pids: vec![id(running)],
-                        have_own: matches!(target, Target::Pid(_)),
-                    }));
-                    continue;
-                }
-                Target::All => "everything".to_owned(),
-                Target::Cgroup(path) => format!("cgroup {}", path.display()),
-                Target::Unit(unit) => format!("unit {unit}"),
-                Target::Container(container) => format!("container {container}"),
-            };
+            if matches!(target, Target::Pid(_) | Target::Name(_)) {
+                roots.extend(processes.iter().map(|running| Roots {
+                    name: None,
+                    pids: vec![id(running)],
+                    have_own: matches!(target, Target::Pid(_)),
+                }));
+                continue;
+            }
             roots.push(Roots {
-                name: Some(name),
+                name: Some(target.to_string()),
                 pids: processes.iter().map(id).collect(),
                 have_own: false,
             });
         }
         roots
+    }
+
+    /// What was asked for.
+    pub(super) fn words(&self) -> Vec<Vec<u8>> {
+        let words = self.targets.iter().map(ToString::to_string);
+        words.map(String::into_bytes).collect()
     }
 
     /// Those that are followed.

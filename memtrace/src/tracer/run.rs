@@ -7,6 +7,7 @@ use std::{
 
 use super::{
     Backend, TraceError, Tracer,
+    looking::Onlooker,
     priority::Priority,
     record::{Feed, Sink},
     room::Room,
@@ -91,8 +92,8 @@ impl Root for Running {
         self.try_wait()
     }
 
-    fn take_signals(&mut self, signals: &Signals) {
-        if let Err(error) = signals.forward_pending(self) {
+    fn take_signals(&mut self, signals: &Signals, stops: &mut dyn FnMut(bool)) {
+        if let Err(error) = signals.forward_pending_around(self, stops) {
             log::warn!("cannot pass a signal on to the command: {error}");
         }
     }
@@ -134,6 +135,7 @@ pub(super) fn trace<'a>(
     tracer: &'a Tracer,
     spec: &Spec,
     sink: Option<&'a mut (dyn Sink + 'a)>,
+    onlooker: Option<Onlooker<'a>>,
 ) -> Result<Traced, TraceError> {
     let mut phases = Phases::begin(tracer.checkpoints.clone());
     let feed = Feed::new(sink);
@@ -153,6 +155,9 @@ pub(super) fn trace<'a>(
         if feed.is_wanted() {
             return Err(TraceError::NoTimeline { cause: None });
         }
+        if onlooker.is_some() {
+            return Err(TraceError::NoOnlooker { cause: None });
+        }
         return without_bpf(tracer, spec, stopped, &mut signals, None, phases);
     }
     let (loaded, root_tgid) = match prepare(tracer, &mut stopped, feed.is_wanted(), &mut phases) {
@@ -167,6 +172,9 @@ pub(super) fn trace<'a>(
             let why = error.cause();
             if feed.is_wanted() {
                 return Err(TraceError::NoTimeline { cause: Some(why) });
+            }
+            if onlooker.is_some() {
+                return Err(TraceError::NoOnlooker { cause: Some(why) });
             }
             return without_bpf(tracer, spec, stopped, &mut signals, Some(&why), phases);
         }
@@ -195,7 +203,7 @@ pub(super) fn trace<'a>(
         Watching::new(&loaded.probe, &signals)?
     };
     let root = (stopped.pid(), root_tgid);
-    let mut session = Session::begin(tracer, loaded, root, command, feed)?;
+    let mut session = Session::begin(tracer, loaded, root, command, (feed, onlooker))?;
     require_room(ROOM_TO_GROW)?;
     let mut running = stopped.release()?;
     phases.done("the command is let go");

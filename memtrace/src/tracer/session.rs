@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    ops::ControlFlow,
     os::fd::BorrowedFd,
     time::{Duration, Instant},
 };
@@ -11,7 +12,9 @@ use memtrace_ebpf::Stat;
 use super::{
     TraceError, Tracer,
     cross_check::CrossChecker,
-    limits, programs,
+    limits,
+    looking::{self, Looking, Onlooker},
+    programs,
     record::{self, Feed},
     setup::{Loaded, tier, unseen_faults},
     snapshots::Snapshots,
@@ -25,6 +28,7 @@ use crate::{
     kernel::{self, Features},
     launch::Signals,
     model::{self, CrossChecks, Final, Model, Summary},
+    overview::Overview,
     probe::{Options, Probe, Resolution},
     recording::Head,
 };
@@ -46,16 +50,22 @@ pub(super) trait Root {
     /// How it ended, if it has.
     fn end(&mut self) -> io::Result<Option<Self::End>>;
 
-    /// Does what signals that this process got ask for.
-    fn take_signals(&mut self, signals: &Signals);
+    /// Does what signals that this process got ask for; `stops` is called with true before it stops, and with false when
+    /// it goes on.
+    fn take_signals(&mut self, signals: &Signals, stops: &mut dyn FnMut(bool));
 
-    /// When that is enough, whether it has ended or not.
-    fn deadline(&self) -> Option<Instant> {
+    /// What is to be told if whoever looked on has enough; `None`: the end is waited for without.
+    fn left(&self) -> Option<Self::End> {
         None
     }
 
-    /// What is to be told if that is now.
-    fn enough(&self, _now: Instant) -> Option<Self::End> {
+    /// When that is enough, whether it has ended or not, and what is to be told then.
+    fn deadline(&self) -> Option<(Instant, Self::End)> {
+        None
+    }
+
+    /// What is to be told if nobody waits for the end any more.
+    fn enough(&self) -> Option<Self::End> {
         None
     }
 }
@@ -107,6 +117,7 @@ pub(super) struct Session<'a> {
     snapshots: Snapshots,
     teardown: Teardown,
     attendant: Attendant,
+    looking: Option<Looking<'a>>,
     command: Vec<Vec<u8>>,
     limits: Vec<model::Limit>,
     realtime_offset: i64,
@@ -120,7 +131,7 @@ impl<'a> Session<'a> {
         loaded: Loaded,
         (pid, root_tgid): (i32, u32),
         command: Vec<Vec<u8>>,
-        mut feed: Feed<'a>,
+        (mut feed, onlooker): (Feed<'a>, Option<Onlooker<'a>>),
     ) -> Result<Self, TraceError> {
         let Loaded {
             features,
@@ -129,6 +140,7 @@ impl<'a> Session<'a> {
             limits: own,
         } = loaded;
         let realtime_offset = kernel::clock::realtime_offset()?;
+        let created_at = kernel::clock::boottime()?;
         let limits: Vec<model::Limit> = features
             .limits
             .iter()
@@ -139,7 +151,7 @@ impl<'a> Session<'a> {
         feed.begin(&Head {
             page_size: options.page_size,
             width_ns: options.timeline.map_or(0, Resolution::width_ns),
-            created_at: kernel::clock::boottime()?,
+            created_at,
             realtime_offset_ns: realtime_offset,
             command: command.clone(),
             kernel: record::kernel_release(),
@@ -148,8 +160,15 @@ impl<'a> Session<'a> {
             limits: limits.clone(),
             record_sizes: Head::own_record_sizes(),
         })?;
+        let view = View::new(&probe, options.page_size, pid, root_tgid);
+        let looking = onlooker.map(|onlooker| {
+            let overview = Overview::new(options.page_size, created_at, view.has_same_ids());
+            let limit = tracer.limit.map(|limit| limit.peak_rss);
+            Looking::new(onlooker, overview, limit)
+        });
         Ok(Self {
-            view: View::new(&probe, options.page_size, pid, root_tgid),
+            view,
+            looking,
             checker: CrossChecker::new(options.page_size, options.cpus),
             snapshots: Snapshots::new(tracer.snapshots, options.page_size),
             attendant: Attendant::new(tracer.limit, tracer.live.as_ref()),
@@ -176,10 +195,39 @@ impl<'a> Session<'a> {
             probe,
             model,
             feed,
+            looking,
             view,
             ..
         } = self;
-        probe.drain(|event| take(model, feed, *view, &event));
+        probe.drain(|event| take(model, feed, looking.as_mut(), *view, &event));
+    }
+
+    /// Has whoever looks on look, if it is time; a break if that was enough.
+    fn look_on(&mut self) -> ControlFlow<()> {
+        let Some(looking) = &mut self.looking else {
+            return ControlFlow::Continue(());
+        };
+        if looking.has_enough() {
+            return ControlFlow::Break(());
+        }
+        if !looking.is_due() {
+            return ControlFlow::Continue(());
+        }
+        self.drain();
+        if let Some(looking) = &mut self.looking {
+            looking.begin_reading();
+        }
+        let read = looking::read(&self.probe, &self.features, &self.options, &self.limits);
+        self.drain();
+        match (&mut self.looking, read) {
+            (Some(looking), Ok((reading, at))) => looking.show(&reading, at),
+            (_, Err(error)) => {
+                // The result does not depend on it.
+                log::warn!("nothing can be shown: {error}");
+                ControlFlow::Break(())
+            }
+            (None, Ok(_)) => ControlFlow::Continue(()),
+        }
     }
 
     /// Follows the tree until its end, and does what signals ask for meanwhile.
@@ -202,8 +250,19 @@ impl<'a> Session<'a> {
         let mut next_look = tokio::time::Instant::now() + first;
         let mut next_drain = tokio::time::Instant::now() + record::LOOK;
         loop {
-            if let Some(end) = root.enough(Instant::now()) {
+            if let Some(end) = root.enough() {
                 return Ok(end);
+            }
+            // Whoever is to be ended is waited for.
+            let deadline = root.deadline().filter(|_| !self.attendant.is_ending());
+            if let Some((deadline, end)) = deadline
+                && Instant::now() >= deadline
+            {
+                self.attendant.look_once_more(&self.view.of(&self.probe));
+                if !self.attendant.is_ending() {
+                    return Ok(end);
+                }
+                continue;
             }
             if let Some(end) = end
                 && self.is_over()
@@ -229,7 +288,12 @@ impl<'a> Session<'a> {
                 ready = watched.signal.readable() => {
                     let mut ready = ready.map_err(system("wait for signals"))?;
                     ready.clear_ready();
-                    root.take_signals(watched.signals);
+                    let looking = &mut self.looking;
+                    root.take_signals(watched.signals, &mut |stops| {
+                        if let Some(looking) = looking {
+                            looking.observer.stops(stops);
+                        }
+                    });
                 }
                 () = ended(pidfd.as_ref()), if end.is_none() => {
                     end = root.end().map_err(system("wait for the process"))?;
@@ -238,9 +302,17 @@ impl<'a> Session<'a> {
                         pidfd = root.pidfd().and_then(|pidfd| watch(pidfd).ok());
                     }
                 }
-                () = wake(root.deadline()) => {}
+                () = wake(deadline.map(|(at, _)| at)) => {}
                 () = wake(self.attendant.next()) => {
                     self.attendant.look(&self.view.of(&self.probe), end.is_some());
+                }
+                () = wake(self.looking.as_ref().map(Looking::next)) => {
+                    if self.look_on().is_break() {
+                        if let Some(end) = root.left() {
+                            return Ok(end);
+                        }
+                        self.looking = None;
+                    }
                 }
                 () = wake(self.snapshots.next()) => self.snapshots.look(&self.probe, self.view),
                 () = tokio::time::sleep_until(next_look) => {
@@ -294,7 +366,7 @@ impl<'a> Session<'a> {
         // Not before the programs have stopped: averages reach up to here.
         let ended_at = kernel::clock::boottime()?;
         let remains = probe.remains()?;
-        probe.drain(|event| take(&mut model, &mut feed, view, &event));
+        probe.drain(|event| take(&mut model, &mut feed, None, view, &event));
         let [.., most_swapped, _] = remains.tree.peak;
         let tree_started = i64::try_from(remains.tree.started_at).unwrap_or(0);
         let Ending {
@@ -355,10 +427,19 @@ impl<'a> Session<'a> {
 }
 
 /// Passes an event on to the model and to whoever takes it in, with what /proc has to add.
-fn take(model: &mut Model, feed: &mut Feed<'_>, view: View, event: &Event) {
+fn take(
+    model: &mut Model,
+    feed: &mut Feed<'_>,
+    mut looking: Option<&mut Looking<'_>>,
+    view: View,
+    event: &Event,
+) {
     let more = programs::of_attached(view, event);
     for event in std::iter::once(event).chain(&more) {
         model.apply(event);
         feed.event(event);
+        if let Some(looking) = &mut looking {
+            looking.apply(event);
+        }
     }
 }

@@ -15,6 +15,7 @@ use crate::{
     model::{ImageSummary, ImageUse, Outcome, ProcessSummary, Summary, UseKind},
     report::{
         escape::{clip, command_line, escape},
+        subject::subject,
         units::{grouped, human},
     },
 };
@@ -91,7 +92,7 @@ pub(super) fn has_footprint(summary: &Summary) -> bool {
 /// The tree's tracks, its peak and its losses.
 pub(super) fn tree(data: &Data<'_>, trace: &mut Trace<'_>) -> Result<(), ExportError> {
     let summary = data.summary;
-    let command = clip(&command_line(&summary.command), 80);
+    let command = clip(&subject(summary), 80);
     trace.track(
         0,
         TrackDescriptor {

@@ -347,7 +347,7 @@ impl Scene {
             started_unix_ns: Some(1_790_000_000 * S),
             page_size: 4096,
             ended_by_limit: None,
-            only_counted: crate::model::Counts::default(),
+            only_counted: Default::default(),
             certificate: Certificate {
                 verdict: Verdict::Exact,
                 reasons: Vec::new(),

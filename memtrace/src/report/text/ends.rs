@@ -23,9 +23,7 @@ pub(super) fn write(summary: &Summary, out: &mut Page<'_>) -> io::Result<()> {
     texts.extend(summary.outcome.as_ref().and_then(of_command));
     victims(summary, &mut texts);
     crashes(summary, out.width().saturating_sub(INDENT), &mut texts);
-    if let Some(ended) = &summary.ended_by_limit {
-        texts.push(super::ended_by_limit(ended));
-    }
+    texts.extend(super::ended_by_limit(summary));
     for (i, text) in texts.iter().enumerate() {
         let label = if i == 0 { "ended" } else { "" };
         line(out, label, text)?;

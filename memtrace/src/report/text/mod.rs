@@ -114,16 +114,14 @@ fn attached(summary: &Summary, out: &mut Page<'_>) -> io::Result<()> {
     let Some((root, before)) = summary.attached() else {
         return Ok(());
     };
-    let several = &summary.tree.branches;
-    let roots = summary.processes.iter().filter(|process| process.root);
-    let roots = roots.count();
-    if !several.is_empty() || roots > 1 {
+    if summary.is_of_several() {
+        let roots = summary.processes.iter().filter(|process| process.root);
         return line(
             out,
             "attached",
             &format!(
                 "to {}, which ran before: times are since then",
-                counted(roots, "process", "processes")
+                counted(roots.count(), "process", "processes")
             ),
         );
     }
@@ -306,9 +304,9 @@ fn survivors(summary: &Summary, out: &mut Page<'_>) -> io::Result<()> {
     )
 }
 
-/// How memtrace ended the tree, in one sentence.
+/// How memtrace ended the tree, in one sentence; `None` if it did not.
 #[must_use]
-pub fn ended_by_limit(ended: &EndedByLimit) -> String {
+pub fn ended_by_limit(summary: &Summary) -> Option<String> {
     let EndedByLimit {
         limit,
         seen_rss,
@@ -317,11 +315,11 @@ pub fn ended_by_limit(ended: &EndedByLimit) -> String {
         killed,
         command_had_ended,
         failures,
-    } = ended;
-    let whom = if *command_had_ended {
-        "what the command left behind"
-    } else {
-        "the tree"
+    } = summary.ended_by_limit.as_ref()?;
+    let whom = match (command_had_ended, summary.attached()) {
+        (false, _) => "the tree",
+        (true, None) => "what the command left behind",
+        (true, Some(_)) => "what those that it attached to left behind",
     };
     let signals = match (terminated, killed) {
         (terminated, 0) => format!("SIGTERM to {terminated}"),
@@ -338,7 +336,7 @@ pub fn ended_by_limit(ended: &EndedByLimit) -> String {
         text.push_str("; ");
         text.push_str(&escape(failure.as_bytes()));
     }
-    text
+    Some(text)
 }
 
 /// `1 counter update`, `2 counter updates`.
