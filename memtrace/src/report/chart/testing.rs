@@ -14,9 +14,9 @@ mod scenes;
 use std::sync::Arc;
 
 use memtrace::model::{
-    Amounts, Certificate, CrossChecks, Fate, Footprint, Holder, ImageSpan, ImageSummary, ImageUse,
-    Lost, Origin, Outcome, ProcessSummary, Program, Quantities, Sizes, SizesSeen, Stats, Summary,
-    Timeline, TreeSpan, TreeSummary, Usage, UseKind, Verdict, VmMeans, VmPeaks,
+    Amounts, Certificate, Counts, CrossChecks, Fate, Footprint, Holder, ImageSpan, ImageSummary,
+    ImageUse, Lost, Origin, Outcome, ProcessSummary, Program, Quantities, Sizes, SizesSeen, Stats,
+    Summary, Timeline, TreeSpan, TreeSummary, Usage, UseKind, Verdict, VmMeans, VmPeaks,
 };
 
 pub use scenes::{
@@ -347,7 +347,7 @@ impl Scene {
             started_unix_ns: Some(1_790_000_000 * S),
             page_size: 4096,
             ended_by_limit: None,
-            only_counted: Default::default(),
+            only_counted: Counts::default(),
             certificate: Certificate {
                 verdict: Verdict::Exact,
                 reasons: Vec::new(),
