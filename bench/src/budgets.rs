@@ -2,6 +2,7 @@
 
 use crate::{
     results::{Budget, HandlerCost, Results, Verdict, Wall},
+    storm,
     tools::{GNU_TIME, MEMTRACE},
     workloads::{C_BUILD, FAULTS, SPAWN, START},
 };
@@ -17,8 +18,10 @@ pub(crate) enum Part {
     Own,
     /// Recordings.
     Recording,
-    /// The storm.
+    /// The storm of which nothing may be lost.
     Lost,
+    /// The storm of forks.
+    Storm,
 }
 
 /// All budgets whose part was selected.
@@ -139,6 +142,23 @@ pub(crate) fn judge(results: &Results, selected: &dyn Fn(Part) -> bool) -> Vec<B
         "",
         0.0,
         lost,
+    );
+    let storm = results.storm.iter().find(|row| row.how == storm::TOP);
+    let forks = storm.map_or(0, |storm| storm.forks);
+    add(
+        Part::Storm,
+        format!("storm of {forks} forks, wall ratio while memtrace top looks on"),
+        "x",
+        1.10,
+        storm.and_then(|storm| storm.ratio),
+    );
+    let rss = storm.and_then(|storm| storm.rss_peak_bytes);
+    add(
+        Part::Storm,
+        text("largest RSS of memtrace top meanwhile"),
+        "MiB",
+        32.0,
+        rss.map(|bytes| bytes as f64 / f64::from(1 << 20)),
     );
     budgets
 }

@@ -18,7 +18,9 @@ mod programs;
 mod projects;
 mod reported;
 mod results;
+mod screens;
 mod statistics;
+mod storm;
 mod tools;
 mod wall;
 mod workloads;
@@ -36,7 +38,7 @@ use memtrace_tests::{Lab, scaled};
 use results::{Results, Verdict};
 
 /// What is measured beside the workloads.
-const PARTS: [(&str, &str); 7] = [
+const PARTS: [(&str, &str); 8] = [
     ("reported", "what tools report, beside the truth"),
     (
         "handler",
@@ -49,6 +51,10 @@ const PARTS: [(&str, &str); 7] = [
     ("own", "CPU time of memtrace's process"),
     ("recording", "size of recordings"),
     ("lost", "100,000 times fork and exec: is any lost"),
+    (
+        "storm",
+        "a storm of forks while memtrace top, attach or run looks on",
+    ),
     (
         "instructions",
         "instructions of parts of memtrace, by callgrind",
@@ -192,6 +198,7 @@ fn measure(options: &Options) -> Result<Results> {
         own: Vec::new(),
         recordings: Vec::new(),
         lost: None,
+        storm: Vec::new(),
         instructions: Vec::new(),
         budgets: Vec::new(),
         remarks: Vec::new(),
@@ -237,6 +244,10 @@ fn measure(options: &Options) -> Result<Results> {
     if options.selects("lost") {
         results.lost = kept(lost::measure(&lab), "lost", &mut remarks);
     }
+    if options.selects("storm") {
+        let storm = storm::measure(&lab, options.rounds(5, 11));
+        results.storm = kept(storm, "storm", &mut remarks).unwrap_or_default();
+    }
     if options.selects_beside_budgets("instructions") {
         let counted = instructions::measure(&lab);
         results.instructions = kept(counted, "instructions", &mut remarks).unwrap_or_default();
@@ -248,6 +259,7 @@ fn measure(options: &Options) -> Result<Results> {
         Part::Own => options.selects("own"),
         Part::Recording => options.selects("recording"),
         Part::Lost => options.selects("lost"),
+        Part::Storm => options.selects("storm"),
     });
     Ok(results)
 }

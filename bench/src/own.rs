@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// How long memtrace gets to read what is in its buffers when the work is done.
-const SETTLE: Duration = Duration::from_millis(300);
+pub(crate) const SETTLE: Duration = Duration::from_millis(300);
 
 /// CPU time of memtrace and of the command, for some workloads.
 pub(crate) fn measure(lab: &Lab, rounds: usize, remarks: &mut Vec<String>) -> Result<Vec<Own>> {
@@ -126,7 +126,7 @@ fn one(lab: &Lab, directory: &std::path::Path, options: &[&str], words: &str) ->
 }
 
 /// CPU time of a process with all its threads, also those that ended, ms.
-fn process_ms(pid: u32) -> Result<f64> {
+pub(crate) fn process_ms(pid: u32) -> Result<f64> {
     let clock = clock_getcpuclockid(Pid::from_raw(pid.cast_signed()))
         .with_context(|| format!("find the CPU clock of process {pid}"))?;
     let time = clock_gettime(clock).context("read a CPU clock")?;
@@ -134,7 +134,7 @@ fn process_ms(pid: u32) -> Result<f64> {
 }
 
 /// CPU time of a process and of its descendants that were waited for, ms, in the kernel's ticks.
-fn family_ms(pid: u32) -> Result<f64> {
+pub(crate) fn family_ms(pid: u32) -> Result<f64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))
         .with_context(|| format!("read the CPU time of process {pid}"))?;
     let ticks = family_ticks(&stat).with_context(|| format!("cannot understand {stat:?}"))?;

@@ -34,6 +34,9 @@ pub(crate) struct Results {
     pub(crate) recordings: Vec<RecordingSize>,
     /// Processes that were lost.
     pub(crate) lost: Option<Lost>,
+    /// A storm of forks, with whoever looks on.
+    #[serde(default)]
+    pub(crate) storm: Vec<Storm>,
     /// Instructions of parts of memtrace, counted by callgrind.
     pub(crate) instructions: Vec<Instructions>,
     /// Budgets of the parts that were measured.
@@ -230,6 +233,37 @@ pub(crate) struct Lost {
     pub(crate) reported: u64,
     /// Whether its certificate says that nothing was lost.
     pub(crate) none_lost: bool,
+}
+
+/// A storm of forks while somebody looks on.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Storm {
+    /// Who.
+    pub(crate) how: String,
+    /// Processes that are created, one after the other.
+    pub(crate) forks: u64,
+    /// Rounds, of which the numbers are medians.
+    pub(crate) rounds: usize,
+    /// How long the storm takes, ms.
+    pub(crate) wall_ms: f64,
+    /// Median, over the rounds, of the ratio to a storm that nobody looks at.
+    pub(crate) ratio: Option<f64>,
+    /// Its first quartile.
+    pub(crate) low: Option<f64>,
+    /// Its third quartile.
+    pub(crate) high: Option<f64>,
+    /// CPU time of the storm itself, with what memtrace's programs take in it, ms.
+    pub(crate) cpu_ms: f64,
+    /// Median, over the rounds, of its ratio to that of a storm that nobody looks at. What else runs on a machine
+    /// moves it less than the other.
+    pub(crate) cpu_ratio: Option<f64>,
+    /// CPU time of memtrace meanwhile, ms.
+    pub(crate) own_ms: f64,
+    /// Largest RSS of memtrace, bytes.
+    pub(crate) rss_peak_bytes: Option<u64>,
+    /// How often it showed something new.
+    pub(crate) screens_per_second: Option<f64>,
 }
 
 /// Instructions of a part of memtrace.

@@ -88,7 +88,7 @@ pub(crate) unsafe fn book_locked(image: *mut Image, tree: *mut Tree, update: &Up
             book_update(mm, what, update.value, update.at, update.reading) != 0
         } else {
             // Each update comes here.
-            book_and_tell(image, tree, update)
+            book_and_tell(image, tree, update, false)
         };
         envelope::changed(image, update.at);
         // After it: a window that it ends tells of the segments before.
@@ -114,16 +114,18 @@ pub(crate) extern "C" fn book_update(mm: u64, what: u64, value: i64, at: u64, re
         // SAFETY: map values.
         unsafe {
             if let Some(tree) = state::tree((*image).tree) {
-                return book_and_tell(image, tree, update).into();
+                return book_and_tell(image, tree, update, true).into();
             }
         }
     }
     0
 }
 
-/// Tells relatives of an update, and books it; whether the image's RSS is at a new peak.
+/// Tells relatives of an update, and books it; whether the image's RSS is at a new peak. `seldom` is a constant:
+/// most updates do not come here, and what those mean for relatives is found out here and not in a function
+/// that has to look up the image once more.
 #[inline(always)]
-unsafe fn book_and_tell(image: *mut Image, tree: *mut Tree, update: &Update) -> bool {
+unsafe fn book_and_tell(image: *mut Image, tree: *mut Tree, update: &Update, seldom: bool) -> bool {
     let member = update.member;
     // SAFETY: map values, see the callers.
     unsafe {
@@ -132,7 +134,12 @@ unsafe fn book_and_tell(image: *mut Image, tree: *mut Tree, update: &Update) -> 
             let delta = update.value - current(image, member);
             if member != Member::Swap as u32 && delta != 0 {
                 let resident = rss(&(*image).cur) + delta;
-                tell_family(image, tree, delta, resident, update.ending);
+                if !seldom {
+                    tell_family(image, tree, delta, resident, update.ending);
+                } else if has_family(image) {
+                    keep_before_change(image, tree);
+                    family::resident_changed(image, tree, delta, resident, update.ending);
+                }
             } else if member == Member::Swap as u32
                 && delta < 0
                 && !update.ending
@@ -300,12 +307,19 @@ pub(crate) unsafe fn files(pages: *const Pages) -> i64 {
     unsafe { (*pages)[Member::File as usize] + (*pages)[Member::Shmem as usize] }
 }
 
+/// Whether it has relatives, or is just being copied from one.
+#[inline(always)]
+unsafe fn has_family(image: *mut Image) -> bool {
+    // SAFETY: a map value, see the callers.
+    unsafe { (*image).state == ImageState::Forking as u32 || family::has_relatives(image) }
+}
+
 /// Before the image's RSS changes by `delta` to `now`. Most images have no relatives, and nobody to tell.
 #[inline(always)]
 unsafe fn tell_family(image: *mut Image, tree: *mut Tree, delta: i64, now: i64, ending: bool) {
     // SAFETY: map values, see `book`.
     unsafe {
-        if (*image).state == ImageState::Forking as u32 || family::has_relatives(image) {
+        if has_family(image) {
             keep_before_change(image, tree);
             family::family_resident_changed(key(image), delta, now, ending.into());
         }

@@ -78,7 +78,7 @@ pub(crate) extern "C" fn begin_end(mm: u64, at: u64) -> u64 {
         note_text(fields, image);
         note_hiwater(fields, image);
         if family::has_relatives(image) {
-            family::family_before_update(mm, 0, at);
+            family::family_before_update(mm, family::update::LAST, at);
             family::family_before_end(mm, at);
         }
     }

@@ -38,6 +38,25 @@ pub(crate) extern "C" fn sizes_change(mm: u64, at: u64) -> u64 {
     0
 }
 
+/// [`sizes_change`] where only page tables have: a copied address space gets them one after the other, and each
+/// of the other numbers is a call of the helper.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn page_tables_change(mm: u64, at: u64) -> u64 {
+    let Some((image, tree)) = state::image_and_tree(mm) else {
+        return 0;
+    };
+    moment::begin(tree);
+    // SAFETY: a map value.
+    unsafe {
+        integrate(image, at);
+        let bytes = Address::new(mm).load(offset!(mm_pgtables_bytes));
+        set_size(image, VmMean::PageTables, bytes);
+    }
+    moment::end(tree);
+    0
+}
+
 /// # Safety
 ///
 /// `image` must point at a map value.
@@ -148,8 +167,10 @@ pub(crate) unsafe fn note_others(
         }
     }
     // What is as it was cannot exceed its peak.
-    if sizes_differ(image, mm) {
+    if others_differ(image, mm) != 0 {
         sizes_change(number(), at);
+    } else if page_tables_differ(image, mm) != 0 {
+        page_tables_change(number(), at);
     }
 }
 
@@ -219,22 +240,35 @@ fn heap(mm: impl Struct) -> u64 {
 /// Whether [`note_sizes`] would find a size that it has not seen. `image` must point at a map value.
 #[inline(always)]
 pub(crate) fn sizes_differ(image: *mut Image, mm: impl Struct) -> bool {
-    let known = |size: VmMean| {
-        // SAFETY: a map value, see above; the index is below the length.
-        unsafe {
-            *(&raw const (*image).vm_cur)
-                .cast::<u64>()
-                .add(size as usize)
-        }
-    };
+    others_differ(image, mm) | page_tables_differ(image, mm) != 0
+}
+
+/// What is known of a size.
+#[inline(always)]
+fn known(image: *mut Image, size: VmMean) -> u64 {
+    // SAFETY: a map value, see the callers; the index is below the length.
+    unsafe {
+        *(&raw const (*image).vm_cur)
+            .cast::<u64>()
+            .add(size as usize)
+    }
+}
+
+/// Other than 0 if page tables are larger or smaller than is known.
+#[inline(always)]
+fn page_tables_differ(image: *mut Image, mm: impl Struct) -> u64 {
+    mm.load::<u64>(offset!(mm_pgtables_bytes)) ^ known(image, VmMean::PageTables)
+}
+
+/// The same for all others.
+#[inline(always)]
+fn others_differ(image: *mut Image, mm: impl Struct) -> u64 {
     // One by one, for there is little room on the stack.
-    (mm.load::<u64>(offset!(mm_total_vm)) ^ known(VmMean::Size))
-        | (mm.load::<u64>(offset!(mm_data_vm)) ^ known(VmMean::Data))
-        | (mm.load::<u64>(offset!(mm_stack_vm)) ^ known(VmMean::Stack))
-        | (mm.load::<u64>(offset!(mm_exec_vm)) ^ known(VmMean::Exec))
-        | (heap(mm) ^ known(VmMean::Heap))
-        | (mm.load::<u64>(offset!(mm_pgtables_bytes)) ^ known(VmMean::PageTables))
-        | (mm.load::<u64>(offset!(mm_locked_vm)) ^ known(VmMean::Locked))
-        | (mm.load::<u64>(offset!(mm_pinned_vm)) ^ known(VmMean::Pinned))
-        != 0
+    (mm.load::<u64>(offset!(mm_total_vm)) ^ known(image, VmMean::Size))
+        | (mm.load::<u64>(offset!(mm_data_vm)) ^ known(image, VmMean::Data))
+        | (mm.load::<u64>(offset!(mm_stack_vm)) ^ known(image, VmMean::Stack))
+        | (mm.load::<u64>(offset!(mm_exec_vm)) ^ known(image, VmMean::Exec))
+        | (heap(mm) ^ known(image, VmMean::Heap))
+        | (mm.load::<u64>(offset!(mm_locked_vm)) ^ known(image, VmMean::Locked))
+        | (mm.load::<u64>(offset!(mm_pinned_vm)) ^ known(image, VmMean::Pinned))
 }

@@ -84,6 +84,13 @@ pub(crate) fn document(results: &Results, old: &str) -> String {
     section(&mut text, &tables::lost(results), "");
     section(
         &mut text,
+        &tables::storm(results),
+        "A process forks, the child ends at once, and it forks again: fork and end are all that there is. `top` is of the \
+         whole machine, on a terminal of 120 columns and 40 lines or as plain lines; `attach` is of that process, and `run` \
+         has started it. The time is that of the storm, without start-up and report.\n",
+    );
+    section(
+        &mut text,
         &tables::instructions(results),
         "They are the same on a busy machine; compare them between two versions of memtrace.\n",
     );

@@ -31,6 +31,7 @@ pub(crate) fn text(results: &Results) -> String {
         tables::own(results),
         tables::recordings(results),
         tables::lost(results),
+        tables::storm(results),
         tables::instructions(results),
         tables::budgets(results),
     ];
@@ -160,6 +161,7 @@ mod tests {
             }],
             recordings: Vec::new(),
             lost: None,
+            storm: Vec::new(),
             instructions: Vec::new(),
             budgets: Vec::new(),
             remarks: vec!["the machine is busy".to_owned()],
@@ -187,6 +189,8 @@ mod tests {
                 (Some(2.0), Verdict::Met),
                 (Some(33.0), Verdict::Missed),
                 (Some(1.2), Verdict::Met),
+                (None, Verdict::NotMeasured),
+                (None, Verdict::NotMeasured),
                 (None, Verdict::NotMeasured),
                 (None, Verdict::NotMeasured),
             ]

@@ -325,6 +325,43 @@ pub(crate) fn lost(results: &Results) -> Table {
     table
 }
 
+/// Whoever looks on.
+pub(crate) fn storm(results: &Results) -> Table {
+    let mut table = Table::new(
+        "A storm of forks, and who looks on",
+        1,
+        &[
+            "who",
+            "forks",
+            "rounds",
+            "wall, ms",
+            "ratio",
+            "quartiles",
+            "its CPU, ms",
+            "ratio of that",
+            "screens per second",
+            "CPU of memtrace, ms",
+            "largest RSS of memtrace, MiB",
+        ],
+    );
+    for row in &results.storm {
+        table.rows.push(vec![
+            row.how.clone(),
+            row.forks.to_string(),
+            row.rounds.to_string(),
+            format!("{:.0}", row.wall_ms),
+            number(row.ratio, 2),
+            format!("{}–{}", number(row.low, 2), number(row.high, 2)),
+            format!("{:.0}", row.cpu_ms),
+            number(row.cpu_ratio, 2),
+            number(row.screens_per_second, 1),
+            format!("{:.1}", row.own_ms),
+            mib(row.rss_peak_bytes),
+        ]);
+    }
+    table
+}
+
 /// Instructions.
 pub(crate) fn instructions(results: &Results) -> Table {
     let mut table = Table::new(

@@ -150,11 +150,19 @@ unsafe fn note_faults(image: *mut Image, faults: Option<u64>) {
     }
 }
 
+/// What an update of an image with relatives does.
+pub(crate) mod update {
+    /// It adds pages.
+    pub(crate) const INCREASES: u64 = 1;
+    /// It is the first of the image's end: relatives are looked at by `family_before_end` right after.
+    pub(crate) const LAST: u64 = 2;
+}
+
 /// Before an update of an image with relatives: learns of the pages that its owner
-/// wrote to since the last one. `increases` says that the update adds pages.
+/// wrote to since the last one. `update` is a value of [`update`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn family_before_update(mm: u64, increases: u64, at: u64) -> u64 {
+pub(crate) extern "C" fn family_before_update(mm: u64, update: u64, at: u64) -> u64 {
     let Some((image, tree)) = both(mm) else {
         return 0;
     };
@@ -164,7 +172,10 @@ pub(crate) extern "C" fn family_before_update(mm: u64, increases: u64, at: u64) 
             return 0;
         }
         note_faults(image, faults_of(Typed::current()));
-        if increases != 0 {
+        if update == update::LAST {
+            return 0;
+        }
+        if update == update::INCREASES {
             (*image).fault_pending = 1;
         } else {
             // A peak may be passing: what its nearest relatives wrote to counts.

@@ -33,7 +33,7 @@ use core::cmp::min;
 
 use memtrace_ebpf::{Image, ImageState, MAX_TREES, Member, Tree, rss};
 
-pub(crate) use doubt::{family_before_end, family_before_update, family_user_leaves};
+pub(crate) use doubt::{family_before_end, family_before_update, family_user_leaves, update};
 
 use crate::{
     accounting::keep_before_change,
@@ -95,16 +95,36 @@ pub(crate) extern "C" fn family_resident_changed(
     0
 }
 
+/// An image that is being copied has so many pages now: `dup_mmap()` copies page-table entries, and each page is
+/// shared. It has no relatives yet, and no doubts.
+///
 /// # Safety
 ///
-/// Both must point at map values.
+/// Both must point at map values; call under the tree's lock.
 #[inline(always)]
-unsafe fn resident_changed(image: *mut Image, tree: *mut Tree, delta: i64, now: i64, ending: bool) {
+pub(crate) unsafe fn copied(image: *mut Image, tree: *mut Tree, now: i64) {
+    // SAFETY: the caller vouches for the pointers.
+    unsafe {
+        (*tree).shared_next += now - (*image).shared;
+        (*image).shared = now;
+    }
+}
+
+/// # Safety
+///
+/// Both must point at map values; call under the tree's lock.
+#[inline(always)]
+pub(crate) unsafe fn resident_changed(
+    image: *mut Image,
+    tree: *mut Tree,
+    delta: i64,
+    now: i64,
+    ending: bool,
+) {
     // SAFETY: the caller vouches for the pointers.
     unsafe {
         if (*image).state == ImageState::Forking as u32 {
-            // dup_mmap() is copying page-table entries: each page is shared.
-            set_shared(image, tree, now);
+            copied(image, tree, now);
             return;
         }
         let mut held = 0;
