@@ -1,6 +1,6 @@
 //! What memory is for: every page of an image belongs to one segment.
 
-use crate::{Pages, event::Header};
+use crate::{MEMBERS, Pages, event::Header};
 
 /// What a page is for. Decided by the mapping that it lies in, so that protection (`mprotect`)
 /// does not move it from one segment to another.
@@ -120,6 +120,8 @@ pub struct SegmentsRecord {
     /// How often a change was, or can have been, booked by the event of another one, and so to the segment of
     /// that one.
     pub mixed: u64,
+    /// The thread whose event booked a change of each member last.
+    pub bookers: [u32; MEMBERS],
     /// No meaning: room for indices that verifiers know less of.
     pub reserved: [u64; 3],
 }
@@ -142,7 +144,7 @@ pub struct SegmentsChange {
 
 const _: () = assert!(size_of::<SegmentsChange>() == 16 + 8 + 2 * 72);
 const _: () =
-    assert!(size_of::<SegmentsRecord>() == 16 + 16 + 2 * 288 + 2 * 72 + 32 + 24 + 3 * 72 + 24 + 40);
+    assert!(size_of::<SegmentsRecord>() == 16 + 16 + 2 * 288 + 2 * 72 + 32 + 24 + 3 * 72 + 24 + 56);
 
 #[cfg(feature = "user")]
 // SAFETY: `repr(C)`, the size asserted above is the sum of the fields: no padding; any bytes are valid.

@@ -259,6 +259,7 @@ pub(crate) const SEGMENTS: SegmentsRecord = SegmentsRecord {
     mapped_known: 0,
     watched: 0,
     mixed: 0,
+    bookers: [0; MEMBERS],
     reserved: [0; 3],
 };
 

@@ -13,6 +13,7 @@ mod sizes;
 
 use aya_ebpf::{
     btf_maps::{Array, HashMap},
+    helpers::bpf_get_current_pid_tgid,
     macros::btf_map,
 };
 use memtrace_ebpf::{
@@ -21,7 +22,7 @@ use memtrace_ebpf::{
 };
 
 use crate::{
-    counters,
+    accounting, counters,
     kernel::{Struct as _, Typed, config, offset},
     state, words,
 };
@@ -106,7 +107,7 @@ unsafe fn unbooked(image: *mut Image, segments: *mut SegmentsRecord, member: u32
         let booked = (&raw const (*segments).booked)
             .cast::<i64>()
             .add(member as usize);
-        crate::accounting::current(image, member) - *booked
+        accounting::current(image, member) - *booked
     }
 }
 
@@ -136,7 +137,7 @@ pub(crate) extern "C" fn segment_told(mm: u64, member: u64, own: u64) -> u64 {
         (*segments).header.tree = (*image).tree;
         let delta = unbooked(image, segments, member);
         if own != 0 {
-            watch(mm, image, segments, delta);
+            watch(mm, image, segments, member, delta);
         }
         match delta {
             0 => NOTHING,
@@ -148,11 +149,13 @@ pub(crate) extern "C" fn segment_told(mm: u64, member: u64, own: u64) -> u64 {
 /// Notes whether the event of a change, which finds `delta` to be booked, shows that changes were mixed up: a
 /// thread that changes a counter while another one's change of it is not booked yet books both.
 ///
-/// An event comes after its own change, which is never nothing. So who finds nothing to be booked was
-/// forestalled: another event has booked his change, to that one's segment. And every mixture ends with
-/// somebody who finds nothing: who finds another one's change in place of his own leaves that
-/// one without. (All events of an address space's users are over before it ends: they end their own before they
-/// leave, and reclaim holds the lock of the page table that `exit_mmap()` has to empty.)
+/// An event comes after its own change. So who finds nothing to be booked was forestalled: since then another
+/// event has booked his change, to that one's segment. And every mixture ends with somebody who finds nothing: who
+/// finds another one's change in place of his own leaves that one without. (Should two cancel each other, both find
+/// nothing, and one of them has not booked last. Some events come with no change, `filemap_map_pages()` where others hold
+/// the pages: who has booked last himself was not forestalled.) All events of an address space's users are over
+/// before it ends: they end their own before they leave, and reclaim holds the lock of the page table that
+/// `exit_mmap()` has to empty.
 ///
 /// Up to 6.1 changes come late and several at a time, out of the caches of threads; there nobody else may have
 /// changed the image at all.
@@ -161,13 +164,24 @@ pub(crate) extern "C" fn segment_told(mm: u64, member: u64, own: u64) -> u64 {
 ///
 /// Both must point at map values.
 #[inline(always)]
-unsafe fn watch(mm: u64, image: *mut Image, segments: *mut SegmentsRecord, delta: i64) {
+unsafe fn watch(
+    mm: u64,
+    image: *mut Image,
+    segments: *mut SegmentsRecord,
+    member: u32,
+    delta: i64,
+) {
     // SAFETY: the caller vouches for the pointers.
     unsafe {
         if !counters::threads_have_caches() {
             (*segments).watched = 1;
             if delta == 0 {
-                (*segments).mixed += 1;
+                let (booker, own) = (booker(segments, member), thread());
+                if *booker == 0 {
+                    *booker = own;
+                } else if *booker != own {
+                    (*segments).mixed += 1;
+                }
             }
             return;
         }
@@ -179,6 +193,23 @@ unsafe fn watch(mm: u64, image: *mut Image, segments: *mut SegmentsRecord, delta
             (*segments).mixed += 1;
         }
     }
+}
+
+/// The current thread's id.
+#[inline(always)]
+fn thread() -> u32 {
+    bpf_get_current_pid_tgid() as u32
+}
+
+/// Who booked a change of a member last.
+///
+/// # Safety
+///
+/// `segments` must point at a map value.
+#[inline(always)]
+unsafe fn booker(segments: *mut SegmentsRecord, member: u32) -> *mut u32 {
+    // SAFETY: the caller vouches for the pointer; the index is below four.
+    unsafe { accounting::slot(&raw mut (*segments).bookers, member) }
 }
 
 /// The current process creates another task, with these flags of clone(2). A process that shares the address space
@@ -223,6 +254,7 @@ pub(crate) extern "C" fn segment_changed(mm: u64, member: u64, segment: u64, pea
             .cast::<i64>()
             .add(member as usize);
         *booked += delta;
+        *booker(segments, member) = thread();
         if segment == Segment::Unknown as u32 && !context::is_executing(mm) {
             let moved = if delta < 0 { -delta } else { delta } as u64;
             if (*image).end_reason == 0 {

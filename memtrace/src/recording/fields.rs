@@ -464,6 +464,7 @@ pub(super) fn segments(v: &mut impl Visit, segments: &mut SegmentsRecord) {
         mapped_known,
         watched,
         mixed,
+        bookers: _,
         reserved: _,
     } = segments;
     v.number(image);

@@ -127,6 +127,7 @@ fn recorded(event: &Event) -> Vec<u8> {
             segments.mapped = [0; 9];
             segments.looked_for = 0;
             segments.looked_at = 0;
+            segments.bookers = [0; 4];
             segments.reserved = [0; 3];
         }
         _ => {}
