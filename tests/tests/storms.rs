@@ -1,6 +1,6 @@
 //! Very many processes and threads, at once and one after the other.
 
-use std::fs;
+use std::{fs, path::Path};
 
 use anyhow::{Context, Result, ensure};
 use memtrace_tests::{
@@ -21,12 +21,10 @@ fn grouped(number: u64) -> String {
 }
 
 /// Runs a script whose result as JSON would be hundreds of megabytes; gives the text.
-fn report(lab: &Lab, words: &str) -> Result<Finished> {
-    let mut line = vec![
-        memtrace()?.display().to_string(),
-        "run".to_owned(),
-        "--".to_owned(),
-    ];
+fn report(lab: &Lab, options: &[&str], words: &str) -> Result<Finished> {
+    let mut line = vec![memtrace()?.display().to_string(), "run".to_owned()];
+    line.extend(options.iter().map(|option| (*option).to_owned()));
+    line.push("--".to_owned());
     line.extend(lab.script(words));
     run_to_end(&mut lab.fixed(&line), lab.dir())?.success()
 }
@@ -38,7 +36,7 @@ fn a_hundred_thousand_processes_are_all_accounted_for() -> Result<()> {
     let lab = Lab::new()?;
     let processes = announced("processes", load(100_000, 5_000));
     let four = "fork{ } fork{ } fork{ } fork{ } wait wait wait wait";
-    let finished = report(&lab, &format!("loop{{ {} {four} }}", processes / 4))?;
+    let finished = report(&lab, &[], &format!("loop{{ {} {four} }}", processes / 4))?;
     let count = grouped(processes + 1);
     let expected = format!("{count} processes, {count} images");
     assert!(finished.stderr.contains(&expected), "{}", finished.stderr);
@@ -50,6 +48,47 @@ fn a_hundred_thousand_processes_are_all_accounted_for() -> Result<()> {
     let skips = is_lacking("undisturbed-programs")
         && finished.stderr.contains("the kernel skipped program");
     assert!(yes || skips, "{}", finished.stderr);
+    Ok(())
+}
+
+/// Where nobody asks for single processes, those that have ended are counted and forgotten.
+#[test]
+fn a_storm_takes_no_more_memory_than_a_breeze() -> Result<()> {
+    require_privileges!();
+    let lab = Lab::new()?;
+    let processes = announced("processes", load(100_000, 12_000));
+    // With all of them it would be 60 MiB for 12,000.
+    let most = 48 << 10;
+    let words = format!("loop{{ {processes} fork{{ }} wait }}");
+    let finished = report(&lab, &["--self-stats"], &words)?;
+    let own = finished
+        .stderr
+        .lines()
+        .find_map(|line| line.trim().strip_suffix("KiB of memory at most"))
+        .context("nothing is said of memtrace's own memory")?;
+    let own: u64 = own.trim().parse()?;
+    assert!(own < most, "{own} KiB");
+    Ok(())
+}
+
+/// What is told then is what is told of a recording, from which all processes are read.
+#[test]
+fn what_is_forgotten_is_missing_nowhere() -> Result<()> {
+    require_privileges!();
+    let lab = Lab::new()?;
+    let processes = announced("processes", load(20_000, 5_000));
+    let words = format!(
+        "anon 500 fork{{ anon 300 exit 3 }} reap loop{{ {processes} fork{{ touch 2 vfork{{ }} wait }} wait }}"
+    );
+    let (text, recording) = (lab.path("text"), lab.path("storm.memtrace"));
+    let to = |path: &Path| path.display().to_string();
+    report(&lab, &["--text", &to(&text), "-o", &to(&recording)], &words)?;
+    let text = fs::read_to_string(&text)?;
+    let count = grouped(2 * processes + 2);
+    assert!(text.contains(&format!("{count} processes")), "{text}");
+    let line = [to(&memtrace()?), "report".to_owned(), to(&recording)];
+    let again = run_to_end(&mut lab.fixed(&line), lab.dir())?.success()?;
+    assert_eq!(again.stdout, text);
     Ok(())
 }
 

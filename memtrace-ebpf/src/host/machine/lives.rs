@@ -228,7 +228,8 @@ impl Machine {
         self.count(space, Member::Anon, -(freed as i64));
         let unmapped = self.in_space(space, |space| std::mem::take(&mut space.mapped).len());
         self.count(space, Member::Shmem, -(unmapped as i64));
-        freed + unmapped > 0
+        // Meanwhile one can have been swapped out.
+        freed + unmapped > 0 || self.in_space(space, |space| !space.swapped.is_empty())
     }
 
     fn torn_down(&self, space: usize) {
