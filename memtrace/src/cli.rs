@@ -101,6 +101,7 @@ failed, 126 if the command cannot be run, 127 if it is not found.
 With --tui the screen has the terminal. The command has no input, unless that is redirected. What it
 prints is kept, unless that is redirected, and shown when it has ended, before the result. `q` leaves
 the screen, and memtrace waits for the command; Ctrl-C and Ctrl-Z are the command's as without.
+Processes that run on after the result have nobody who reads what they print (SIGPIPE): redirect it.
 
 Budgets: a result that is not exact is a range. A budget is surely kept, surely missed, or
 cannot be decided: then the measured number decides, unless --undecided says otherwise.

@@ -158,6 +158,16 @@ impl OnTerminal {
         Ok(!modes.local_flags.contains(LocalFlags::ICANON))
     }
 
+    /// The terminal goes away, as when its window is closed.
+    ///
+    /// # Errors
+    /// There is nothing in its place.
+    pub fn hang_up(&mut self) -> Result<()> {
+        self.far_end = File::open("/dev/null")?.into();
+        self.terminal = File::open("/dev/null")?;
+        Ok(())
+    }
+
     /// Waits for its end.
     ///
     /// # Errors

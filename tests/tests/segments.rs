@@ -223,7 +223,16 @@ fn threads_that_take_turns_have_exact_segments() -> Result<()> {
     require_privileges!();
     let lab = Lab::new()?;
     let words = "thread{ anon 200 brk 30 meet 2 meet 4 } meet 2 brk 50 anon 100 cut 40 meet 4";
-    assert_eq!(is_called_exact(&lab, words)?, is_watched(&lab)?);
+    // An event without a change can look like one of which another thread's has booked the change.
+    let mut exact = false;
+    for _ in 0..10 {
+        exact |= is_called_exact(&lab, words)?;
+    }
+    assert_eq!(exact, is_watched(&lab)?);
+    // Those of a vfork child are in its creator's address space.
+    let words = "vfork{ thread{ anon 20 meet 2 } meet 2 } reap";
+    let exact = is_called_exact(&lab, words)?;
+    assert!(!exact || is_watched(&lab)?);
     Ok(())
 }
 

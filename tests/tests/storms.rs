@@ -86,7 +86,7 @@ fn what_is_forgotten_is_missing_nowhere() -> Result<()> {
     let text = fs::read_to_string(&text)?;
     let count = grouped(2 * processes + 2);
     assert!(text.contains(&format!("{count} processes")), "{text}");
-    let line = [to(&memtrace()?), "report".to_owned(), to(&recording)];
+    let line = [to(memtrace()?), "report".to_owned(), to(&recording)];
     let again = run_to_end(&mut lab.fixed(&line), lab.dir())?.success()?;
     assert_eq!(again.stdout, text);
     Ok(())

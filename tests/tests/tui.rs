@@ -68,10 +68,12 @@ fn a_screen_of_attach_ends_with_the_result() -> Result<()> {
 fn what_the_command_prints_is_shown_afterwards() -> Result<()> {
     require_privileges!();
     let lab = Lab::new()?;
-    let script = "trap 'echo interrupted; exit 7' INT\n\
-        echo first; echo second >&2; read line || echo no input\n\
-        while :; do sleep 1000; done\n";
+    // By name, too: that must not cut short what is kept. And what is not `wait` puts the trap off.
+    let script = "trap 'kill $!; echo interrupted; exit 7' INT\n\
+        echo first; echo second >/dev/stderr; read line || echo no input\n\
+        sleep 1000 & echo >fifo; wait\n";
     fs::write(lab.path("job.sh"), script)?;
+    nix::unistd::mkfifo(&lab.path("fifo"), nix::sys::stat::Mode::S_IRWXU)?;
     let line = [
         "run",
         "--tui",
@@ -84,7 +86,7 @@ fn what_the_command_prints_is_shown_afterwards() -> Result<()> {
     let mut run = OnTerminal::start_session(&lab, &line)?;
     run.await_text(ENTERS)?;
     // Not before it waits.
-    run.await_text("sleep")?;
+    fs::read(lab.path("fifo"))?;
     assert!(run.is_raw()?);
     assert!(!run.shown().contains("first"), "{}", run.shown());
     run.forget();
@@ -110,7 +112,8 @@ fn the_command_goes_on_without_the_screen() -> Result<()> {
     fs::write(lab.path("job.sh"), "echo first; cat fifo; echo last\n")?;
     let line = ["run", "--tui", "--", "sh", "job.sh"];
     let mut run = OnTerminal::start_session(&lab, &line)?;
-    run.await_text("fifo")?;
+    run.await_text(ENTERS)?;
+    run.await_text("COMMAND")?;
     run.forget();
     run.press("q")?;
     run.await_text(LEAVES)?;
@@ -120,6 +123,37 @@ fn the_command_goes_on_without_the_screen() -> Result<()> {
     fs::write(lab.path("fifo"), "between\n")?;
     run.await_text("first\r\nbetween\r\nlast\r\nmemtrace: ")?;
     assert_eq!(run.end()?.code(), Some(0));
+    Ok(())
+}
+
+/// A terminal that goes away (its window is closed) takes the screen with it, and not the result.
+#[test]
+fn a_terminal_that_goes_away_ends_no_more_than_the_screen() -> Result<()> {
+    require_privileges!();
+    let lab = Lab::new()?;
+    nix::unistd::mkfifo(&lab.path("fifo"), nix::sys::stat::Mode::S_IRWXU)?;
+    // Who only has no terminal any more goes on.
+    fs::write(
+        lab.path("job.sh"),
+        "trap '' HUP; echo first; cat fifo; exit 3\n",
+    )?;
+    let line = [
+        "run",
+        "--tui",
+        "--json",
+        "summary.json",
+        "--",
+        "sh",
+        "job.sh",
+    ];
+    let mut run = OnTerminal::start_session(&lab, &line)?;
+    run.await_text(ENTERS)?;
+    run.await_text("COMMAND")?;
+    run.hang_up()?;
+    fs::write(lab.path("fifo"), "between\n")?;
+    assert_eq!(run.end()?.code(), Some(3));
+    let summary = Summary::read(&lab.path("summary.json"))?;
+    assert_eq!(summary.exit_status, Some(3));
     Ok(())
 }
 

@@ -78,7 +78,7 @@ pub(crate) fn main(args: &RunArgs) -> ExitCode {
         (Some(sink), None) => tracer.trace_into(&spec, sink),
     };
     screen::leave(screen);
-    if let Some(Err(error)) = kept.map(|kept| kept.show())
+    if let Some(Err(error)) = kept.map(Kept::show)
         && error.kind() != io::ErrorKind::BrokenPipe
     {
         say(
@@ -117,6 +117,16 @@ fn prepare(args: &RunArgs) -> Result<Prepared<'_>, SetupError> {
         }
     }
     distinct(args).map_err(OutputError::from)?;
+    let mut screen = None;
+    if args.tui {
+        let command: Vec<_> = args
+            .command
+            .iter()
+            .map(|word| word.to_string_lossy())
+            .collect();
+        let title = format!("run {}", command.join(" "));
+        screen = Some(outputs::screen(&args.live, SHOWN, &title)?);
+    }
     let outputs = Outputs::open(Asked {
         outputs: &args.outputs,
         live: &args.live,
@@ -132,15 +142,8 @@ fn prepare(args: &RunArgs) -> Result<Prepared<'_>, SetupError> {
     }
     let mut spec = Spec::new(&args.command);
     let user = args.user.as_deref().map(Spec::resolve_user).transpose()?;
-    let (mut screen, mut kept) = (None, None);
+    let mut kept = None;
     if args.tui {
-        let command: Vec<_> = args
-            .command
-            .iter()
-            .map(|word| word.to_string_lossy())
-            .collect();
-        let title = format!("run {}", command.join(" "));
-        screen = Some(outputs::screen(&args.live, SHOWN, &title)?);
         kept = Kept::prepare(user.as_ref()).map_err(SetupError::Keep)?;
         if let Some(kept) = &kept {
             spec = kept.redirect(spec).map_err(SetupError::Keep)?;

@@ -10,7 +10,7 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use memtrace::{
@@ -22,6 +22,8 @@ use memtrace::{
     targets::Target,
 };
 use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
@@ -137,10 +139,14 @@ pub(super) fn title(command: &str, targets: &[Target]) -> String {
     format!("{command} {}", names.join(" "))
 }
 
+fn no_terminal(error: &io::Error) -> String {
+    format!("cannot use the terminal: {error}")
+}
+
 /// Gives the terminal back, and says if it could not be used: the result does not depend on it.
 pub(super) fn leave(screen: Option<Screen>) {
     if let Some(Err(error)) = screen.map(Screen::leave) {
-        say(PROGRAM, format_args!("cannot use the terminal: {error}"));
+        say(PROGRAM, no_terminal(&error));
     }
 }
 
@@ -190,7 +196,22 @@ impl Screen {
 
     fn close(&mut self) {
         self.shared.quits.store(true, Ordering::Relaxed);
-        match self.thread.take().map(JoinHandle::join) {
+        let Some(thread) = self.thread.take() else {
+            return;
+        };
+        // It may hang in a terminal that takes nothing, or that went away just now.
+        let deadline = Instant::now() + PATIENCE;
+        while !thread.is_finished() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        if !thread.is_finished() {
+            self.result = Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "it does not take what is written to it",
+            ));
+            return;
+        }
+        match Some(thread.join()) {
             Some(Ok(result)) => self.result = result,
             Some(Err(_)) => {
                 self.result = Err(io::Error::other("the thread that draws has panicked"));
@@ -231,6 +252,9 @@ impl Observer for Screen {
         if quits && let Some(goes_on) = self.shown.goes_on.take() {
             // It has seen to it by itself.
             self.close();
+            if let Err(error) = std::mem::replace(&mut self.result, Ok(())) {
+                say(PROGRAM, no_terminal(&error));
+            }
             say(PROGRAM, goes_on);
         }
         quits
@@ -253,8 +277,24 @@ impl Observer for Screen {
 /// How long a key is waited for before it is seen whether there is something new.
 const KEYS: Duration = Duration::from_millis(40);
 
+/// Waits for keys, a while; false if the terminal is gone.
+fn has_news(terminal: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut ready = [PollFd::new(terminal, PollFlags::POLLIN)];
+    let patience = PollTimeout::try_from(KEYS).unwrap_or(PollTimeout::ZERO);
+    match poll(&mut ready, patience) {
+        Ok(_) | Err(Errno::EINTR) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let [ready] = ready;
+    let gone = PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL;
+    Ok(!ready
+        .revents()
+        .is_some_and(|events| events.intersects(gone)))
+}
+
 /// Draws what changes, and does what keys ask for.
 fn show(shared: &Shared, shown: Shown, terminal: File) -> io::Result<()> {
+    let terminal_fd = terminal.try_clone()?;
     let terminal = Output(BufWriter::new(terminal));
     let mut terminal = if shown.keeps_signals {
         Terminal::enter_with_signals(terminal)?
@@ -271,7 +311,12 @@ fn show(shared: &Shared, shown: Shown, terminal: File) -> io::Result<()> {
             terminal.draw(|frame| shared.app().draw(frame))?;
             drawn = Some(changes);
         }
-        if !event::poll(KEYS)? {
+        // Not by the library, which reads the end of a terminal that is gone over and over.
+        if !has_news(terminal_fd.as_fd())? {
+            // As by SIGHUP, which this process gets then: there is nothing to give back.
+            return Ok(());
+        }
+        if !event::poll(Duration::ZERO)? {
             continue;
         }
         match event::read()? {

@@ -1,6 +1,6 @@
 //! Puts the result together once everything is known, and checks it on the way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use memtrace_ebpf::{
     MEMBERS, Member, Pages, Process, ProcessFlags, SegmentsRecord, Tree, VmField, VmMean,
@@ -19,8 +19,8 @@ use super::{
     segments::{self, Segments},
     story::{Birth, Life, Lives, Story},
     summary::{
-        BranchSummary, Counts, Footprint, Holder, ImageSummary, Origin, Outcome, PssSnapshot,
-        Summary, TreeSummary, VmMeans, VmPeaks,
+        BranchSummary, Counts, Footprint, Holder, ImageSummary, Origin, Outcome, ProcessSummary,
+        PssSnapshot, Summary, TreeSummary, VmMeans, VmPeaks,
     },
 };
 
@@ -88,6 +88,7 @@ pub(super) fn build(
             .iter()
             .any(|process| process.usage.as_ref().is_none_or(|usage| usage.threads > 1));
     let ground = segments::Ground::of(&last);
+    let alone = with_one_thread(&images, &processes, &last);
     let index: BTreeMap<u64, usize> = images.keys().copied().zip(0..).collect();
     let summaries: Vec<ImageSummary> = images
         .values()
@@ -96,13 +97,7 @@ pub(super) fn build(
             let mut summary =
                 image_summary(image, place, clock, last.tree.peak_seq, last.page_size);
             let record = segments.get(&image.id);
-            let owner = summary.owner.and_then(|i| processes.get(i));
-            let usage = owner.and_then(|process| process.usage.as_ref());
-            let living = last.processes.iter().find(|p| p.image == image.id);
-            let threads = usage
-                .map(|usage| usage.threads.into())
-                .or(living.map(|p| p.threads));
-            let alone = threads.is_some_and(|threads| threads <= 1);
+            let alone = alone.contains(&image.id) && summary.owner.is_some();
             summary.segments = record.map(|record| Box::new(Segments::new(record, ground, alone)));
             summary
         })
@@ -144,6 +139,31 @@ pub(super) fn build(
             images: folded.images.len(),
         },
     }
+}
+
+/// Images none of whose processes ever had two threads.
+fn with_one_thread(
+    images: &BTreeMap<u64, Measured>,
+    processes: &[ProcessSummary],
+    last: &Final,
+) -> BTreeSet<u64> {
+    let ids: Vec<u64> = images.keys().copied().collect();
+    let mut alone: BTreeSet<u64> = ids.iter().copied().collect();
+    let living: BTreeMap<u32, u64> = last
+        .processes
+        .iter()
+        .map(|process| (process.tgid, process.threads))
+        .collect();
+    for process in processes {
+        let ended = process.usage.as_ref().map(|usage| usage.threads.into());
+        let threads = ended.or_else(|| living.get(&process.pid).copied());
+        if threads.is_none_or(|threads| threads > 1) {
+            for used in &process.images {
+                ids.get(used.image).map(|id| alone.remove(id));
+            }
+        }
+    }
+    alone
 }
 
 /// Once every image has ended, so has the tree: how long it took us to notice must

@@ -8,6 +8,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use ratatui::{
     Frame, TerminalOptions, Viewport,
     backend::CrosstermBackend,
@@ -199,6 +200,7 @@ impl Rescue {
             return Ok(());
         }
         state.is_taken = false;
+        let _at_work = InBackground::begin()?;
         let written = execute!(
             &self.terminal,
             ResetColor,
@@ -208,6 +210,27 @@ impl Rescue {
         );
         termios::tcsetattr(&self.terminal, OptionalActions::Now, &state.modes)?;
         written
+    }
+}
+
+/// Changes the terminal also when another process group has it by now, which must not stop this one (SIGTTOU).
+struct InBackground {
+    before: SigSet,
+}
+
+impl InBackground {
+    fn begin() -> io::Result<Self> {
+        let mut stops = SigSet::empty();
+        stops.add(Signal::SIGTTOU);
+        let before = stops.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
+        Ok(Self { before })
+    }
+}
+
+impl Drop for InBackground {
+    fn drop(&mut self) {
+        // It was the thread's own a moment ago.
+        let _ = self.before.thread_set_mask();
     }
 }
 

@@ -250,11 +250,12 @@ impl<'a> Session<'a> {
         let mut next_look = tokio::time::Instant::now() + first;
         let mut next_drain = tokio::time::Instant::now() + record::LOOK;
         loop {
-            if let Some(end) = root.enough() {
+            // Whoever is to be ended is waited for.
+            let is_ending = self.attendant.is_ending();
+            if let Some(end) = root.enough().filter(|_| !is_ending) {
                 return Ok(end);
             }
-            // Whoever is to be ended is waited for.
-            let deadline = root.deadline().filter(|_| !self.attendant.is_ending());
+            let deadline = root.deadline().filter(|_| !is_ending);
             if let Some((deadline, end)) = deadline
                 && Instant::now() >= deadline
             {
@@ -308,10 +309,12 @@ impl<'a> Session<'a> {
                 }
                 () = wake(self.looking.as_ref().map(Looking::next)) => {
                     if self.look_on().is_break() {
-                        if let Some(end) = root.left() {
-                            return Ok(end);
+                        match root.left() {
+                            Some(end) if !self.attendant.is_ending() => return Ok(end),
+                            // It is asked again.
+                            Some(_) => {}
+                            None => self.looking = None,
                         }
-                        self.looking = None;
                     }
                 }
                 () = wake(self.snapshots.next()) => self.snapshots.look(&self.probe, self.view),
