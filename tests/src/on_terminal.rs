@@ -45,8 +45,8 @@ impl OnTerminal {
     /// # Errors
     /// There is no terminal, or it cannot be started.
     pub fn start(lab: &Lab, arguments: &[&str]) -> Result<Self> {
-        let mut command = Command::new(memtrace()?);
-        command.args(arguments);
+        let mut command = with_default_signals();
+        command.arg(memtrace()?).args(arguments);
         // Of a group that its parent could continue, or it would not stop (`is_current_pgrp_orphaned()`,
         // kernel/exit.c).
         command.process_group(0);
@@ -58,8 +58,9 @@ impl OnTerminal {
     /// # Errors
     /// As for [`OnTerminal::start`].
     pub fn start_session(lab: &Lab, arguments: &[&str]) -> Result<Self> {
-        let mut command = Command::new("setsid");
-        command.arg("--ctty").arg(memtrace()?).args(arguments);
+        let mut command = with_default_signals();
+        command.args(["setsid", "--ctty"]);
+        command.arg(memtrace()?).args(arguments);
         Self::with(lab, command, |end| Ok(Stdio::from(end.try_clone()?)))
     }
 
@@ -177,6 +178,13 @@ impl OnTerminal {
         self.ended = true;
         Ok(status)
     }
+}
+
+/// What follows has the default disposition of every signal: whoever runs the tests may ignore those of keys.
+fn with_default_signals() -> Command {
+    let mut command = Command::new("env");
+    command.arg("--default-signal");
+    command
 }
 
 impl Drop for OnTerminal {

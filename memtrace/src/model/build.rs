@@ -301,6 +301,15 @@ fn check_ids(
     let mut named = folded.named.clone();
     for life in lives.0.values() {
         let pid = life.pid;
+        let born = life.birth.as_ref().filter(|birth| !birth.shares_image());
+        let own = born.map(|birth| birth.image);
+        for id in own.into_iter().chain(life.execs.iter().map(|e| e.image)) {
+            if folded.images.contains(id) {
+                findings.gap("images claimed by two processes", || {
+                    format!("image {id}, pid {pid}")
+                });
+            }
+        }
         if let Some(birth) = &life.birth {
             named.insert(birth.image);
             // One that ran before can have let go of its memory just then; for want of room is counted.
