@@ -41,6 +41,8 @@ pub(super) struct Screen {
     thread: Option<JoinHandle<io::Result<()>>>,
     /// Until it is opened.
     terminal: Option<File>,
+    /// The same, to see whether it went away.
+    watched: Option<File>,
     shown: Shown,
     /// Why the terminal could not be used, if so.
     result: io::Result<()>,
@@ -182,6 +184,7 @@ impl Screen {
                 held: Condvar::new(),
             }),
             thread: None,
+            watched: terminal.try_clone().ok(),
             terminal: Some(terminal),
             shown,
             result: Ok(()),
@@ -194,22 +197,26 @@ impl Screen {
         self.result
     }
 
+    /// Whether the terminal went away.
+    fn is_gone(&self) -> bool {
+        let terminal = self.watched.as_ref().map(|terminal| terminal.as_fd());
+        terminal.is_some_and(|terminal| matches!(news(terminal, Duration::ZERO), Ok(News::Gone)))
+    }
+
     fn close(&mut self) {
         self.shared.quits.store(true, Ordering::Relaxed);
         let Some(thread) = self.thread.take() else {
             return;
         };
-        // It may hang in a terminal that takes nothing, or that went away just now.
+        // A slow terminal is waited for, or it would stay as it is. One that went away just now may hold the thread for
+        // ever (see `show`), and needs nothing any more.
         let deadline = Instant::now() + PATIENCE;
-        while !thread.is_finished() && Instant::now() < deadline {
+        while !thread.is_finished() {
+            if Instant::now() >= deadline && self.is_gone() {
+                self.result = Err(io::Error::other("it went away"));
+                return;
+            }
             std::thread::sleep(Duration::from_millis(1));
-        }
-        if !thread.is_finished() {
-            self.result = Err(io::Error::new(
-                io::ErrorKind::TimedOut,
-                "it does not take what is written to it",
-            ));
-            return;
         }
         match Some(thread.join()) {
             Some(Ok(result)) => self.result = result,
@@ -277,19 +284,33 @@ impl Observer for Screen {
 /// How long a key is waited for before it is seen whether there is something new.
 const KEYS: Duration = Duration::from_millis(40);
 
-/// Waits for keys, a while; false if the terminal is gone.
-fn has_news(terminal: BorrowedFd<'_>) -> io::Result<bool> {
+/// What a terminal has.
+enum News {
+    None,
+    Keys,
+    /// It went away.
+    Gone,
+}
+
+/// Waits a while for what a terminal has.
+fn news(terminal: BorrowedFd<'_>, patience: Duration) -> io::Result<News> {
     let mut ready = [PollFd::new(terminal, PollFlags::POLLIN)];
-    let patience = PollTimeout::try_from(KEYS).unwrap_or(PollTimeout::ZERO);
+    let patience = PollTimeout::try_from(patience).unwrap_or(PollTimeout::ZERO);
     match poll(&mut ready, patience) {
         Ok(_) | Err(Errno::EINTR) => {}
         Err(error) => return Err(error.into()),
     }
     let [ready] = ready;
-    let gone = PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL;
-    Ok(!ready
-        .revents()
-        .is_some_and(|events| events.intersects(gone)))
+    let events = ready.revents().unwrap_or(PollFlags::empty());
+    Ok(
+        if events.intersects(PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL) {
+            News::Gone
+        } else if events.is_empty() {
+            News::None
+        } else {
+            News::Keys
+        },
+    )
 }
 
 /// Draws what changes, and does what keys ask for.
@@ -312,9 +333,16 @@ fn show(shared: &Shared, shown: Shown, terminal: File) -> io::Result<()> {
             drawn = Some(changes);
         }
         // Not by the library, which reads the end of a terminal that is gone over and over.
-        if !has_news(terminal_fd.as_fd())? {
+        match news(terminal_fd.as_fd(), KEYS)? {
+            News::None => {}
+            News::Keys if event::poll(Duration::ZERO)? => {}
+            // Keys that are not for us, as the library reads standard input if that is another terminal.
+            News::Keys => {
+                std::thread::sleep(KEYS);
+                continue;
+            }
             // As by SIGHUP, which this process gets then: there is nothing to give back.
-            return Ok(());
+            News::Gone => return Ok(()),
         }
         if !event::poll(Duration::ZERO)? {
             continue;
