@@ -28,6 +28,7 @@
 mod branches;
 mod build;
 mod certificate;
+mod checks;
 mod final_state;
 mod fold;
 mod measured;
