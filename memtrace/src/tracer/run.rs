@@ -193,15 +193,7 @@ pub(super) fn trace<'a>(
         exit_like(signal);
     }
     // All that can fail for want of descriptors comes before the command begins.
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .enable_time()
-        .build()
-        .map_err(system("start the event loop"))?;
-    let watching = {
-        let _context = runtime.enter();
-        Watching::new(&loaded.probe, &signals)?
-    };
+    let (runtime, watching) = Watching::begin(&loaded.probe, &signals)?;
     let root = (stopped.pid(), root_tgid);
     let mut session = Session::begin(tracer, loaded, root, command, (feed, onlooker))?;
     require_room(ROOM_TO_GROW)?;

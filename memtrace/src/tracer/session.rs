@@ -79,8 +79,25 @@ pub(super) struct Watching<'a> {
 }
 
 impl<'a> Watching<'a> {
+    /// With the event loop that it belongs to.
+    pub(super) fn begin(
+        probe: &Probe,
+        signals: &'a Signals,
+    ) -> Result<(tokio::runtime::Runtime, Self), TraceError> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .build()
+            .map_err(system("start the event loop"))?;
+        let watching = {
+            let _context = runtime.enter();
+            Self::new(probe, signals)?
+        };
+        Ok((runtime, watching))
+    }
+
     /// Call it in the event loop's context.
-    pub(super) fn new(probe: &Probe, signals: &'a Signals) -> Result<Self, TraceError> {
+    fn new(probe: &Probe, signals: &'a Signals) -> Result<Self, TraceError> {
         let timeline = probe.timeline().map(watch).transpose();
         Ok(Self {
             ring: watch(probe).map_err(system("wait for records"))?,

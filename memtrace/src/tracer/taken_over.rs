@@ -10,7 +10,6 @@ use super::{
     run::ROOM,
     session::Watching,
     setup::{self, Loaded, Purpose},
-    system,
 };
 use crate::{
     kernel::{self, Obstacle, Proc},
@@ -81,15 +80,7 @@ pub(super) fn take_over<'s>(
         branches: if each { wanted.branches() } else { 0 },
     };
     let mut loaded = setup::prepare(tracer, purpose, phases)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .enable_time()
-        .build()
-        .map_err(system("start the event loop"))?;
-    let watching = {
-        let _context = runtime.enter();
-        Watching::new(&loaded.probe, signals)?
-    };
+    let (runtime, watching) = Watching::begin(&loaded.probe, signals)?;
     wanted.look_again()?;
     let roots = wanted.roots();
     let asked = wanted.words();
