@@ -105,7 +105,11 @@ fn a_tree_that_crosses_its_limit_is_ended() -> Result<()> {
     let mut workload = begin(&lab, &words)?;
     workload.expect("ready")?;
     let pid = [workload.pid().to_string()];
-    let attached = Attached::to(&lab, &pid, &["--kill", "--max-peak", "60MiB"])?;
+    let attached = Attached::to(
+        &lab,
+        &pid,
+        &["--kill", "--max-peak", "60MiB", "--kill-after", "10m"],
+    )?;
     workload.tell()?;
     let (code, _) = attached.finish_anyhow()?;
     assert_eq!(code, MISSED);
