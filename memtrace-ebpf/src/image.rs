@@ -57,6 +57,16 @@ impl Integral {
         self.lo = lo & ((1 << Self::SHIFT) - 1);
     }
 
+    /// So many page-nanoseconds, or as many as it can hold.
+    #[cfg(feature = "user")]
+    #[must_use]
+    pub fn of(page_ns: u128) -> Self {
+        Self {
+            hi: u64::try_from(page_ns >> Self::SHIFT).unwrap_or(u64::MAX),
+            lo: page_ns as u64 & ((1 << Self::SHIFT) - 1),
+        }
+    }
+
     /// The whole integral in page-nanoseconds.
     #[must_use]
     pub const fn page_ns(&self) -> u128 {

@@ -16,6 +16,10 @@ impl ProcessFlags {
     pub const EXITED: u32 = 8;
     /// It ran before tracing began, and has executed no program since.
     pub const ATTACHED: u32 = 16;
+    /// How it ended is not known. Never set by the programs: of one that was looked at in /proc alone.
+    pub const STATUS_UNKNOWN: u32 = 32;
+    /// What it used is not known; likewise.
+    pub const USAGE_UNKNOWN: u32 = 64;
 }
 
 /// State of a live process in a tree; map value, keyed by tgid.

@@ -8,6 +8,7 @@ use crate::{
     report::{
         escape::{clip, command_line, escape},
         times::Times,
+        truth::truth,
         units::{grouped, human},
     },
 };
@@ -42,12 +43,9 @@ impl Finding<'_> {
                 } else {
                     "kept"
                 };
-                let high = measured
-                    .high
-                    .map_or_else(|| "any amount".to_owned(), amount);
                 format!(
-                    "budget {name} cannot be decided and counts as {counted}: {what}, truly between {} and {high}, limit {limit}{}{}",
-                    amount(measured.low),
+                    "budget {name} cannot be decided and counts as {counted}: {what}, truly {}, limit {limit}{}{}",
+                    truth(measured.low, measured.high, amount),
                     self.where_from(summary, measured),
                     self.others()
                 )

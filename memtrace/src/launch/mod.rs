@@ -35,6 +35,7 @@ mod inherited;
 mod limits;
 mod outputs;
 mod running;
+pub(crate) mod rusage;
 mod signals;
 mod spec;
 mod stopped;

@@ -40,6 +40,11 @@ impl Finished {
         Duration::from_nanos(self.ended_ns.saturating_sub(self.started_ns))
     }
 
+    /// The same in nanoseconds.
+    pub(crate) fn elapsed_ns(&self) -> u64 {
+        self.ended_ns.saturating_sub(self.started_ns)
+    }
+
     /// The exit status, unless a signal ended it.
     #[must_use]
     pub fn exit_status(&self) -> Option<i32> {

@@ -89,7 +89,7 @@ pub(super) fn build(
     let ground = segments::Ground::of(&last);
     let alone = with_one_thread(&images, &processes, &last);
     let index: BTreeMap<u64, usize> = images.keys().copied().zip(0..).collect();
-    let summaries: Vec<ImageSummary> = images
+    let mut summaries: Vec<ImageSummary> = images
         .values()
         .map(|image| {
             let place = people.place(image.id);
@@ -103,12 +103,18 @@ pub(super) fn build(
         .collect();
     let at_peak = at_peak(&images, &index, &last, &mut findings);
     let branches = branches::summaries(&last, clock, &processes, &summaries, &at_peak);
-    let tree = tree_summary(&last, clock, at_peak, branches, &summaries);
-    let told: Vec<_> = summaries
-        .iter()
-        .filter_map(|image| image.segments.as_deref())
-        .collect();
-    let certificate = judge(&last, &findings, &told);
+    let mut tree = tree_summary(&last, clock, at_peak, branches, &summaries);
+    let certificate = match &last.sampled {
+        None => {
+            let told = summaries.iter();
+            let told: Vec<_> = told.filter_map(|image| image.segments.as_deref()).collect();
+            judge(&last, &findings, &told)
+        }
+        Some(sampled) => sampled.certificate(&last, findings.breakdown_difference_bytes),
+    };
+    if let Some(sampled) = &last.sampled {
+        sampled.mark(&mut tree, &mut summaries);
+    }
     Summary {
         outcome: last
             .wait_status

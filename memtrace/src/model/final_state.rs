@@ -3,7 +3,7 @@
 
 use memtrace_ebpf::{Branch, Image, Process, SegmentsRecord, Stat, Tree};
 
-use super::summary::PssSnapshot;
+use super::{sampled::Sampled, summary::PssSnapshot};
 
 /// Everything userspace reads once the programs are detached and the ring
 /// buffer is drained, plus what only the launcher knows.
@@ -59,6 +59,8 @@ pub struct Final {
     pub segments: Vec<SegmentsRecord>,
     /// What each of several roots has with its descendants; empty if there is but one.
     pub branches: Vec<BranchState>,
+    /// The numbers were read now and then instead of counted, and this is what they are worth.
+    pub sampled: Option<Box<Sampled>>,
 }
 
 /// One of several roots with its descendants: a part of the tree.

@@ -36,6 +36,7 @@ mod numbers;
 mod processes;
 mod quantities;
 pub(crate) mod reasons;
+mod sampled;
 mod segments;
 mod story;
 mod summary;
@@ -58,6 +59,7 @@ pub use self::{
     certificate::{Certificate, Lost, SizesSeen, Verdict},
     final_state::{BranchState, CrossChecks, EndedByLimit, Final, Limit, Limited, Missed, Stats},
     quantities::{Moments, Quantities, Worth},
+    sampled::Sampled,
     segments::{SegmentUse, Segments, SegmentsSeen},
     summary::{
         Amounts, Before, BranchSummary, Counts, Fate, Footprint, Holder, ImageSummary, ImageUse,

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use memtrace_ebpf::{ImageKind, ImageState};
+use memtrace_ebpf::{ImageKind, ImageState, ProcessFlags};
 
 use super::{
     build::Clock,
@@ -242,11 +242,11 @@ impl<'a> People<'a> {
                     start_ns: clock.ns(life.started_at),
                     end_ns: exit.map(|exit| clock.ns(exit.header.at)),
                     lifetime_ns: until.saturating_sub(life.started_at.max(clock.zero)),
-                    outcome: exit.map(|exit| Outcome::from_wait_status(exit.wait_status)),
+                    outcome: exit
+                        .filter(|exit| exit.flags & ProcessFlags::STATUS_UNKNOWN == 0)
+                        .map(|exit| Outcome::from_wait_status(exit.wait_status)),
                     oom_killed: life.oom
-                        || exit.is_some_and(|exit| {
-                            exit.flags & memtrace_ebpf::ProcessFlags::OOM_KILLED != 0
-                        }),
+                        || exit.is_some_and(|exit| exit.flags & ProcessFlags::OOM_KILLED != 0),
                     survivor,
                     before: birth
                         .filter(|birth| birth.is_attached())
@@ -256,13 +256,15 @@ impl<'a> People<'a> {
                                 .unwrap_or(0)
                                 .saturating_mul(page_size),
                         }),
-                    usage: exit.map(|exit| Usage {
-                        user_ns: exit.utime,
-                        system_ns: exit.stime,
-                        minor_faults: exit.min_flt,
-                        major_faults: exit.maj_flt,
-                        threads: exit.threads,
-                    }),
+                    usage: exit
+                        .filter(|exit| exit.flags & ProcessFlags::USAGE_UNKNOWN == 0)
+                        .map(|exit| Usage {
+                            user_ns: exit.utime,
+                            system_ns: exit.stime,
+                            minor_faults: exit.min_flt,
+                            major_faults: exit.maj_flt,
+                            threads: exit.threads,
+                        }),
                     images: self.uses(i, life, &index, clock, page_size),
                 }
             })
@@ -284,6 +286,8 @@ impl<'a> People<'a> {
         let maxrss = |exec: usize| {
             let next = life.execs.get(exec).map(|exec| exec.maxrss);
             let pages = next.or_else(|| life.exit.as_ref().map(|exit| exit.maxrss));
+            // 0 where the kernel was not asked.
+            let pages = pages.filter(|pages| *pages > 0);
             pages.map(|pages| pages.saturating_mul(page_size))
         };
         let of = |id: u64, kind: UseKind, kernel_maxrss: Option<u64>| -> Option<(u64, ImageUse)> {

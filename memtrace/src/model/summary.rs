@@ -317,7 +317,7 @@ pub struct Before {
 }
 
 /// CPU time and faults of a process over all its threads and images.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// CPU time in user mode.
     pub user_ns: u64,

@@ -24,7 +24,11 @@ use super::{
     sys::{self, News, Reaped, What},
     tree::Tree,
 };
-use crate::{kernel::clock, model::Usage};
+use crate::{
+    kernel::clock,
+    launch::rusage::{maxrss_bytes, nanoseconds},
+    model::Usage,
+};
 
 /// A running tracer.
 #[derive(Debug)]
@@ -271,9 +275,7 @@ impl Tracer {
         if !name.is_empty() {
             process.comm = name;
         }
-        process.maxrss = u64::try_from(rusage.ru_maxrss)
-            .ok()
-            .map(|kib| kib.saturating_mul(1024));
+        process.maxrss = maxrss_bytes(&rusage);
         process.usage = totals.map(|totals| Usage {
             // wait4 adds the children that it waited for; /proc has theirs by itself.
             user_ns: nanoseconds(rusage.ru_utime).saturating_sub(ticks(totals.children_user)),
@@ -308,12 +310,6 @@ impl Tracer {
             }
         }
     }
-}
-
-fn nanoseconds(time: libc::timeval) -> u64 {
-    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
-    let micros = u64::try_from(time.tv_usec).unwrap_or(0);
-    seconds * 1_000_000_000 + micros * 1_000
 }
 
 /// Clock ticks as nanoseconds; `USER_HZ` is 100 wherever Linux runs but on alpha and ia64.

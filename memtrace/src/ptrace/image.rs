@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use memtrace_ebpf::{MEMBERS, Member};
+
 use super::status::Memory;
 use crate::model::{Amounts, Origin, Program, VmPeaks};
 
@@ -31,10 +33,11 @@ pub(super) struct Image {
     pub(super) replaced_by: Option<usize>,
     /// Held at the first look, by an image that fork made.
     pub(super) inherited: u64,
-    first_read: u64,
+    /// The first reading and the last: when, what it held, its virtual size.
+    first: Option<(u64, Amounts, u64)>,
     last: Option<(u64, Amounts, u64)>,
-    /// Areas under the lines between readings: each kind and the virtual size.
-    areas: ([u128; 4], u128),
+    /// Areas under the lines between readings: each kind, in the kernel's order, and the virtual size.
+    areas: ([u128; MEMBERS], u128),
     /// The reading with the largest RSS.
     pub(super) largest: (u64, Amounts),
     /// The largest readings of each kind, and of RSS + swap.
@@ -63,9 +66,9 @@ impl Image {
             fallen: 0,
             replaced_by: None,
             inherited: 0,
-            first_read: now,
+            first: None,
             last: None,
-            areas: ([0; 4], 0),
+            areas: ([0; MEMBERS], 0),
             largest: (now, Amounts::default()),
             peak: Amounts::default(),
             peak_rss_swap: 0,
@@ -81,17 +84,16 @@ impl Image {
         if let Some((then, before, size)) = self.last {
             let width = u128::from(at.saturating_sub(then));
             let area = |from: u64, to: u64| (u128::from(from) + u128::from(to)) * width / 2;
-            let [anon, file, shmem, swap] = &mut self.areas.0;
-            *anon += area(before.anon, now.anon);
-            *file += area(before.file, now.file);
-            *shmem += area(before.shmem, now.shmem);
-            *swap += area(before.swap, now.swap);
+            let ends = in_order(&before).into_iter().zip(in_order(&now));
+            for (sum, (from, to)) in self.areas.0.iter_mut().zip(ends) {
+                *sum += area(from, to);
+            }
             self.areas.1 += area(size, memory.vm_size);
         } else {
             if self.origin == Origin::Fork {
                 self.inherited = now.rss();
             }
-            self.first_read = at;
+            self.first = Some((at, now, memory.vm_size));
             self.largest = (at, now);
         }
         self.last = Some((at, now, memory.vm_size));
@@ -137,36 +139,44 @@ impl Image {
         self.fallen = self.hwm.saturating_sub(hwm);
     }
 
-    /// Means over the time between the first and the last reading: of each kind, and of
-    /// the virtual size.
-    pub(super) fn averages(&self) -> (Amounts, u64) {
-        let Some((at, last, size)) = self.last else {
-            return (Amounts::default(), 0);
-        };
-        let over_ns = at.saturating_sub(self.first_read);
-        if over_ns == 0 {
-            return (last, size);
-        }
-        let mean = |area: u128| u64::try_from(area / u128::from(over_ns)).unwrap_or(u64::MAX);
-        let [anon, file, shmem, swap] = self.areas.0;
-        let amounts = Amounts {
-            anon: mean(anon),
-            file: mean(file),
-            shmem: mean(shmem),
-            swap: mean(swap),
-        };
-        (amounts, mean(self.areas.1))
-    }
-
     /// Whether it was looked at even once.
     pub(super) const fn was_read(&self) -> bool {
         self.last.is_some()
     }
 
-    /// The areas under the lines between the readings of each kind, byte nanoseconds.
-    pub(super) const fn areas(&self) -> [u128; 4] {
-        self.areas.0
+    /// What it held when it was read last.
+    pub(super) fn last(&self) -> Option<Amounts> {
+        self.last.map(|(_, held, _)| held)
     }
+
+    /// The areas under the lines between the readings until a time, byte nanoseconds: of each kind, in the kernel's
+    /// order, and of the virtual size. Before the first reading and after the last it is taken to be as at that.
+    pub(super) fn areas(&self, until: u64) -> ([u128; MEMBERS], u128) {
+        let (mut kinds, mut size) = self.areas;
+        let ends = [
+            self.first
+                .map(|first| (first.0.saturating_sub(self.start), first)),
+            self.last.map(|last| (until.saturating_sub(last.0), last)),
+        ];
+        for (width, (_, held, whole)) in ends.into_iter().flatten() {
+            let width = u128::from(width);
+            for (area, bytes) in kinds.iter_mut().zip(in_order(&held)) {
+                *area = area.saturating_add(u128::from(bytes) * width);
+            }
+            size = size.saturating_add(u128::from(whole) * width);
+        }
+        (kinds, size)
+    }
+}
+
+/// In the kernel's order.
+pub(super) const fn in_order(held: &Amounts) -> [u64; MEMBERS] {
+    let mut members = [0; MEMBERS];
+    members[Member::File as usize] = held.file;
+    members[Member::Anon as usize] = held.anon;
+    members[Member::Swap as usize] = held.swap;
+    members[Member::Shmem as usize] = held.shmem;
+    members
 }
 
 /// Kind by kind.

@@ -16,20 +16,25 @@
 mod bounds;
 mod follow;
 mod image;
+mod last;
 mod poll;
 mod privileges;
 #[cfg(test)]
 mod properties;
+mod records;
 mod run;
 mod sample;
 mod status;
 mod subject;
-mod summary;
 mod sys;
+mod teller;
 mod tree;
 mod unseen;
+mod worth;
 
+pub(crate) use last::SoFar;
 pub use run::{Permission, permission};
 pub(crate) use run::{Wanted, trace};
 pub(crate) use status::{Stat, look, program, stat};
 pub(crate) use sys::Reaped;
+pub(crate) use teller::News;

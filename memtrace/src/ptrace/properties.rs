@@ -5,8 +5,9 @@ use proptest::prelude::*;
 
 use super::{
     bounds::CounterError,
+    last::{Facts, last},
     status::{Look, Memory, Stat},
-    summary::{Facts, summarize},
+    teller::Teller,
     tree::Tree,
 };
 use crate::{
@@ -214,7 +215,8 @@ fn run(ops: &[Op], followed: bool) -> nix::Result<Summary> {
     let mut rusage = *own.as_ref();
     let maxrss = root.maxrss.max(root.memory.hwm) / 1024;
     rusage.ru_maxrss = i64::try_from(maxrss).unwrap_or(i64::MAX);
-    Ok(summarize(
+    let model = Teller::new(PAGE, None).finish(&mut tree);
+    Ok(model.finish(last(
         &tree,
         Facts {
             command: vec![b"x".to_vec()],
@@ -231,8 +233,9 @@ fn run(ops: &[Op], followed: bool) -> nix::Result<Summary> {
             failures: Vec::new(),
             error: CounterError::new(Some(memtrace_ebpf::CounterLayout::PerCpu), 2, PAGE),
             before: 600 * PAGE,
+            ended_by_limit: None,
         },
-    ))
+    )))
 }
 
 proptest! {

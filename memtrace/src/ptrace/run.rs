@@ -13,18 +13,22 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::{
     bounds::CounterError,
     follow::{self, Follower, lock, now},
+    last::{Facts, last},
     poll::Poller,
     privileges, sample, status,
     subject::{Proof, Sampled},
-    summary::{Facts, summarize},
     sys,
+    teller::{News, Teller},
     tree::Tree,
 };
 use crate::{
     attend::Attendant,
     kernel::{Btf, Features, clock, cpus},
-    launch::{Finished, LaunchError, Running, Signals, Spec, Stopped, exit_like, spawn_stopped},
-    model::Summary,
+    launch::{
+        Finished, LaunchError, Running, Signals, Spec, Stopped, exit_like, rusage::maxrss_bytes,
+        spawn_stopped,
+    },
+    model::{Final, Model},
 };
 
 /// What is asked for.
@@ -36,6 +40,15 @@ pub(crate) struct Wanted {
     pub(crate) wait_tree: bool,
     /// Takes one line for the user, before the command starts.
     pub(crate) notice: Option<fn(&str)>,
+}
+
+/// A command that was run.
+pub(crate) struct Measured {
+    /// All that happened.
+    pub(crate) model: Model,
+    /// What remains to be said at the end.
+    pub(crate) last: Final,
+    pub(crate) finished: Finished,
 }
 
 /// How the tree is followed.
@@ -57,8 +70,10 @@ pub(crate) fn trace(
     signals: &mut Signals,
     why: Option<&str>,
     mut attendant: Attendant,
-) -> Result<(Summary, Finished), LaunchError> {
-    let tree = Arc::new(Mutex::new(Tree::default()));
+    sink: Option<&mut dyn FnMut(News<'_>)>,
+) -> Result<Measured, LaunchError> {
+    let mut teller = Teller::new(cpus::page_size(), sink);
+    let tree = Arc::new(Mutex::new(Tree::new(teller.records())));
     let pid = stopped.pid();
     let kept = privileges::kept();
     let before = before_exec(pid, spec);
@@ -79,7 +94,7 @@ pub(crate) fn trace(
     }
     let mut method = method.unwrap_or_else(|| {
         // What a tracer that was refused had written down does not count.
-        *lock(&tree) = Tree::default();
+        *lock(&tree) = Tree::new(teller.records());
         failures.push(
             "processes that live shorter than the interval of the samples were not seen".to_owned(),
         );
@@ -99,9 +114,14 @@ pub(crate) fn trace(
     let mut running = stopped.release()?;
     attendant.begin(running.pid());
     let followed = match &mut method {
-        Method::Ptrace(follower) => {
-            follow_tracer(follower, &running, signals, &tree, &mut attendant)
-        }
+        Method::Ptrace(follower) => follow_tracer(
+            follower,
+            &running,
+            signals,
+            &tree,
+            &mut attendant,
+            &mut teller,
+        ),
         Method::Poll(poller) => {
             poller.begin(&tree);
             follow_poller(
@@ -111,6 +131,7 @@ pub(crate) fn trace(
                 &tree,
                 wanted.wait_tree,
                 &mut attendant,
+                &mut teller,
             )
         }
     };
@@ -142,10 +163,15 @@ pub(crate) fn trace(
         failures,
         before: error.of(1).saturating_add(before),
         error,
+        ended_by_limit: attendant.finish(),
     };
-    let mut summary = summarize(&lock(&tree), facts);
-    summary.ended_by_limit = attendant.finish();
-    Ok((summary, finished))
+    let mut tree = lock(&tree);
+    let model = teller.finish(&mut tree);
+    Ok(Measured {
+        model,
+        last: last(&tree, facts),
+        finished,
+    })
 }
 
 /// How large the command's process can be until its exec, as its `VmHWM` tells: a copy of this
@@ -242,6 +268,7 @@ fn follow_tracer(
     signals: &Signals,
     tree: &Mutex<Tree>,
     attendant: &mut Attendant,
+    teller: &mut Teller<'_>,
 ) -> io::Result<()> {
     let mut next = Instant::now();
     let subject = Sampled {
@@ -260,6 +287,7 @@ fn follow_tracer(
         if Instant::now() >= next {
             let pause = sample::all(tree);
             next = Instant::now() + pause;
+            teller.tell(&mut lock(tree), now());
         }
         attendant.look(&subject, false);
     }
@@ -273,18 +301,14 @@ fn follow_poller(
     tree: &Mutex<Tree>,
     wait_tree: bool,
     attendant: &mut Attendant,
+    teller: &mut Teller<'_>,
 ) -> io::Result<()> {
     let mut next = Instant::now();
     let mut ended = false;
     loop {
         if !ended && let Some(finished) = running.try_wait()? {
             ended = true;
-            let maxrss = u64::try_from(finished.rusage.ru_maxrss).ok();
-            poller.root_ended(
-                tree,
-                finished.status,
-                maxrss.map(|kib| kib.saturating_mul(1024)),
-            );
+            poller.root_ended(tree, finished.status, maxrss_bytes(&finished.rusage));
         }
         let subject = Sampled {
             tree,
@@ -305,6 +329,7 @@ fn follow_poller(
         if Instant::now() >= next {
             let pause = poller.look(tree);
             next = Instant::now() + pause;
+            teller.tell(&mut lock(tree), now());
         }
     }
 }

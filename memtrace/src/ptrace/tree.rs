@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     image::{Image, largest},
-    status::Look,
+    status::{Look, Memory},
     unseen::Faults,
 };
 use crate::model::{Amounts, Origin, Program, Usage, UseKind};
@@ -49,14 +49,26 @@ pub(super) struct Process {
     resumed: u64,
     /// Whether it shares its creator's memory was not to be told.
     guessed: bool,
+    /// Somebody was told of it as it was known then.
+    told: bool,
 }
 
 /// The largest sum of one look at everything.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Sample {
+    /// The how manieth it is of such sums.
+    pub(super) number: u64,
     pub(super) at: u64,
     pub(super) rss: u64,
     pub(super) parts: Vec<(usize, Amounts)>,
+}
+
+/// What was read of one image.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reading {
+    pub(super) at: u64,
+    pub(super) image: usize,
+    pub(super) memory: Memory,
 }
 
 /// The fork that a parent told of before the child was seen.
@@ -107,9 +119,20 @@ pub(super) struct Tree {
     pub(super) unread: u64,
     /// What tells of processes that are not followed.
     pub(super) faults: Faults,
+    /// Readings are wanted one by one, and these are new.
+    pub(super) recorded: bool,
+    pub(super) readings: Vec<Reading>,
 }
 
 impl Tree {
+    /// Nothing is known yet. With `recorded` each reading is kept until somebody takes it.
+    pub(super) fn new(recorded: bool) -> Self {
+        Self {
+            recorded,
+            ..Self::default()
+        }
+    }
+
     /// The command's process, before its exec.
     pub(super) fn root(&mut self, pid: i32, now: u64) {
         let process = self.add(pid, pid, None, now);
@@ -138,6 +161,7 @@ impl Tree {
             threads_ever: 1,
             resumed: now,
             guessed: false,
+            told: false,
         });
         self.by_pid.insert(pid, index);
         self.threads.insert(pid, (index, now));
@@ -302,10 +326,24 @@ impl Tree {
         self.announced.keys().copied().collect()
     }
 
+    /// Whether a process was seen, and its creator has not told of it.
+    pub(super) fn awaits_creator(&self, process: usize) -> bool {
+        let pid = self.pid(process).unwrap_or(0);
+        self.unannounced.get(&pid) == Some(&process)
+    }
+
+    /// From now on a process stays as it is known.
+    pub(super) fn is_told(&mut self, process: usize) {
+        if let Some(process) = self.processes.get_mut(process) {
+            process.told = true;
+        }
+    }
+
     /// The truth about a process that was seen before its creator told of it.
     fn correct(&mut self, index: usize, creator: usize, earliest: u64, vfork: bool) {
         let (pid, theirs) = (self.pid(creator), self.image_of(creator));
-        let Some(process) = self.processes.get_mut(index) else {
+        let told = |process: &&mut Process| !process.told;
+        let Some(process) = self.processes.get_mut(index).filter(told) else {
             return;
         };
         process.creator = Some(creator);
@@ -374,10 +412,17 @@ impl Tree {
     /// Something was read of a process.
     pub(super) fn observe(&mut self, process: usize, look: &Look, now: u64) {
         if let Some(memory) = &look.memory
-            && let Some(image) = self.image_of(process)
-            && let Some(image) = self.images.get_mut(image)
+            && let Some(place) = self.image_of(process)
+            && let Some(image) = self.images.get_mut(place)
         {
             image.observe(now, memory);
+            if self.recorded {
+                self.readings.push(Reading {
+                    at: now,
+                    image: place,
+                    memory: *memory,
+                });
+            }
             self.highest = self.highest.max(memory.hwm);
             image.threads = image.threads.max(look.threads);
         }
@@ -530,7 +575,8 @@ impl Tree {
         self.peak_rss_swap = self.peak_rss_swap.max(sum.rss().saturating_add(sum.swap));
         if sum.rss() > self.best.rss {
             self.best = Sample {
-                at: from,
+                number: self.best.number + 1,
+                at: to,
                 rss: sum.rss(),
                 parts,
             };

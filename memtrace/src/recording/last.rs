@@ -6,6 +6,7 @@ use super::{
     fields::{self, Take},
     items::{Parts, each_item, text},
     limit::{limit, put_limit},
+    sampled::{put_sampled, sampled, sampled_image},
     state::{end, kernel_side, put_branches, put_segments, put_snapshots, stat_number, statistics},
     varint::{Bytes, Malformed, put, put_bytes, zigzag},
 };
@@ -45,6 +46,7 @@ pub(super) fn final_parts(last: &Final) -> Parts {
         snapshots,
         segments,
         branches,
+        sampled,
     } = last;
     let mut parts = Parts::default();
     kernel_side(&mut parts, *ended_at, tree, images, processes);
@@ -83,6 +85,9 @@ pub(super) fn final_parts(last: &Final) -> Parts {
     put_snapshots(&mut parts, snapshots, *ended_at);
     put_segments(&mut parts, segments);
     put_branches(&mut parts, branches, *ended_at);
+    if let Some(sampled) = sampled {
+        put_sampled(&mut parts, sampled);
+    }
     parts
 }
 
@@ -170,6 +175,7 @@ pub(super) fn no_final(page_size: u64) -> Final {
         snapshots: Vec::new(),
         segments: Vec::new(),
         branches: Vec::new(),
+        sampled: None,
     }
 }
 
@@ -273,6 +279,14 @@ pub(super) fn read_final(parts: &[Vec<u8>]) -> Result<Final, Malformed> {
                 last.segments.push(segments);
             }
             end::BRANCH => last.branches.push(branch(body, base)?),
+            end::SAMPLED => last.sampled = Some(Box::new(sampled(body)?)),
+            end::SAMPLED_IMAGE => {
+                let (id, range) = sampled_image(body)?;
+                // What it belongs to comes first.
+                if let Some(sampled) = &mut last.sampled {
+                    sampled.images.insert(id, range);
+                }
+            }
             end::ENDED_BY_LIMIT => last.ended_by_limit = Some(ended_by_limit(body)?),
             _ => {}
         }

@@ -27,6 +27,7 @@ mod loss;
 mod query;
 mod reader;
 mod replay;
+mod sampled;
 mod state;
 mod tail;
 mod varint;

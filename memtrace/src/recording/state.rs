@@ -32,6 +32,8 @@ pub(super) mod end {
     pub(in crate::recording) const PSS: u64 = 18;
     pub(in crate::recording) const SEGMENTS: u64 = 19;
     pub(in crate::recording) const BRANCH: u64 = 20;
+    pub(in crate::recording) const SAMPLED: u64 = 21;
+    pub(in crate::recording) const SAMPLED_IMAGE: u64 = 22;
 }
 
 /// The kernel side's state while tracing goes on: the peaks so far.

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     blank,
     event::Event,
-    model::{CrossChecks, Final, Limit, Limited, PssSnapshot, Stats},
+    model::{CrossChecks, Final, Limit, Limited, PssSnapshot, Sampled, Stats},
 };
 
 /// The state at the end of what can be read.
@@ -64,9 +64,7 @@ const fn rss(pages: &Pages) -> i64 {
 /// Adds to an integral; what a hostile file makes too large stays as large as can be.
 fn add(integral: &mut Integral, pages: i64, ns: u64) {
     let more = u128::from(pages.max(0).unsigned_abs()) * u128::from(ns);
-    let sum = integral.page_ns().saturating_add(more);
-    integral.hi = u64::try_from(sum >> 20).unwrap_or(u64::MAX);
-    integral.lo = (sum & 0xf_ffff) as u64;
+    *integral = Integral::of(integral.page_ns().saturating_add(more));
 }
 
 impl Tail {
@@ -378,6 +376,7 @@ impl Tail {
         let started = i64::try_from(begun)
             .unwrap_or(0)
             .saturating_add(head.realtime_offset_ns);
+        let is_sampled = head.tier == Sampled::TIER;
         let mut limits = head.limits.clone();
         limits.push(Limit {
             reason: why,
@@ -399,6 +398,7 @@ impl Tail {
             started_unix_ns: u64::try_from(started).ok().filter(|_| head.created_at > 0),
             snapshots,
             segments,
+            sampled: is_sampled.then(|| Box::new(Sampled::without_end())),
             ..no_final(page_size(head.page_size))
         }
     }

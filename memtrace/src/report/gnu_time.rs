@@ -12,6 +12,8 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
 
+use crate::launch::rusage::{maxrss_bytes, nanoseconds};
+
 /// GNU time's format when none is asked for.
 const DEFAULT_FORMAT: &[u8] =
     b"%Uuser %Ssystem %Eelapsed %PCPU (%Xavgtext+%Davgdata %Mmaxresident)k\n\
@@ -143,7 +145,7 @@ impl TimeValues {
             elapsed_ns,
             user_ns: nanoseconds(usage.ru_utime),
             system_ns: nanoseconds(usage.ru_stime),
-            max_rss_bytes: count(usage.ru_maxrss).saturating_mul(1024),
+            max_rss_bytes: maxrss_bytes(usage).unwrap_or(0),
             major_faults: count(usage.ru_majflt),
             minor_faults: count(usage.ru_minflt),
             swaps: count(usage.ru_nswap),
@@ -298,14 +300,6 @@ fn clock(ns: u64) -> String {
         let hundredths = ns / 10_000_000 % 100;
         format!("{}:{:02}.{hundredths:02}", whole / 60, whole % 60)
     }
-}
-
-/// A `timeval` of an rusage, which is never negative.
-fn nanoseconds(time: libc::timeval) -> u64 {
-    let microseconds = u64::try_from(time.tv_usec).unwrap_or(0);
-    count(time.tv_sec)
-        .saturating_mul(1_000_000_000)
-        .saturating_add(microseconds * 1_000)
 }
 
 /// A counter of an rusage, which is never negative.

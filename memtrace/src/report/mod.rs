@@ -35,6 +35,7 @@ pub mod subject;
 pub mod svg;
 pub mod text;
 pub mod times;
+pub(crate) mod truth;
 pub use crate::units;
 
 pub use chart::Run;

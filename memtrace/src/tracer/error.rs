@@ -63,12 +63,6 @@ pub enum TraceError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// There is no timeline without BPF.
-    #[error("a recording needs BPF, which {}: the command was not run", .cause.as_deref().map_or_else(|| "was not wanted".to_owned(), |cause| format!("cannot be used here ({cause})")))]
-    NoTimeline {
-        /// Why BPF cannot be used; `None`: another backend was chosen.
-        cause: Option<String>,
-    },
     /// Nobody can look on without BPF.
     #[error("a screen needs BPF, which {}: the command was not run", .cause.as_deref().map_or_else(|| "was not wanted".to_owned(), |cause| format!("cannot be used here ({cause})")))]
     NoOnlooker {
@@ -121,12 +115,6 @@ impl TraceError {
             Self::Refused { remedy, .. } => Some((*remedy).to_owned()),
             Self::Proc(obstacle) => Some(obstacle.remedy().to_owned()),
             Self::NoRoom(error) => Some(error.remedy().to_owned()),
-            Self::NoTimeline { cause: None } => {
-                Some("record with --backend bpf, or run without -o".to_owned())
-            }
-            Self::NoTimeline { cause: Some(_) } => {
-                Some("see `memtrace check`, or run without -o for a sampled result".to_owned())
-            }
             Self::NoOnlooker { .. } => {
                 Some("see `memtrace check`, or run without --tui".to_owned())
             }

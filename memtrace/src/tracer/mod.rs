@@ -19,6 +19,7 @@ mod snapshots;
 mod taken_over;
 mod wait;
 mod watch;
+mod without_bpf;
 
 use std::{io, time::Duration};
 

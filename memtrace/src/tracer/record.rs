@@ -174,6 +174,13 @@ impl<'a> Feed<'a> {
         }
     }
 
+    /// What is known by now.
+    pub(super) fn state(&mut self, state: &State) {
+        if let Some(sink) = &mut self.sink {
+            sink.checkpoint(state);
+        }
+    }
+
     /// A checkpoint, if one is due.
     pub(super) fn look(&mut self, probe: &Probe, checks: CrossChecks, snapshots: &[PssSnapshot]) {
         if self.sink.is_none() || Instant::now() < self.next {

@@ -14,14 +14,17 @@ use super::{
     session::{Ending, Root, Session, Watching},
     setup::{self, Loaded, Purpose},
     system,
+    without_bpf::without_bpf,
 };
 use crate::{
-    attend::Attendant,
     kernel::{Obstacle, Proc},
-    launch::{Finished, Running, Signals, Spec, Stopped, exit_like, require_room, spawn_stopped},
+    launch::{
+        Finished, Running, Signals, Spec, Stopped, exit_like, require_room,
+        rusage::{maxrss_bytes, nanoseconds},
+        spawn_stopped,
+    },
     model::Summary,
     phases::Phases,
-    ptrace,
 };
 
 /// What the kernel's types, the programs and the buffers take until the command is let go:
@@ -34,9 +37,9 @@ const ROOM_TO_GROW: usize = 4 << 20;
 /// A command that was run and measured.
 #[derive(Debug)]
 pub struct Traced {
-    summary: Summary,
-    finished: Finished,
-    phases: Phases,
+    pub(super) summary: Summary,
+    pub(super) finished: Finished,
+    pub(super) phases: Phases,
 }
 
 impl Traced {
@@ -99,38 +102,6 @@ impl Root for Running {
     }
 }
 
-/// Runs the command, which is stopped, without BPF.
-fn without_bpf(
-    tracer: &Tracer,
-    spec: &Spec,
-    stopped: Stopped,
-    signals: &mut Signals,
-    why: Option<&str>,
-    phases: Phases,
-) -> Result<Traced, TraceError> {
-    // BPF has ids as this process sees them; here they are looked up in /proc.
-    if Proc::mounted() != Proc::Own {
-        return Err(TraceError::Proc(Obstacle::ProcOfOthers));
-    }
-    let wanted = ptrace::Wanted {
-        ptrace: tracer.backend != Backend::Poll,
-        wait_tree: tracer.wait_tree,
-        notice: tracer.notice,
-    };
-    if let Some(notice) = tracer.notice
-        && (tracer.segments || tracer.vm_events)
-    {
-        notice("--segments and --vm-events need BPF, and do nothing here");
-    }
-    let attendant = Attendant::new(tracer.limit, tracer.live.as_ref());
-    let (summary, finished) = ptrace::trace(wanted, spec, stopped, signals, why, attendant)?;
-    Ok(Traced {
-        summary,
-        finished,
-        phases,
-    })
-}
-
 pub(super) fn trace<'a>(
     tracer: &'a Tracer,
     spec: &Spec,
@@ -152,13 +123,10 @@ pub(super) fn trace<'a>(
     phases.done("the command's process is made, and waits");
 
     if matches!(tracer.backend, Backend::Ptrace | Backend::Poll) {
-        if feed.is_wanted() {
-            return Err(TraceError::NoTimeline { cause: None });
-        }
         if onlooker.is_some() {
             return Err(TraceError::NoOnlooker { cause: None });
         }
-        return without_bpf(tracer, spec, stopped, &mut signals, None, phases);
+        return without_bpf(tracer, spec, stopped, &mut signals, feed, None, phases);
     }
     let (loaded, root_tgid) = match prepare(tracer, &mut stopped, feed.is_wanted(), &mut phases) {
         Ok(prepared) => prepared,
@@ -170,21 +138,22 @@ pub(super) fn trace<'a>(
                 log::info!("the verifier's last lines:\n{lines}");
             }
             let why = error.cause();
-            if feed.is_wanted() {
-                return Err(TraceError::NoTimeline { cause: Some(why) });
-            }
             if onlooker.is_some() {
                 return Err(TraceError::NoOnlooker { cause: Some(why) });
             }
-            return without_bpf(tracer, spec, stopped, &mut signals, Some(&why), phases);
+            return without_bpf(
+                tracer,
+                spec,
+                stopped,
+                &mut signals,
+                feed,
+                Some(&why),
+                phases,
+            );
         }
         Err(error) => return Err(error),
     };
-    let command: Vec<Vec<u8>> = spec
-        .argv()
-        .iter()
-        .map(|arg| arg.as_bytes().to_vec())
-        .collect();
+    let command = words(spec);
     if let Some(signal) = signals.take_fatal().map_err(system("read signals"))? {
         // Asked to end before anything began: the waiting process goes with us.
         drop(stopped);
@@ -234,17 +203,15 @@ pub(super) fn trace<'a>(
 fn ending(finished: &Finished) -> Ending {
     Ending {
         wait_status: Some(finished.status),
-        wall_ns: u64::try_from(finished.elapsed().as_nanos()).unwrap_or(u64::MAX),
+        wall_ns: finished.elapsed_ns(),
         user_ns: nanoseconds(finished.rusage.ru_utime),
         system_ns: nanoseconds(finished.rusage.ru_stime),
-        maxrss_bytes: u64::try_from(finished.rusage.ru_maxrss)
-            .ok()
-            .map(|kib| kib.saturating_mul(1024)),
+        maxrss_bytes: maxrss_bytes(&finished.rusage),
     }
 }
 
-fn nanoseconds(time: libc::timeval) -> u64 {
-    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
-    let micros = u64::try_from(time.tv_usec).unwrap_or(0);
-    seconds * 1_000_000_000 + micros * 1_000
+/// The command and its arguments.
+pub(super) fn words(spec: &Spec) -> Vec<Vec<u8>> {
+    let words = spec.argv().iter();
+    words.map(|word| word.as_bytes().to_vec()).collect()
 }

@@ -440,6 +440,7 @@ impl<'a> Session<'a> {
             system_ns,
             maxrss_bytes,
             started_unix_ns: u64::try_from(tree_started.saturating_add(realtime_offset)).ok(),
+            sampled: None,
         };
         feed.finish(&last);
         Ok(model.finish(last))

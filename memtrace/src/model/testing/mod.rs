@@ -91,5 +91,6 @@ pub(crate) fn last(tree: Tree, ended_at: u64) -> Final {
         snapshots: Vec::new(),
         segments: Vec::new(),
         branches: Vec::new(),
+        sampled: None,
     }
 }

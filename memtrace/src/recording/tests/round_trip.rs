@@ -18,7 +18,8 @@ use crate::{
     blank,
     event::Event,
     model::{
-        BranchState, CrossChecks, EndedByLimit, Final, Limit, Limited, Missed, PssSnapshot, Stats,
+        BranchState, CrossChecks, EndedByLimit, Final, Limit, Limited, Missed, PeakRange,
+        PssSnapshot, Sampled, Stats, Verdict,
     },
 };
 
@@ -248,6 +249,26 @@ fn the_end_round_trips() {
                 },
             })
             .to_vec(),
+        sampled: Some(Box::new(Sampled {
+            verdict: Verdict::Within(23),
+            range: Some(PeakRange {
+                low: 24,
+                high: None,
+            }),
+            images: [
+                (
+                    1,
+                    PeakRange {
+                        low: 25,
+                        high: Some(u64::MAX),
+                    },
+                ),
+                (u64::MAX, PeakRange { low: 0, high: None }),
+            ]
+            .into(),
+            reasons: vec!["why\nnot".to_owned(), String::new()],
+            remarks: vec!["so".to_owned()],
+        })),
     };
     let bytes = written(|writer| {
         writer.checkpoint(&state);

@@ -4,6 +4,7 @@ use crate::{
     model::{Outcome, Summary, Verdict},
     report::{
         needs::Needs,
+        truth::truth,
         units::{grouped, human, seconds},
     },
 };
@@ -28,14 +29,13 @@ impl Headline {
         let when = |ns| format!("at +{}", seconds(ns));
         let rss = format!("{} bytes {}", grouped(tree.peak_rss), when(tree.peak_at_ns));
         if let Some(range) = tree.peak_range {
-            let most = range.high.map_or_else(|| "any amount".to_owned(), human);
             return Self {
                 figure: human(tree.peak_rss),
                 label: "sampled peak of memory",
                 exactly: rss,
                 relation: Some(format!(
-                    "The true peak is between {} and {most}.",
-                    human(range.low)
+                    "The true peak is {}.",
+                    truth(range.low, range.high, human)
                 )),
             };
         }

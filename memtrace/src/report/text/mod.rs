@@ -23,6 +23,7 @@ use super::{
     needs::Needs,
     select::Selection,
     times::{Times, total_ns},
+    truth::truth,
     units::{self, duration, grouped, human},
 };
 use crate::model::{
@@ -164,12 +165,8 @@ fn headline(summary: &Summary, out: &mut Page<'_>) -> io::Result<()> {
     );
     if let Some(range) = tree.peak_range {
         line(out, "memtrace:", &format!("peak {rss} {when}, sampled"))?;
-        let most = range.high.map_or_else(|| "any amount".to_owned(), human);
-        line(
-            out,
-            "",
-            &format!("the true peak is between {} and {most}", human(range.low)),
-        )?;
+        let truth = truth(range.low, range.high, human);
+        line(out, "", &format!("the true peak is {truth}"))?;
         return line(out, "", &of_what);
     }
     let Some(needs) = Needs::of(summary) else {

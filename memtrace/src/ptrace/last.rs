@@ -1,0 +1,171 @@
+//! What remains to be said at the end of a run without BPF: the totals, who lives, and what all of it is worth.
+
+use memtrace_ebpf::{Image, Integral, MEMBERS, Member, Pages, Process, Tree as Totals};
+
+use super::{
+    bounds::CounterError,
+    image::largest,
+    records::{self, members, pages},
+    tree::Tree,
+    worth::{self, Found},
+};
+use crate::{
+    blank,
+    launch::{
+        Finished,
+        rusage::{maxrss_bytes, nanoseconds},
+    },
+    model::{CrossChecks, EndedByLimit, Final, Sampled, Stats},
+};
+
+/// What is known apart from the tree.
+#[derive(Debug)]
+pub(super) struct Facts {
+    pub(super) command: Vec<Vec<u8>>,
+    pub(super) finished: Finished,
+    /// Added to boot time gives the time of day.
+    pub(super) realtime_offset: i64,
+    pub(super) page_size: u64,
+    pub(super) ended_at: u64,
+    /// Every process was followed from its creation to its end.
+    pub(super) followed: bool,
+    /// Why not, or what went wrong.
+    pub(super) failures: Vec<String>,
+    pub(super) error: CounterError,
+    /// No larger was the command's process before its first exec.
+    pub(super) before: u64,
+    pub(super) ended_by_limit: Option<EndedByLimit>,
+}
+
+pub(super) fn last(tree: &Tree, facts: Facts) -> Final {
+    let Found { peak, sampled } = worth::judge(tree, &facts);
+    let (page, finished) = (facts.page_size, &facts.finished);
+    let begun = tree.zero.unwrap_or(finished.started_ns);
+    let started = i64::try_from(begun).unwrap_or(0);
+    Final {
+        ended_at: facts.ended_at,
+        tree: totals(tree, (peak.rss, peak.at), begun, facts.ended_at, page),
+        images: living_images(tree, facts.ended_at, page),
+        processes: living_processes(tree),
+        stats: Stats::default(),
+        missed: Vec::new(),
+        undecodable: 0,
+        cross_checks: CrossChecks::default(),
+        tier: Sampled::TIER.to_owned(),
+        limits: Vec::new(),
+        page_size: page,
+        wait_status: Some(finished.status),
+        wall_ns: finished.elapsed_ns(),
+        user_ns: nanoseconds(finished.rusage.ru_utime),
+        system_ns: nanoseconds(finished.rusage.ru_stime),
+        maxrss_bytes: maxrss_bytes(&finished.rusage),
+        started_unix_ns: u64::try_from(started.saturating_add(facts.realtime_offset)).ok(),
+        command: facts.command,
+        ended_by_limit: facts.ended_by_limit,
+        snapshots: Vec::new(),
+        segments: Vec::new(),
+        branches: Vec::new(),
+        sampled: Some(Box::new(sampled)),
+    }
+}
+
+/// What is known while the run goes on.
+#[derive(Debug)]
+pub(crate) struct SoFar {
+    pub(crate) at: u64,
+    pub(crate) tree: Totals,
+    /// Those that live.
+    pub(crate) images: Vec<Image>,
+    pub(crate) processes: Vec<Process>,
+}
+
+pub(super) fn so_far(tree: &Tree, at: u64, page: u64) -> SoFar {
+    let mut peak = (tree.best.rss, tree.best.at);
+    let images = tree.images.iter().filter(|image| !image.void);
+    if let Some(largest) = images.max_by_key(|image| image.hwm)
+        && largest.hwm > peak.0
+    {
+        peak = (largest.hwm, largest.largest.0);
+    }
+    SoFar {
+        at,
+        tree: totals(tree, peak, tree.zero.unwrap_or(0), at, page),
+        images: living_images(tree, at, page),
+        processes: living_processes(tree),
+    }
+}
+
+fn living_images(tree: &Tree, until: u64, page: u64) -> Vec<Image> {
+    let images = tree.images.iter().enumerate();
+    images
+        .filter(|(_, image)| !image.void && image.end.is_none())
+        .map(|(place, image)| records::image(tree, place, image, until, page))
+        .collect()
+}
+
+fn living_processes(tree: &Tree) -> Vec<Process> {
+    let processes = tree.processes.iter().enumerate();
+    processes
+        .filter(|(_, process)| process.end.is_none())
+        .map(|(place, process)| records::living(place, process))
+        .collect()
+}
+
+/// `peak` is how much it was, in bytes, and when.
+fn totals(tree: &Tree, peak: (u64, u64), begun: u64, ended_at: u64, page: u64) -> Totals {
+    let (mut cur, mut kinds): (Pages, _) = ([0; MEMBERS], tree.peak);
+    let mut integral = [0_u128; MEMBERS];
+    let mut until = begun;
+    for image in tree.images.iter().filter(|image| !image.void) {
+        kinds = largest(kinds, image.peak);
+        let (areas, _) = image.areas(image.end.unwrap_or(ended_at));
+        for (sum, area) in integral.iter_mut().zip(areas) {
+            *sum = sum.saturating_add(area / u128::from(page.max(1)));
+        }
+        // As long as one lives, so does the tree.
+        until = until.max(image.end.unwrap_or(ended_at));
+        if let (None, Some(held)) = (image.end, image.last()) {
+            for (sum, pages) in cur.iter_mut().zip(members(&held, page)) {
+                *sum = sum.saturating_add(pages);
+            }
+        }
+    }
+    let peak_rss = pages(peak.0, page);
+    let most = u128::from(until.saturating_sub(begun)) * u128::from(peak_rss.unsigned_abs());
+    Totals {
+        cur,
+        rss: cur[Member::File as usize] + cur[Member::Anon as usize] + cur[Member::Shmem as usize],
+        peak_rss,
+        peak_rss_at: peak.1,
+        peak_seq: tree.best.number,
+        peak: members(&kinds, page),
+        peak_rss_swap: pages(tree.peak_rss_swap.max(peak.0), page),
+        integral: no_more_than(integral, most).map(Integral::of),
+        integral_at: [until.max(ended_at); MEMBERS],
+        started_at: begun,
+        images: tree.images.iter().filter(|image| !image.void).count() as u64,
+        processes: tree.processes.len() as u64,
+        live: i64::try_from(tree.living()).unwrap_or(0),
+        // What is shared after fork is unknown: between the largest image and the sum.
+        family_lost: 1,
+        ..blank::TREE
+    }
+}
+
+/// Lines between readings of several images can add up to more than was ever seen at once, which a mean above the
+/// peak would make plain.
+fn no_more_than(mut integral: [u128; MEMBERS], most: u128) -> [u128; MEMBERS] {
+    let resident = [Member::File, Member::Anon, Member::Shmem].map(|member| member as usize);
+    let sum = resident.iter().fold(0_u128, |sum, &member| {
+        sum.saturating_add(integral.get(member).copied().unwrap_or(0))
+    });
+    let mut over = sum.saturating_sub(most);
+    for member in resident {
+        if let Some(area) = integral.get_mut(member) {
+            let less = over.min(*area);
+            *area -= less;
+            over -= less;
+        }
+    }
+    integral
+}

@@ -1,0 +1,222 @@
+//! Tells of the tree as it becomes known: to the model that makes the result, and to whoever records it.
+//!
+//! A process is told of once it is known who created it: the creator's own news can come after the child's. What is
+//! read of images is told in the order of time; of what was read at one time, what falls comes first, so that no sum
+//! in between is larger than before and after.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use memtrace_ebpf::{Pages, SIZES};
+
+use super::{
+    last::{SoFar, so_far},
+    records,
+    tree::{Reading, Tree},
+};
+use crate::{
+    event::Event,
+    model::{Model, UseKind},
+};
+
+/// So long the creator's news are waited for, nanoseconds. Longer waits nobody whose creator is gone.
+const PATIENCE: u64 = 1_000_000_000;
+
+/// How often what is known as a whole is told, nanoseconds.
+const CHECKPOINT: u64 = 1_000_000_000;
+
+/// What is told while a run goes on.
+#[derive(Debug)]
+pub(crate) enum News<'a> {
+    /// Something has happened.
+    Event(&'a Event),
+    /// All that is known, now and then.
+    SoFar(SoFar),
+}
+
+/// What has been told of a process that is not over.
+#[derive(Clone, Copy, Debug, Default)]
+struct Told {
+    born: bool,
+    /// Of how many of its images.
+    uses: usize,
+}
+
+/// Who knows what has been told.
+pub(super) struct Teller<'a> {
+    model: Model,
+    sink: Option<&'a mut (dyn FnMut(News<'_>) + 'a)>,
+    /// When what is known as a whole was told last.
+    told_at: u64,
+    page: u64,
+    /// Places of processes that are not over, and the first that was not looked at.
+    processes: BTreeMap<usize, Told>,
+    next_process: usize,
+    /// The same of images.
+    images: BTreeSet<usize>,
+    next_image: usize,
+    /// What is told of images that hold something.
+    held: BTreeMap<usize, (Pages, [u64; SIZES])>,
+}
+
+impl<'a> Teller<'a> {
+    pub(super) fn new(page: u64, sink: Option<&'a mut (dyn FnMut(News<'_>) + 'a)>) -> Self {
+        Self {
+            model: Model::new(),
+            sink,
+            told_at: 0,
+            page,
+            processes: BTreeMap::new(),
+            next_process: 0,
+            images: BTreeSet::new(),
+            next_image: 0,
+            held: BTreeMap::new(),
+        }
+    }
+
+    /// Whether anybody wants to know each reading.
+    pub(super) const fn records(&self) -> bool {
+        self.sink.is_some()
+    }
+
+    /// Tells what is new, if anybody takes it in before the end.
+    pub(super) fn tell(&mut self, tree: &mut Tree, now: u64) {
+        if self.records() {
+            self.tell_of(tree, Some(now));
+        }
+        if let Some(sink) = &mut self.sink
+            && now.saturating_sub(self.told_at) >= CHECKPOINT
+        {
+            self.told_at = now;
+            sink(News::SoFar(so_far(tree, now, self.page)));
+        }
+    }
+
+    /// Tells all that is left, and gives the model.
+    pub(super) fn finish(mut self, tree: &mut Tree) -> Model {
+        self.tell_of(tree, None);
+        self.model
+    }
+
+    /// `now` is `None` at the end, when nobody is waited for.
+    fn tell_of(&mut self, tree: &mut Tree, now: Option<u64>) {
+        let mut events = Vec::new();
+        let readings = std::mem::take(&mut tree.readings);
+        self.readings(&readings, &mut events);
+        for place in self.next_process..tree.processes.len() {
+            self.processes.insert(place, Told::default());
+        }
+        self.next_process = tree.processes.len();
+        self.images.extend(self.next_image..tree.images.len());
+        self.next_image = tree.images.len();
+        self.lives(tree, now, &mut events);
+        self.ends(tree, &mut events);
+        events.sort_by_key(Event::at);
+        for event in &events {
+            self.model.apply(event);
+            if let Some(sink) = &mut self.sink {
+                sink(News::Event(event));
+            }
+        }
+    }
+
+    fn readings(&mut self, readings: &[Reading], events: &mut Vec<Event>) {
+        for readings in readings.chunk_by(|one, next| one.at == next.at) {
+            let (mut falls, mut rises) = (Vec::new(), Vec::new());
+            for reading in readings {
+                let new = records::members(&reading.memory.now, self.page);
+                let sizes = records::sizes(&reading.memory, self.page);
+                let (old, old_sizes) = self.held.entry(reading.image).or_default();
+                if *old_sizes != sizes {
+                    let change = records::resize(reading.image, reading.at, sizes);
+                    events.push(Event::SizesChange(Box::new(change)));
+                    *old_sizes = sizes;
+                }
+                for (member, (old, new)) in old.iter().zip(new).enumerate() {
+                    let change = records::change(reading.image, reading.at, member, new);
+                    if new < *old {
+                        falls.push(Event::Change(change));
+                    } else if new > *old {
+                        rises.push(Event::Change(change));
+                    }
+                }
+                *old = new;
+            }
+            events.append(&mut falls);
+            events.append(&mut rises);
+        }
+    }
+
+    fn lives(&mut self, tree: &mut Tree, now: Option<u64>, events: &mut Vec<Event>) {
+        let (mut born, mut over) = (Vec::new(), Vec::new());
+        for (&place, told) in &mut self.processes {
+            let Some(process) = tree.processes.get(place) else {
+                continue;
+            };
+            if !told.born {
+                let waits = |now: u64| now.saturating_sub(process.start) < PATIENCE;
+                if tree.awaits_creator(place) && now.is_some_and(waits) {
+                    continue;
+                }
+                events.push(Event::Fork(records::fork(tree, place, process, self.page)));
+                told.born = true;
+                born.push(place);
+            }
+            let mut old = told.uses.checked_sub(1).and_then(|i| process.uses.get(i));
+            for used in process.uses.iter().skip(told.uses) {
+                let image = tree.images.get(used.image);
+                if let Some(image) =
+                    image.filter(|_| !matches!(used.kind, UseKind::Fork | UseKind::Shared))
+                {
+                    let exec = records::exec(place, process, used, old, &image.program);
+                    events.push(Event::Exec(Box::new(exec)));
+                }
+                old = Some(used);
+            }
+            told.uses = process.uses.len();
+            if let Some(end) = process.end {
+                events.push(Event::Exit(records::exit(place, process, end)));
+                over.push(place);
+            }
+        }
+        for place in over {
+            self.processes.remove(&place);
+        }
+        for place in born {
+            tree.is_told(place);
+        }
+    }
+
+    fn ends(&mut self, tree: &Tree, events: &mut Vec<Event>) {
+        let mut over = Vec::new();
+        for &place in &self.images {
+            let Some(image) = tree.images.get(place) else {
+                continue;
+            };
+            let end = match image.end {
+                // It was another one, shared: what was told of it is taken back.
+                None if image.void => image.start.max(tree.sampled_at),
+                Some(end)
+                    if !self
+                        .processes
+                        .get(&image.owner)
+                        .is_some_and(|told| !told.born) =>
+                {
+                    end
+                }
+                _ => continue,
+            };
+            over.push(place);
+            let (held, _) = self.held.remove(&place).unwrap_or_default();
+            for (member, _) in held.iter().enumerate().filter(|(_, pages)| **pages != 0) {
+                events.push(Event::Change(records::change(place, end, member, 0)));
+            }
+            if !image.void {
+                let record = records::image(tree, place, image, end, self.page);
+                events.push(Event::ImageEnd(Box::new(record)));
+            }
+        }
+        for place in over {
+            self.images.remove(&place);
+        }
+    }
+}
