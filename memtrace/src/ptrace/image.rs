@@ -149,6 +149,11 @@ impl Image {
         self.last.map(|(_, held, _)| held)
     }
 
+    /// How large it was then, virtually.
+    pub(super) fn last_size(&self) -> u64 {
+        self.last.map_or(0, |(_, _, size)| size)
+    }
+
     /// The areas under the lines between the readings until a time, byte nanoseconds: of each kind, in the kernel's
     /// order, and of the virtual size. Before the first reading and after the last it is taken to be as at that.
     pub(super) fn areas(&self, until: u64) -> ([u128; MEMBERS], u128) {

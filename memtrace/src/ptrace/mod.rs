@@ -14,9 +14,11 @@
 //! `ru_maxrss`, which the kernel raises to their high-water mark.
 
 mod bounds;
+mod course;
 mod follow;
 mod image;
 mod last;
+mod permission;
 mod poll;
 mod privileges;
 #[cfg(test)]
@@ -33,8 +35,8 @@ mod unseen;
 mod worth;
 
 pub(crate) use last::SoFar;
-pub use run::{Permission, permission};
+pub use permission::{Permission, permission};
 pub(crate) use run::{Wanted, trace};
 pub(crate) use status::{Stat, look, program, stat};
 pub(crate) use sys::Reaped;
-pub(crate) use teller::News;
+pub(crate) use teller::Listener;

@@ -241,6 +241,7 @@ pub(super) fn image(tree: &Tree, place: usize, image: &Image, until: u64, page: 
     };
     if let (None, Some(last)) = (image.end, image.last()) {
         record.cur = members(&last, page);
+        record.vm_cur[VmMean::Size as usize] = image.last_size() / page.max(1);
     }
     record.vm_integral[VmMean::Size as usize] = Integral::of(size / u128::from(page.max(1)));
     for (field, bytes) in [

@@ -1,33 +1,28 @@
 //! The course of one run without BPF: choose how, say so, release, follow, read.
 
 use std::{
-    fmt, fs, io,
-    os::{fd::AsFd as _, unix::ffi::OsStrExt as _},
+    fmt, io,
+    os::unix::ffi::OsStrExt as _,
     sync::{Arc, Mutex},
-    time::{Duration, Instant},
 };
 
 use memtrace_ebpf::CounterLayout;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::{
     bounds::CounterError,
+    course::Course,
     follow::{self, Follower, lock, now},
     last::{Facts, last},
+    permission::Permission,
     poll::Poller,
     privileges, sample, status,
-    subject::{Proof, Sampled},
-    sys,
-    teller::{News, Teller},
+    teller::{Listener, Teller},
     tree::Tree,
 };
 use crate::{
     attend::Attendant,
     kernel::{Btf, Features, clock, cpus},
-    launch::{
-        Finished, LaunchError, Running, Signals, Spec, Stopped, exit_like, rusage::maxrss_bytes,
-        spawn_stopped,
-    },
+    launch::{Finished, LaunchError, Signals, Spec, Stopped, exit_like},
     model::{Final, Model},
 };
 
@@ -70,10 +65,10 @@ pub(crate) fn trace(
     signals: &mut Signals,
     why: Option<&str>,
     mut attendant: Attendant,
-    sink: Option<&mut dyn FnMut(News<'_>)>,
+    listener: Option<&mut dyn Listener>,
 ) -> Result<Measured, LaunchError> {
-    let mut teller = Teller::new(cpus::page_size(), sink);
-    let tree = Arc::new(Mutex::new(Tree::new(teller.records())));
+    let mut teller = Teller::new(cpus::page_size(), listener);
+    let tree = Arc::new(Mutex::new(Tree::new(teller.is_heard())));
     let pid = stopped.pid();
     let kept = privileges::kept();
     let before = before_exec(pid, spec);
@@ -94,7 +89,7 @@ pub(crate) fn trace(
     }
     let mut method = method.unwrap_or_else(|| {
         // What a tracer that was refused had written down does not count.
-        *lock(&tree) = Tree::new(teller.records());
+        *lock(&tree) = Tree::new(teller.is_heard());
         failures.push(
             "processes that live shorter than the interval of the samples were not seen".to_owned(),
         );
@@ -113,26 +108,17 @@ pub(crate) fn trace(
     }
     let mut running = stopped.release()?;
     attendant.begin(running.pid());
+    let course = Course {
+        signals,
+        tree: &tree,
+        attendant: &mut attendant,
+        teller: &mut teller,
+    };
     let followed = match &mut method {
-        Method::Ptrace(follower) => follow_tracer(
-            follower,
-            &running,
-            signals,
-            &tree,
-            &mut attendant,
-            &mut teller,
-        ),
+        Method::Ptrace(follower) => course.with_tracer(follower, &running),
         Method::Poll(poller) => {
             poller.begin(&tree);
-            follow_poller(
-                poller,
-                &mut running,
-                signals,
-                &tree,
-                wanted.wait_tree,
-                &mut attendant,
-                &mut teller,
-            )
+            course.with_poller(poller, &mut running, wanted.wait_tree)
         }
     };
     if let Err(error) = followed {
@@ -261,104 +247,6 @@ fn notice(
     Some(text)
 }
 
-/// Samples and passes signals on until the tracer has ended.
-fn follow_tracer(
-    follower: &Follower,
-    running: &Running,
-    signals: &Signals,
-    tree: &Mutex<Tree>,
-    attendant: &mut Attendant,
-    teller: &mut Teller<'_>,
-) -> io::Result<()> {
-    let mut next = Instant::now();
-    let subject = Sampled {
-        tree,
-        proof: Proof::Traced(&follower.hold),
-    };
-    loop {
-        let timeout = until(next, attendant);
-        let (signal, done) = wait(signals, Some(follower.done.as_fd()), timeout)?;
-        if signal && let Err(error) = signals.forward_pending(running) {
-            log::warn!("cannot pass a signal on to the command: {error}");
-        }
-        if done {
-            return Ok(());
-        }
-        if Instant::now() >= next {
-            let pause = sample::all(tree);
-            next = Instant::now() + pause;
-            teller.tell(&mut lock(tree), now());
-        }
-        attendant.look(&subject, false);
-    }
-}
-
-/// The same where nothing tells of the end but the command's own.
-fn follow_poller(
-    poller: &mut Poller,
-    running: &mut Running,
-    signals: &Signals,
-    tree: &Mutex<Tree>,
-    wait_tree: bool,
-    attendant: &mut Attendant,
-    teller: &mut Teller<'_>,
-) -> io::Result<()> {
-    let mut next = Instant::now();
-    let mut ended = false;
-    loop {
-        if !ended && let Some(finished) = running.try_wait()? {
-            ended = true;
-            poller.root_ended(tree, finished.status, maxrss_bytes(&finished.rusage));
-        }
-        let subject = Sampled {
-            tree,
-            proof: Proof::Started(poller.members()),
-        };
-        if ended && (!wait_tree || poller.is_empty()) && attendant.is_over(&subject) {
-            // Who ended in the meantime is no survivor.
-            poller.look(tree);
-            return Ok(());
-        }
-        attendant.look(&subject, ended);
-        let timeout = until(next, attendant);
-        let pidfd = running.pidfd().filter(|_| !ended);
-        let (signal, _) = wait(signals, pidfd, timeout)?;
-        if signal && let Err(error) = signals.forward_pending(running) {
-            log::warn!("cannot pass a signal on to the command: {error}");
-        }
-        if Instant::now() >= next {
-            let pause = poller.look(tree);
-            next = Instant::now() + pause;
-            teller.tell(&mut lock(tree), now());
-        }
-    }
-}
-
-/// How long nothing has to be done.
-fn until(next: Instant, attendant: &Attendant) -> Duration {
-    let next = attendant.next().map_or(next, |other| other.min(next));
-    next.saturating_duration_since(Instant::now())
-}
-
-/// Waits for a signal or the other descriptor; tells which of them is readable.
-fn wait(
-    signals: &Signals,
-    other: Option<std::os::fd::BorrowedFd<'_>>,
-    timeout: Duration,
-) -> io::Result<(bool, bool)> {
-    let mut fds = vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
-    fds.extend(other.map(|other| PollFd::new(other, PollFlags::POLLIN)));
-    // Rounded up, so that it does not spin below a millisecond.
-    let timeout = timeout + Duration::from_micros(999);
-    let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
-    match poll(&mut fds, timeout) {
-        Ok(_) | Err(nix::Error::EINTR) => {}
-        Err(error) => return Err(error.into()),
-    }
-    let ready = |index: usize| fds.get(index).and_then(PollFd::any).unwrap_or(false);
-    Ok((ready(0), ready(1)))
-}
-
 /// How this kernel keeps its counters, if it says so.
 fn layout() -> Option<CounterLayout> {
     let btf = Btf::from_sys_fs().ok()?;
@@ -371,59 +259,4 @@ fn online_cpus() -> u64 {
     let online = nix::unistd::sysconf(nix::unistd::SysconfVar::_NPROCESSORS_ONLN);
     let online = online.ok().flatten().and_then(|n| u64::try_from(n).ok());
     online.unwrap_or_else(|| cpus::possible().map_or(1, u64::from))
-}
-
-/// Whether commands can be traced with ptrace(2), by trying it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Permission {
-    /// They can.
-    Granted,
-    /// They cannot, for this reason.
-    Refused(String),
-}
-
-impl Permission {
-    /// The most likely reason for a refusal.
-    fn explain(error: &io::Error) -> String {
-        if !matches!(
-            error.raw_os_error(),
-            Some(libc::EPERM | libc::EACCES | libc::ESRCH)
-        ) {
-            return error.to_string();
-        }
-        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-        let field = |name: &str| {
-            status
-                .lines()
-                .find_map(|line| line.strip_prefix(name))
-                .map(str::trim)
-        };
-        let tracer = field("TracerPid:").filter(|pid| *pid != "0");
-        // Below 2, a parent may trace its children.
-        let scope = fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").unwrap_or_default();
-        let scope = scope.trim().parse::<u32>().unwrap_or(0);
-        if let Some(tracer) = tracer {
-            format!("process {tracer} traces memtrace and what it starts")
-        } else if scope >= 2 {
-            format!("the sysctl kernel.yama.ptrace_scope is {scope}")
-        } else if field("Seccomp:").is_some_and(|mode| mode != "0") {
-            "a seccomp filter may refuse it".to_owned()
-        } else {
-            error.to_string()
-        }
-    }
-}
-
-/// Finds out whether a command could be traced.
-#[must_use]
-pub fn permission() -> Permission {
-    let tried = Signals::take_over()
-        .and_then(|signals| {
-            spawn_stopped(&Spec::new(["true"]), signals.inherited()).map_err(io::Error::other)
-        })
-        .and_then(|stopped| sys::try_seize(stopped.pid()));
-    match tried {
-        Ok(()) => Permission::Granted,
-        Err(error) => Permission::Refused(Permission::explain(&error)),
-    }
 }

@@ -4,11 +4,16 @@
 //! read of images is told in the order of time; of what was read at one time, what falls comes first, so that no sum
 //! in between is larger than before and after.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Mutex,
+    time::Instant,
+};
 
 use memtrace_ebpf::{Pages, SIZES};
 
 use super::{
+    follow::{lock, now},
     last::{SoFar, so_far},
     records,
     tree::{Reading, Tree},
@@ -21,16 +26,22 @@ use crate::{
 /// So long the creator's news are waited for, nanoseconds. Longer waits nobody whose creator is gone.
 const PATIENCE: u64 = 1_000_000_000;
 
-/// How often what is known as a whole is told, nanoseconds.
-const CHECKPOINT: u64 = 1_000_000_000;
-
-/// What is told while a run goes on.
-#[derive(Debug)]
-pub(crate) enum News<'a> {
+/// Takes in what is told while it goes on.
+pub(crate) trait Listener {
     /// Something has happened.
-    Event(&'a Event),
-    /// All that is known, now and then.
-    SoFar(SoFar),
+    fn event(&mut self, event: &Event);
+
+    /// When all that is known is wanted next.
+    fn next(&self) -> Instant;
+
+    /// All that is known. What has happened up to then was told before.
+    fn so_far(&mut self, known: &SoFar);
+
+    /// Whether that is enough; asked for often.
+    fn has_enough(&mut self) -> bool;
+
+    /// This process is about to stop (SIGTSTP), or goes on.
+    fn stops(&mut self, stops: bool);
 }
 
 /// What has been told of a process that is not over.
@@ -44,9 +55,7 @@ struct Told {
 /// Who knows what has been told.
 pub(super) struct Teller<'a> {
     model: Model,
-    sink: Option<&'a mut (dyn FnMut(News<'_>) + 'a)>,
-    /// When what is known as a whole was told last.
-    told_at: u64,
+    listener: Option<&'a mut (dyn Listener + 'a)>,
     page: u64,
     /// Places of processes that are not over, and the first that was not looked at.
     processes: BTreeMap<usize, Told>,
@@ -59,11 +68,10 @@ pub(super) struct Teller<'a> {
 }
 
 impl<'a> Teller<'a> {
-    pub(super) fn new(page: u64, sink: Option<&'a mut (dyn FnMut(News<'_>) + 'a)>) -> Self {
+    pub(super) fn new(page: u64, listener: Option<&'a mut (dyn Listener + 'a)>) -> Self {
         Self {
             model: Model::new(),
-            sink,
-            told_at: 0,
+            listener,
             page,
             processes: BTreeMap::new(),
             next_process: 0,
@@ -73,21 +81,43 @@ impl<'a> Teller<'a> {
         }
     }
 
-    /// Whether anybody wants to know each reading.
-    pub(super) const fn records(&self) -> bool {
-        self.sink.is_some()
+    /// Whether anybody listens before the end.
+    pub(super) const fn is_heard(&self) -> bool {
+        self.listener.is_some()
+    }
+
+    /// When somebody wants to be told.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.listener.as_ref().map(|listener| listener.next())
     }
 
     /// Tells what is new, if anybody takes it in before the end.
-    pub(super) fn tell(&mut self, tree: &mut Tree, now: u64) {
-        if self.records() {
-            self.tell_of(tree, Some(now));
+    pub(super) fn tell(&mut self, tree: &Mutex<Tree>) {
+        if !self.is_heard() {
+            return;
         }
-        if let Some(sink) = &mut self.sink
-            && now.saturating_sub(self.told_at) >= CHECKPOINT
-        {
-            self.told_at = now;
-            sink(News::SoFar(so_far(tree, now, self.page)));
+        let is_due = self.next().is_some_and(|next| Instant::now() >= next);
+        let known = {
+            let mut tree = lock(tree);
+            let now = now();
+            self.tell_of(&mut tree, Some(now));
+            is_due.then(|| so_far(&tree, now, self.page))
+        };
+        if let (Some(listener), Some(known)) = (&mut self.listener, known) {
+            listener.so_far(&known);
+        }
+    }
+
+    /// Whether whoever listens has enough.
+    pub(super) fn has_enough(&mut self) -> bool {
+        let listener = self.listener.as_mut();
+        listener.is_some_and(|listener| listener.has_enough())
+    }
+
+    /// This process is about to stop, or goes on.
+    pub(super) fn stops(&mut self, stops: bool) {
+        if let Some(listener) = &mut self.listener {
+            listener.stops(stops);
         }
     }
 
@@ -113,8 +143,8 @@ impl<'a> Teller<'a> {
         events.sort_by_key(Event::at);
         for event in &events {
             self.model.apply(event);
-            if let Some(sink) = &mut self.sink {
-                sink(News::Event(event));
+            if let Some(listener) = &mut self.listener {
+                listener.event(event);
             }
         }
     }

@@ -63,12 +63,6 @@ pub enum TraceError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// Nobody can look on without BPF.
-    #[error("a screen needs BPF, which {}: the command was not run", .cause.as_deref().map_or_else(|| "was not wanted".to_owned(), |cause| format!("cannot be used here ({cause})")))]
-    NoOnlooker {
-        /// Why BPF cannot be used; `None`: another backend was chosen.
-        cause: Option<String>,
-    },
     /// The recording could not be begun.
     #[error("{0}: the command was not run")]
     Recording(#[from] crate::recording::WriteError),
@@ -115,9 +109,6 @@ impl TraceError {
             Self::Refused { remedy, .. } => Some((*remedy).to_owned()),
             Self::Proc(obstacle) => Some(obstacle.remedy().to_owned()),
             Self::NoRoom(error) => Some(error.remedy().to_owned()),
-            Self::NoOnlooker { .. } => {
-                Some("see `memtrace check`, or run without --tui".to_owned())
-            }
             Self::Kernel(KernelError::Btf(BtfError::Read { .. })) => {
                 Some(crate::kernel::Obstacle::NoBtf.remedy().to_owned())
             }

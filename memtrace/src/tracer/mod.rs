@@ -2,6 +2,7 @@
 
 mod attach;
 mod cross_check;
+mod ears;
 mod error;
 mod limits;
 mod looking;

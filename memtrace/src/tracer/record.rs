@@ -105,7 +105,7 @@ impl Sink for FileSink {
 pub(super) const LOOK: Duration = Duration::from_millis(50);
 
 /// How often the peaks so far are read.
-const CHECKPOINT: Duration = Duration::from_secs(1);
+pub(super) const CHECKPOINT: Duration = Duration::from_secs(1);
 
 /// Reading them may take one part in this many of the time.
 const SHARE: u32 = 100;

@@ -123,10 +123,8 @@ pub(super) fn trace<'a>(
     phases.done("the command's process is made, and waits");
 
     if matches!(tracer.backend, Backend::Ptrace | Backend::Poll) {
-        if onlooker.is_some() {
-            return Err(TraceError::NoOnlooker { cause: None });
-        }
-        return without_bpf(tracer, spec, stopped, &mut signals, feed, None, phases);
+        let watched = (feed, onlooker);
+        return without_bpf(tracer, spec, stopped, &mut signals, watched, None, phases);
     }
     let (loaded, root_tgid) = match prepare(tracer, &mut stopped, feed.is_wanted(), &mut phases) {
         Ok(prepared) => prepared,
@@ -138,18 +136,9 @@ pub(super) fn trace<'a>(
                 log::info!("the verifier's last lines:\n{lines}");
             }
             let why = error.cause();
-            if onlooker.is_some() {
-                return Err(TraceError::NoOnlooker { cause: Some(why) });
-            }
-            return without_bpf(
-                tracer,
-                spec,
-                stopped,
-                &mut signals,
-                feed,
-                Some(&why),
-                phases,
-            );
+            let watched = (feed, onlooker);
+            let why = Some(why.as_str());
+            return without_bpf(tracer, spec, stopped, &mut signals, watched, why, phases);
         }
         Err(error) => return Err(error),
     };

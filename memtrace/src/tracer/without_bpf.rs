@@ -2,6 +2,8 @@
 
 use super::{
     Backend, TraceError, Tracer,
+    ears::Ears,
+    looking::{Looking, Onlooker},
     record::{Feed, kernel_release},
     run::{Traced, words},
 };
@@ -9,19 +11,20 @@ use crate::{
     attend::Attendant,
     kernel::{Obstacle, Proc, clock, cpus},
     launch::{Signals, Spec, Stopped},
-    model::{CrossChecks, Limit, Limited, Sampled, Stats},
+    model::{Limit, Limited, Sampled},
+    overview::Overview,
     phases::Phases,
-    ptrace::{self, News, SoFar},
-    recording::{Head, State},
+    ptrace::{self, Listener},
+    recording::Head,
 };
 
 /// Runs the command, which is stopped, without BPF.
-pub(super) fn without_bpf(
+pub(super) fn without_bpf<'a>(
     tracer: &Tracer,
     spec: &Spec,
     stopped: Stopped,
     signals: &mut Signals,
-    mut feed: Feed<'_>,
+    (feed, onlooker): (Feed<'a>, Option<Onlooker<'a>>),
     why: Option<&str>,
     phases: Phases,
 ) -> Result<Traced, TraceError> {
@@ -40,17 +43,11 @@ pub(super) fn without_bpf(
         notice("--segments and --vm-events need BPF, and do nothing here");
     }
     let attendant = Attendant::new(tracer.limit, tracer.live.as_ref());
-    let mut sink = None;
-    if feed.is_wanted() {
-        feed.begin(&sampled(spec))?;
-        sink = Some(|news: News<'_>| match news {
-            News::Event(event) => feed.event(event),
-            News::SoFar(known) => feed.state(&state(known)),
-        });
-    }
-    let sink = sink.as_mut().map(|sink| sink as &mut dyn FnMut(News<'_>));
-    let measured = ptrace::trace(wanted, spec, stopped, signals, why, attendant, sink)?;
-    feed.finish(&measured.last);
+    let mut ears = Ears::new(feed, onlooker.map(|onlooker| looking(tracer, onlooker)));
+    ears.begin(&sampled(words(spec)))?;
+    let listener = ears.listens().then_some(&mut ears as &mut dyn Listener);
+    let measured = ptrace::trace(wanted, spec, stopped, signals, why, attendant, listener)?;
+    ears.feed.finish(&measured.last);
     Ok(Traced {
         summary: measured.model.finish(measured.last),
         finished: measured.finished,
@@ -58,35 +55,19 @@ pub(super) fn without_bpf(
     })
 }
 
-/// What is known while the run goes on, as recordings have it.
-fn state(known: SoFar) -> State {
-    let SoFar {
-        at,
-        tree,
-        images,
-        processes,
-    } = known;
-    State {
-        at,
-        tree,
-        images,
-        processes,
-        stats: Stats::default(),
-        undecodable: 0,
-        cross_checks: CrossChecks::default(),
-        snapshots: Vec::new(),
-        segments: Vec::new(),
-    }
+fn looking<'a>(tracer: &Tracer, onlooker: Onlooker<'a>) -> Looking<'a> {
+    let overview = Overview::new(cpus::page_size(), clock::boottime().unwrap_or(0), true);
+    Looking::new(onlooker, overview, tracer.limit.map(|limit| limit.peak_rss))
 }
 
 /// What is known of a recording without BPF before it begins.
-fn sampled(spec: &Spec) -> Head {
+fn sampled(command: Vec<Vec<u8>>) -> Head {
     Head {
         page_size: cpus::page_size(),
         width_ns: 0,
         created_at: clock::boottime().unwrap_or(0),
         realtime_offset_ns: clock::realtime_offset().unwrap_or(0),
-        command: words(spec),
+        command,
         kernel: kernel_release(),
         memtrace: env!("CARGO_PKG_VERSION").to_owned(),
         tier: Sampled::TIER.to_owned(),

@@ -1,0 +1,115 @@
+//! Whoever listens to a run without BPF: the recording, and whoever looks on.
+
+use std::time::{Duration, Instant};
+
+use super::{
+    TraceError,
+    looking::Looking,
+    record::{CHECKPOINT, Feed},
+};
+use crate::{
+    event::Event,
+    model::{CrossChecks, Stats},
+    overview::Reading,
+    ptrace::{Listener, SoFar},
+    recording::{Head, State},
+};
+
+/// Both of them, if they are there.
+pub(super) struct Ears<'a> {
+    pub(super) feed: Feed<'a>,
+    looking: Option<Looking<'a>>,
+    checkpoint: Instant,
+    /// Whoever looked on has enough.
+    has_enough: bool,
+}
+
+impl<'a> Ears<'a> {
+    pub(super) fn new(feed: Feed<'a>, looking: Option<Looking<'a>>) -> Self {
+        Self {
+            feed,
+            looking,
+            checkpoint: Instant::now() + CHECKPOINT,
+            has_enough: false,
+        }
+    }
+
+    /// Whether anybody listens.
+    pub(super) const fn listens(&self) -> bool {
+        self.feed.is_wanted() || self.looking.is_some()
+    }
+
+    pub(super) fn begin(&mut self, head: &Head) -> Result<(), TraceError> {
+        Ok(self.feed.begin(head)?)
+    }
+
+    fn look(&mut self, known: &SoFar) {
+        let Some(looking) = self.looking.as_mut().filter(|looking| looking.is_due()) else {
+            return;
+        };
+        let reading = Reading {
+            tree: known.tree,
+            images: known.images.clone(),
+            processes: known.processes.clone(),
+            lost: 0,
+            // Sums of samples have no bound.
+            off: u64::MAX,
+        };
+        looking.begin_reading();
+        self.has_enough |= looking.show(&reading, known.at).is_break();
+    }
+}
+
+impl Listener for Ears<'_> {
+    fn event(&mut self, event: &Event) {
+        self.feed.event(event);
+        if let Some(looking) = &mut self.looking {
+            looking.apply(event);
+        }
+    }
+
+    fn next(&self) -> Instant {
+        let looking = self.looking.as_ref().map(Looking::next);
+        let checkpoint = self.feed.is_wanted().then_some(self.checkpoint);
+        let next = looking.into_iter().chain(checkpoint).min();
+        next.unwrap_or_else(|| Instant::now() + Duration::from_secs(1))
+    }
+
+    fn so_far(&mut self, known: &SoFar) {
+        if self.feed.is_wanted() && Instant::now() >= self.checkpoint {
+            self.checkpoint = Instant::now() + CHECKPOINT;
+            self.feed.state(&state(known));
+        }
+        self.look(known);
+    }
+
+    fn has_enough(&mut self) -> bool {
+        let asked = self.looking.as_mut().is_some_and(Looking::has_enough);
+        if asked || self.has_enough {
+            self.looking = None;
+            self.has_enough = true;
+        }
+        self.has_enough
+    }
+
+    fn stops(&mut self, stops: bool) {
+        if let Some(looking) = &mut self.looking {
+            looking.observer.stops(stops);
+        }
+    }
+}
+
+/// What is known, as recordings have it.
+fn state(known: &SoFar) -> State {
+    State {
+        at: known.at,
+        tree: known.tree,
+        images: known.images.clone(),
+        processes: known.processes.clone(),
+        stats: Stats::default(),
+        undecodable: 0,
+        cross_checks: CrossChecks::default(),
+        snapshots: Vec::new(),
+        segments: Vec::new(),
+    }
+}
