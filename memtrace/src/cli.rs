@@ -283,6 +283,28 @@ pub(crate) enum BackendArg {
     Poll,
 }
 
+/// The same for what runs already, which nobody traces.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WatchArg {
+    /// BPF where it is permitted, else poll
+    #[default]
+    Auto,
+    /// Kernel events: exact, or an error
+    Bpf,
+    /// /proc alone, without privileges: sampled, short-lived processes are missed
+    Poll,
+}
+
+impl From<WatchArg> for BackendArg {
+    fn from(how: WatchArg) -> Self {
+        match how {
+            WatchArg::Auto => Self::Auto,
+            WatchArg::Bpf => Self::Bpf,
+            WatchArg::Poll => Self::Poll,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum SumCpus {
     /// All possible CPUs

@@ -8,15 +8,17 @@ use std::{
         unix::process::CommandExt as _,
     },
     process::{Child, Command, ExitStatus, Stdio},
+    time::Instant,
 };
 
 use anyhow::{Context as _, Result, ensure};
 use nix::{
-    poll::{PollFd, PollFlags, PollTimeout, poll},
+    poll::{PollFd, PollFlags, poll},
     pty::{Winsize, openpty},
     sys::{
         signal::{Signal, kill},
         termios::{LocalFlags, tcgetattr},
+        wait::{Id, WaitPidFlag, WaitStatus, waitid},
     },
     unistd::Pid,
 };
@@ -100,20 +102,35 @@ impl OnTerminal {
     /// # Errors
     /// It does not write that.
     pub fn await_text(&mut self, text: &str) -> Result<()> {
+        /// How often it is looked whether it lives.
+        const LOOK: u16 = 100;
         let mut bytes = [0; 4096];
+        let began = Instant::now();
         while !self.shown.contains(text) {
+            // Before it is looked for its last words.
+            let has_ended = self.has_ended()?;
             let mut ready = [PollFd::new(self.terminal.as_fd(), PollFlags::POLLIN)];
-            let patience = PollTimeout::try_from(PATIENCE)?;
+            if poll(&mut ready, LOOK)? > 0 {
+                let read = self.terminal.read(&mut bytes)?;
+                let more = bytes.get(..read).unwrap_or_default();
+                self.shown.push_str(&String::from_utf8_lossy(more));
+                continue;
+            }
+            ensure!(!has_ended, "it ended without {text:?} in {:?}", self.shown);
             ensure!(
-                poll(&mut ready, patience)? > 0,
+                began.elapsed() < PATIENCE,
                 "no {text:?} in {:?}",
                 self.shown
             );
-            let read = self.terminal.read(&mut bytes)?;
-            let more = bytes.get(..read).unwrap_or_default();
-            self.shown.push_str(&String::from_utf8_lossy(more));
         }
         Ok(())
+    }
+
+    /// Whether it has ended; it stays to be waited for.
+    fn has_ended(&self) -> Result<bool> {
+        let pid = Pid::from_raw(self.child.id().cast_signed());
+        let how = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        Ok(self.ended || waitid(Id::Pid(pid), how)? != WaitStatus::StillAlive)
     }
 
     /// What it has written since it was last forgotten, as far as that was read.

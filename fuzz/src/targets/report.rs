@@ -96,6 +96,7 @@ pub fn run(data: &[u8]) {
         snapshots: Vec::new(),
         segments: Vec::new(),
         branches: Vec::new(),
+        sampled: None,
     });
     check(&summary);
 }

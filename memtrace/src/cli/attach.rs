@@ -6,7 +6,8 @@ use clap::Args;
 use memtrace::targets::Target;
 
 use super::{
-    BudgetArgs, LiveArgs, TracingArgs, duration::duration, outputs::OutputArgs, record::RecordArgs,
+    BudgetArgs, LiveArgs, TracingArgs, WatchArg, duration::duration, outputs::OutputArgs,
+    record::RecordArgs,
 };
 
 /// What `attach --help` begins with.
@@ -38,6 +39,9 @@ more. A cgroup, a unit or a container is a single tree: all that is in it at the
 what that creates.
 
 The result goes to standard output, with --json - to standard error.
+
+Without privileges /proc is looked at every 20 ms: what is shorter is missed, and the result is not called
+exact.
 
 Budgets are those of `memtrace run`. What the processes hold when memtrace attaches counts,
 what they held before does not. In the file of --budgets, `command` is what the process runs that
@@ -94,6 +98,9 @@ pub(crate) struct AttachArgs {
     /// Wait for every process of the tree, not only for those that are attached to
     #[arg(long)]
     pub(crate) wait_tree: bool,
+    /// How to observe the tree
+    #[arg(long, value_name = "HOW", default_value = "auto")]
+    pub(crate) backend: WatchArg,
     #[command(flatten)]
     pub(crate) outputs: OutputArgs,
     #[command(flatten)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use memtrace::targets::Target;
 
-use super::{TracingArgs, attach::GroupArgs, duration::duration};
+use super::{TracingArgs, WatchArg, attach::GroupArgs, duration::duration};
 
 /// What `top --help` begins with.
 pub(crate) const INTRODUCTION: &str = "\
@@ -21,6 +21,9 @@ pub(crate) const NOTES: &str = "\
 No process is missed, however short it lives, and peaks are exact from the moment on at which it
 begins: kernel events are counted as with `memtrace attach`. RES, SHR and VIRT are as in top(1); PEAK
 is the largest that RES was. What has ended stays, dimmed. `?` lists the keys.
+
+Without privileges /proc is looked at instead: short-lived processes and short peaks are missed,
+and the screen says that it is not exact.
 
 Exit status: 0; 125 if memtrace failed.";
 
@@ -41,6 +44,9 @@ pub(crate) struct TopArgs {
     /// Log what memtrace does; -vv also what its BPF programs do
     #[arg(short, long, action = clap::ArgAction::Count, requires = "batch")]
     pub(crate) verbose: u8,
+    /// How to observe processes
+    #[arg(long, value_name = "HOW", default_value = "auto")]
+    pub(crate) backend: WatchArg,
     #[command(flatten)]
     pub(crate) tracing: TracingArgs,
     #[command(flatten)]

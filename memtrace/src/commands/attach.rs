@@ -17,7 +17,7 @@ use super::{
     run::tracer,
     screen::{self, INTERVAL, Screen, Shown, title},
 };
-use crate::cli::{BackendArg, TextFormat, attach::AttachArgs};
+use crate::cli::{TextFormat, attach::AttachArgs};
 
 const PROGRAM: &str = "memtrace";
 
@@ -54,7 +54,7 @@ pub(crate) fn main(args: &AttachArgs) -> ExitCode {
             return code(OWN_FAILURE);
         }
     };
-    let tracer = tracer(&args.tracing, BackendArg::Bpf).wait_tree(args.wait_tree);
+    let tracer = tracer(&args.tracing, args.backend.into()).wait_tree(args.wait_tree);
     let tracer = outputs.options(tracer, args.tracing.no_snapshots);
     let sink = outputs.recording.sink().map(|sink| sink as &mut dyn Sink);
     let attached = match (sink, &mut screen) {

@@ -19,7 +19,7 @@ use super::{
     run::tracer,
     screen::{INTERVAL, Screen, Shown, terminal, title},
 };
-use crate::cli::{BackendArg, top::TopArgs};
+use crate::cli::top::TopArgs;
 
 const PROGRAM: &str = "memtrace";
 
@@ -49,7 +49,7 @@ pub(crate) fn main(args: &TopArgs) -> ExitCode {
         return code(OWN_FAILURE);
     }
     let targets = args.targets();
-    let tracer = tracer(&args.tracing, BackendArg::Bpf).log_programs(args.verbose > 1);
+    let tracer = tracer(&args.tracing, args.backend.into()).log_programs(args.verbose > 1);
     let result = if args.batch {
         let mut lines = Lines {
             rows: args.rows,

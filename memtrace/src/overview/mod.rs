@@ -30,6 +30,8 @@ pub(crate) struct Reading {
     pub(crate) lost: u64,
     /// By how much sums can be wrong, bytes.
     pub(crate) off: u64,
+    /// Nothing is counted.
+    pub(crate) sampled: bool,
 }
 
 /// A process of which not all is told yet.
@@ -182,7 +184,7 @@ impl Overview {
             limit: None,
             alive: processes.len() as u64,
             ended: self.ended,
-            updates: tree.events,
+            updates: (!reading.sampled).then_some(tree.events),
             lost: reading.lost,
             off: reading.off,
             processes,

@@ -80,6 +80,7 @@ fn reading(processes: Vec<Entry>, images: Vec<Image>) -> Reading {
         processes,
         lost: 0,
         off: 0,
+        sampled: false,
     }
 }
 

@@ -30,6 +30,19 @@ pub(super) struct Course<'c, 'l> {
     pub(super) teller: &'c mut Teller<'l>,
 }
 
+/// Why processes that run already are not looked at any more.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Over {
+    /// They have ended.
+    Ended,
+    /// This process got a signal of this number.
+    Signal(i32),
+    /// The time was over.
+    Time,
+    /// Whoever listens has enough.
+    Enough,
+}
+
 impl Course<'_, '_> {
     /// Samples and passes signals on until the tracer has ended.
     pub(super) fn with_tracer(mut self, follower: &Follower, running: &Running) -> io::Result<()> {
@@ -74,7 +87,7 @@ impl Course<'_, '_> {
             }
             let subject = Sampled {
                 tree: self.tree,
-                proof: Proof::Started(poller.members()),
+                proof: Proof::Started(poller),
             };
             if ended && (!wait_tree || poller.is_empty()) && self.attendant.is_over(&subject) {
                 // Who ended in the meantime is no survivor.
@@ -93,6 +106,61 @@ impl Course<'_, '_> {
             }
             self.teller.tell(self.tree);
             self.teller.has_enough();
+        }
+    }
+
+    /// The same of processes that run already. This process's own signals end it.
+    pub(super) fn with_living(
+        self,
+        poller: &mut Poller,
+        deadline: Option<Instant>,
+        wait_tree: bool,
+    ) -> io::Result<Over> {
+        let mut next = Instant::now();
+        let mut over = None;
+        loop {
+            let ended = poller.has_no_root();
+            let subject = Sampled {
+                tree: self.tree,
+                proof: Proof::Started(poller),
+            };
+            // Whoever is to be ended is waited for.
+            let is_ending = self.attendant.is_ending();
+            if let Some(over) = over.filter(|_| !is_ending) {
+                return Ok(over);
+            }
+            if ended
+                && (!wait_tree || poller.is_empty())
+                && self.attendant.is_over(&subject)
+                && self.teller.all_ended()
+            {
+                return Ok(Over::Ended);
+            }
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) && !is_ending {
+                self.attendant.look_once_more(&subject);
+                over = over.or(Some(Over::Time));
+                continue;
+            }
+            self.attendant.look(&subject, ended);
+            let until = deadline
+                .filter(|_| !is_ending)
+                .map_or(next, |at| at.min(next));
+            let (signal, _) = self.wait(None, until)?;
+            if signal {
+                let teller = &mut *self.teller;
+                let fatal = self
+                    .signals
+                    .take_fatal_around(|stops| teller.stops(stops))?;
+                over = over.or(fatal.map(Over::Signal));
+            }
+            if Instant::now() >= next {
+                let pause = poller.look(self.tree);
+                next = Instant::now() + pause;
+            }
+            self.teller.tell(self.tree);
+            if self.teller.has_enough() {
+                over = over.or(Some(Over::Enough));
+            }
         }
     }
 

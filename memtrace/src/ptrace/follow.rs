@@ -313,6 +313,6 @@ impl Tracer {
 }
 
 /// Clock ticks as nanoseconds; `USER_HZ` is 100 wherever Linux runs but on alpha and ia64.
-const fn ticks(ticks: u64) -> u64 {
+pub(super) const fn ticks(ticks: u64) -> u64 {
     ticks.saturating_mul(10_000_000)
 }

@@ -23,7 +23,10 @@ pub(super) struct Image {
     pub(super) end: Option<u64>,
     /// Processes that use it.
     pub(super) users: BTreeSet<usize>,
-    /// The largest `VmHWM` that was read.
+    /// Of one that was there before: `VmHWM` and `VmPeak` then. As long as those stay, what is larger since is not
+    /// in them.
+    pub(super) before: Option<(u64, u64)>,
+    /// The largest `VmHWM` that was read; of one that was there before, the largest of what it was since.
     pub(super) hwm: u64,
     /// It was read when its last user was about to end, so that `hwm` is final.
     pub(super) read_at_end: bool,
@@ -61,6 +64,7 @@ impl Image {
             start: now,
             end: None,
             users: BTreeSet::new(),
+            before: None,
             hwm: 0,
             read_at_end: false,
             fallen: 0,
@@ -98,7 +102,10 @@ impl Image {
         }
         self.last = Some((at, now, memory.vm_size));
         // VmHWM is never below VmRSS of the same look, but of another one it can be.
-        self.hwm = self.hwm.max(memory.hwm).max(now.rss());
+        self.hwm = self.hwm.max(now.rss());
+        if self.before.is_none_or(|(hwm, _)| memory.hwm > hwm) {
+            self.hwm = self.hwm.max(memory.hwm);
+        }
         if now.rss() > self.largest.1.rss() {
             self.largest = (at, now);
         }
@@ -116,6 +123,8 @@ impl Image {
             locked,
             pinned,
         } = memory.vm;
+        let is_since = self.before.is_none_or(|(_, peak)| size > peak);
+        let size = if is_since { size } else { memory.vm_size };
         for (peak, now) in [
             (&mut self.vm.size, size),
             (&mut self.vm.data, data),

@@ -18,11 +18,37 @@ use crate::{
     model::{CrossChecks, EndedByLimit, Final, Sampled, Stats},
 };
 
+/// What is known of the end.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ending {
+    /// Of the command, if there was one.
+    pub(super) status: Option<i32>,
+    pub(super) wall_ns: u64,
+    pub(super) user_ns: u64,
+    pub(super) system_ns: u64,
+    /// The command's `ru_maxrss`.
+    pub(super) maxrss_bytes: Option<u64>,
+    pub(super) started_ns: u64,
+}
+
+impl From<&Finished> for Ending {
+    fn from(finished: &Finished) -> Self {
+        Self {
+            status: Some(finished.status),
+            wall_ns: finished.elapsed_ns(),
+            user_ns: nanoseconds(finished.rusage.ru_utime),
+            system_ns: nanoseconds(finished.rusage.ru_stime),
+            maxrss_bytes: maxrss_bytes(&finished.rusage),
+            started_ns: finished.started_ns,
+        }
+    }
+}
+
 /// What is known apart from the tree.
 #[derive(Debug)]
 pub(super) struct Facts {
     pub(super) command: Vec<Vec<u8>>,
-    pub(super) finished: Finished,
+    pub(super) ending: Ending,
     /// Added to boot time gives the time of day.
     pub(super) realtime_offset: i64,
     pub(super) page_size: u64,
@@ -39,8 +65,8 @@ pub(super) struct Facts {
 
 pub(super) fn last(tree: &Tree, facts: Facts) -> Final {
     let Found { peak, sampled } = worth::judge(tree, &facts);
-    let (page, finished) = (facts.page_size, &facts.finished);
-    let begun = tree.zero.unwrap_or(finished.started_ns);
+    let (page, ending) = (facts.page_size, facts.ending);
+    let begun = tree.zero.unwrap_or(ending.started_ns);
     let started = i64::try_from(begun).unwrap_or(0);
     Final {
         ended_at: facts.ended_at,
@@ -54,11 +80,11 @@ pub(super) fn last(tree: &Tree, facts: Facts) -> Final {
         tier: Sampled::TIER.to_owned(),
         limits: Vec::new(),
         page_size: page,
-        wait_status: Some(finished.status),
-        wall_ns: finished.elapsed_ns(),
-        user_ns: nanoseconds(finished.rusage.ru_utime),
-        system_ns: nanoseconds(finished.rusage.ru_stime),
-        maxrss_bytes: maxrss_bytes(&finished.rusage),
+        wait_status: ending.status,
+        wall_ns: ending.wall_ns,
+        user_ns: ending.user_ns,
+        system_ns: ending.system_ns,
+        maxrss_bytes: ending.maxrss_bytes,
         started_unix_ns: u64::try_from(started.saturating_add(facts.realtime_offset)).ok(),
         command: facts.command,
         ended_by_limit: facts.ended_by_limit,

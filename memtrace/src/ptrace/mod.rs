@@ -13,11 +13,13 @@
 //! `exec_mmap()`, fs/exec.c): images before an exec are known from samples, and bounded by
 //! `ru_maxrss`, which the kernel raises to their high-water mark.
 
+mod attach;
 mod bounds;
 mod course;
 mod follow;
 mod image;
 mod last;
+mod machine;
 mod permission;
 mod poll;
 mod privileges;
@@ -34,6 +36,8 @@ mod tree;
 mod unseen;
 mod worth;
 
+pub(crate) use attach::{Asked, Attachment, Seen};
+pub(crate) use course::Over;
 pub(crate) use last::SoFar;
 pub use permission::{Permission, permission};
 pub(crate) use run::{Wanted, trace};

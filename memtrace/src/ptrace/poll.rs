@@ -11,57 +11,105 @@ use std::{
     time::{Duration, Instant},
 };
 
+use memtrace_ebpf::COMM_LEN;
+
 use super::{
-    follow::{lock, now},
+    follow::{lock, now, ticks},
     sample,
     status::{self, Stat},
     tree::Tree,
 };
 use crate::model::Origin;
 
+/// A member of the tree.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    /// When it was created: a pid can be used again.
+    started: u64,
+    /// Its name tells that it has executed something.
+    comm: [u8; COMM_LEN],
+}
+
 /// Knows which processes belong to the tree.
 #[derive(Debug)]
 pub(super) struct Poller {
-    root: i32,
-    /// Members with the time of their creation: a pid can be used again.
-    members: HashMap<i32, u64>,
+    /// Those that are not over.
+    roots: HashSet<i32>,
+    members: HashMap<i32, Known>,
     /// Processes that do not belong to the tree and never will.
     foreign: HashSet<i32>,
 }
 
 impl Poller {
     /// For the tree below a process that is about to become the command.
-    pub(super) fn new(root: i32, tree: &Mutex<Tree>) -> Self {
+    pub(super) fn of_command(root: i32, tree: &Mutex<Tree>) -> Self {
         lock(tree).root(root, now());
-        let started = status::stat(root).map_or(0, |stat| stat.started);
-        let everybody = pids().unwrap_or_default();
-        Self {
-            root,
-            members: HashMap::from([(root, started)]),
-            foreign: everybody.into_iter().filter(|&pid| pid != root).collect(),
+        let mut poller = Self {
+            roots: HashSet::from([root]),
+            members: HashMap::new(),
+            foreign: pids().unwrap_or_default().into_iter().collect(),
+        };
+        poller.foreign.remove(&root);
+        let stat = status::stat(root).unwrap_or_default();
+        poller.know(root, &stat);
+        poller
+    }
+
+    /// For processes that run already, with the times of their creation, and all below them; nobody of it is
+    /// this process. Who has ended by now is left out.
+    pub(super) fn of_living(roots: &[(i32, u64)], tree: &Mutex<Tree>) -> Self {
+        let own = std::process::id().cast_signed();
+        let mut poller = Self {
+            roots: HashSet::new(),
+            members: HashMap::new(),
+            foreign: HashSet::from([own]),
+        };
+        for &(pid, started) in roots {
+            let Some(stat) = living(pid).filter(|stat| stat.started == started) else {
+                continue;
+            };
+            if poller.join(pid, &stat, true, tree) {
+                poller.roots.insert(pid);
+            }
         }
+        if let Ok(pids) = pids() {
+            poller.update(&pids, true, tree);
+        }
+        poller
+    }
+
+    fn know(&mut self, pid: i32, stat: &Stat) {
+        let Stat { started, comm, .. } = *stat;
+        self.members.insert(pid, Known { started, comm });
     }
 
     /// Takes in who came and who went, and reads everything; returns when to do it next.
     pub(super) fn look(&mut self, tree: &Mutex<Tree>) -> Duration {
         let started = Instant::now();
         if let Ok(pids) = pids() {
-            self.update(&pids, tree);
+            self.update(&pids, false, tree);
         }
         let cost = started.elapsed() * 20;
         cost.max(sample::all(tree))
     }
 
-    fn update(&mut self, pids: &[i32], tree: &Mutex<Tree>) {
+    /// `attached`: whoever is found ran before.
+    fn update(&mut self, pids: &[i32], attached: bool, tree: &Mutex<Tree>) {
         let present: HashSet<i32> = pids.iter().copied().collect();
         self.foreign.retain(|pid| present.contains(pid));
-        let members: Vec<(i32, u64)> = self.members.iter().map(|(&p, &s)| (p, s)).collect();
-        for (pid, started) in members {
-            let same = status::stat(pid)
-                .is_ok_and(|stat| stat.started == started && !matches!(stat.state, b'Z' | b'X'));
-            if !same {
-                self.members.remove(&pid);
-                lock(tree).ended(pid, now());
+        let members: Vec<(i32, Known)> = self.members.iter().map(|(&p, &s)| (p, s)).collect();
+        for (pid, known) in members {
+            match living(pid).filter(|stat| stat.started == known.started) {
+                None => {
+                    self.members.remove(&pid);
+                    self.roots.remove(&pid);
+                    lock(tree).ended(pid, now());
+                }
+                Some(stat) if stat.comm != known.comm => {
+                    self.know(pid, &stat);
+                    renamed(pid, tree);
+                }
+                Some(_) => {}
             }
         }
         // A parent can have a higher pid than its child.
@@ -72,10 +120,10 @@ impl Poller {
             .collect();
         loop {
             let before = unknown.len();
-            unknown.retain(|&(pid, stat)| {
+            unknown.retain(|(pid, stat)| {
                 let ours = self.members.contains_key(&stat.ppid);
                 if ours && !matches!(stat.state, b'Z' | b'X') {
-                    self.join(pid, stat.started, tree);
+                    self.join(*pid, stat, attached, tree);
                 }
                 !ours
             });
@@ -86,22 +134,34 @@ impl Poller {
         self.foreign.extend(unknown.into_iter().map(|(pid, _)| pid));
     }
 
-    fn join(&mut self, pid: i32, started: u64, tree: &Mutex<Tree>) {
+    /// Takes a process in; false if it is gone.
+    fn join(&mut self, pid: i32, stat: &Stat, attached: bool, tree: &Mutex<Tree>) -> bool {
         let Ok(look) = status::look(pid) else {
-            return;
+            return false;
         };
-        self.members.insert(pid, started);
+        self.know(pid, stat);
         let program = status::program(pid);
         let mut tree = lock(tree);
-        let process = tree.found(&look, Origin::Found, now());
+        let process = if attached {
+            tree.attached(&look, ticks(stat.started), now())
+        } else {
+            tree.found(&look, Origin::Found, now())
+        };
         tree.runs(process, program);
         tree.observe(process, &look, now());
+        true
     }
 
     /// The command has begun to run.
-    pub(super) fn begin(&self, tree: &Mutex<Tree>) {
-        let program = status::program(self.root);
-        if let Ok(look) = status::look(self.root) {
+    pub(super) fn begin(&mut self, tree: &Mutex<Tree>) {
+        let Some(&root) = self.roots.iter().next() else {
+            return;
+        };
+        if let Ok(stat) = status::stat(root) {
+            self.know(root, &stat);
+        }
+        let program = status::program(root);
+        if let Ok(look) = status::look(root) {
             let mut tree = lock(tree);
             let process = tree.found(&look, Origin::Exec, now());
             tree.runs(process, program);
@@ -111,23 +171,55 @@ impl Poller {
 
     /// The command was reaped.
     pub(super) fn root_ended(&mut self, tree: &Mutex<Tree>, status: i32, maxrss: Option<u64>) {
-        self.members.remove(&self.root);
         let mut tree = lock(tree);
-        if let Some(process) = tree.ended(self.root, now()) {
-            process.status = Some(status);
-            process.maxrss = maxrss;
+        for root in self.roots.drain() {
+            self.members.remove(&root);
+            if let Some(process) = tree.ended(root, now()) {
+                process.status = Some(status);
+                process.maxrss = maxrss;
+            }
         }
         tree.never_read(maxrss.unwrap_or(0));
     }
 
-    /// Members with the time of their creation.
-    pub(super) const fn members(&self) -> &HashMap<i32, u64> {
-        &self.members
+    /// The members, with the times of their creation in clock ticks since boot.
+    pub(super) fn members(&self) -> impl Iterator<Item = (i32, u64)> + '_ {
+        let members = self.members.iter();
+        members.map(|(&pid, known)| (pid, known.started))
+    }
+
+    /// Nobody is left of those that the tree began with.
+    pub(super) fn has_no_root(&self) -> bool {
+        self.roots.is_empty()
     }
 
     /// No process of the tree is left, as far as they are known.
     pub(super) fn is_empty(&self) -> bool {
         self.members.is_empty()
+    }
+}
+
+/// A process that has not ended.
+fn living(pid: i32) -> Option<Stat> {
+    let stat = status::stat(pid).ok()?;
+    // A thread can outlive the first one.
+    let is_over = matches!(stat.state, b'Z' | b'X') && stat.threads <= 1;
+    (!is_over).then_some(stat)
+}
+
+/// A process has another name than before: it has executed a program, unless that is what it ran before.
+fn renamed(pid: i32, tree: &Mutex<Tree>) {
+    let program = status::program(pid);
+    let Ok(look) = status::look(pid) else {
+        return;
+    };
+    let mut tree = lock(tree);
+    if tree.is_running(pid, &program) {
+        return;
+    }
+    if let Some(process) = tree.exec(pid, pid, now()) {
+        tree.runs(process, program);
+        tree.observe(process, &look, now());
     }
 }
 

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::{
     bounds::CounterError,
-    last::{Facts, last},
+    last::{Ending, Facts, last},
     status::{Look, Memory, Stat},
     teller::Teller,
     tree::Tree,
@@ -220,12 +220,12 @@ fn run(ops: &[Op], followed: bool) -> nix::Result<Summary> {
         &tree,
         Facts {
             command: vec![b"x".to_vec()],
-            finished: Finished {
+            ending: Ending::from(&Finished {
                 status: 0,
                 rusage,
                 started_ns: 1000,
                 ended_ns: now + 10,
-            },
+            }),
             realtime_offset: 0,
             page_size: PAGE,
             ended_at: now + 1_000_000,

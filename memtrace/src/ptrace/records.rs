@@ -54,6 +54,13 @@ pub(super) fn fork(tree: &Tree, place: usize, process: &Process, page: u64) -> F
     let first = process.uses.first();
     let image = first.and_then(|used| tree.images.get(used.image));
     let (flags, image_id, inherited) = match first.map(|used| used.kind) {
+        _ if process.attached => (
+            ProcessFlags::ATTACHED,
+            first.map_or(0, |used| id(used.image)),
+            image
+                .and_then(|image| image.before)
+                .map_or(0, |(hwm, _)| pages(hwm, page)),
+        ),
         _ if process.root => (ProcessFlags::PRE_EXEC, 0, 0),
         Some(UseKind::Shared) => (
             ProcessFlags::SHARES_IMAGE,
@@ -68,8 +75,13 @@ pub(super) fn fork(tree: &Tree, place: usize, process: &Process, page: u64) -> F
         // What it runs is told as if it had executed it.
         _ => (0, 0, 0),
     };
+    let at = if process.attached {
+        image.map_or(process.start, |image| image.start)
+    } else {
+        process.start
+    };
     Fork {
-        header: header(FORK, process.start),
+        header: header(FORK, at),
         process: id(place),
         creator_process: process.creator.map_or(0, id),
         tgid: process.pid.unsigned_abs(),
@@ -219,6 +231,7 @@ pub(super) fn image(tree: &Tree, place: usize, image: &Image, until: u64, page: 
         kind: match image.origin {
             Origin::Fork => ImageKind::Fork,
             Origin::Exec => ImageKind::Exec,
+            Origin::Found if image.before.is_some() => ImageKind::Attached,
             Origin::Found => ImageKind::Found,
         } as u32,
         born_at: image.start,

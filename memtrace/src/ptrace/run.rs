@@ -6,13 +6,12 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use memtrace_ebpf::CounterLayout;
-
 use super::{
     bounds::CounterError,
     course::Course,
     follow::{self, Follower, lock, now},
-    last::{Facts, last},
+    last::{Ending, Facts, last},
+    machine,
     permission::Permission,
     poll::Poller,
     privileges, sample, status,
@@ -21,7 +20,7 @@ use super::{
 };
 use crate::{
     attend::Attendant,
-    kernel::{Btf, Features, clock, cpus},
+    kernel::{clock, cpus},
     launch::{Finished, LaunchError, Signals, Spec, Stopped, exit_like},
     model::{Final, Model},
 };
@@ -73,7 +72,7 @@ pub(crate) fn trace(
     let kept = privileges::kept();
     let before = before_exec(pid, spec);
     // The kernel's types take memory, which may be scarce: not when the command has run.
-    let error = CounterError::new(layout(), online_cpus(), cpus::page_size());
+    let error = CounterError::new(machine::layout(), machine::online_cpus(), cpus::page_size());
     let mut failures = Vec::new();
     let mut method = None;
     if wanted.ptrace {
@@ -93,7 +92,7 @@ pub(crate) fn trace(
         failures.push(
             "processes that live shorter than the interval of the samples were not seen".to_owned(),
         );
-        Method::Poll(Poller::new(pid, &tree))
+        Method::Poll(Poller::of_command(pid, &tree))
     });
     if let Method::Ptrace(follower) = &mut method
         && let Some(reaped) = follower.take_reaped()
@@ -141,7 +140,7 @@ pub(crate) fn trace(
             .iter()
             .map(|argument| argument.as_bytes().to_vec())
             .collect(),
-        finished,
+        ending: Ending::from(&finished),
         realtime_offset: clock::realtime_offset().unwrap_or(0),
         page_size: cpus::page_size(),
         ended_at: now(),
@@ -245,18 +244,4 @@ fn notice(
         }
     }
     Some(text)
-}
-
-/// How this kernel keeps its counters, if it says so.
-fn layout() -> Option<CounterLayout> {
-    let btf = Btf::from_sys_fs().ok()?;
-    Features::from_btf(&btf)
-        .ok()
-        .map(|features| features.layout)
-}
-
-fn online_cpus() -> u64 {
-    let online = nix::unistd::sysconf(nix::unistd::SysconfVar::_NPROCESSORS_ONLN);
-    let online = online.ok().flatten().and_then(|n| u64::try_from(n).ok());
-    online.unwrap_or_else(|| cpus::possible().map_or(1, u64::from))
 }

@@ -10,6 +10,8 @@ use std::{
     os::unix::ffi::OsStringExt as _,
 };
 
+use memtrace_ebpf::COMM_LEN;
+
 use crate::model::{Amounts, Program, VmPeaks};
 
 /// Bytes of a command line that are kept, as in the records of the BPF programs.
@@ -112,6 +114,8 @@ fn number(text: &[u8]) -> u64 {
 /// What `/proc/PID/stat` has and `status` has not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Stat {
+    /// The kernel's name of the process, padded with zeros.
+    pub(crate) comm: [u8; COMM_LEN],
     /// One letter.
     pub(crate) state: u8,
     /// Parent.
@@ -150,7 +154,16 @@ fn parse_stat(text: &[u8]) -> Stat {
         .collect();
     // Fields are numbered from 1 in proc_pid_stat(5); the third comes first here.
     let field = |n: usize| fields.get(n - 3).copied().unwrap_or_default();
+    let before = text.iter().position(|&byte| byte == b'(');
+    let name = before
+        .zip(after_name)
+        .and_then(|(from, to)| text.get(from + 1..to));
+    let mut comm = [0; COMM_LEN];
+    for (to, from) in comm.iter_mut().zip(name.unwrap_or_default()) {
+        *to = *from;
+    }
     Stat {
+        comm,
         state: field(3).first().copied().unwrap_or(b'?'),
         ppid: i32::try_from(number(field(4))).unwrap_or(0),
         flags: number(field(9)),
@@ -232,6 +245,7 @@ mod tests {
         let stat =
             parse_stat(b"42 (a) R 1 2) S 7 0 0 0 0 0 11 12 13 14 15 16 17 18 0 0 1 0 555 0 0\n");
         assert_eq!((stat.state, stat.ppid), (b'S', 7));
+        assert_eq!(&stat.comm, b"a) R 1 2\0\0\0\0\0\0\0\0");
         assert_eq!((stat.minor_faults, stat.major_faults), (11, 13));
         assert_eq!(stat.children_faults, 12 + 14);
         assert_eq!((stat.children_user, stat.children_system), (17, 18));

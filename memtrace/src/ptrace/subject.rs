@@ -1,7 +1,6 @@
 //! The tree as the tracer or the poller knows it, for whoever looks at it while it runs.
 
 use std::{
-    collections::HashMap,
     fs,
     path::Path,
     sync::{
@@ -10,7 +9,7 @@ use std::{
     },
 };
 
-use super::{follow::lock, status, tree::Tree};
+use super::{follow::lock, poll::Poller, status, tree::Tree};
 use crate::attend::{Member, Subject, Totals};
 
 /// How a process is known to be of the tree.
@@ -18,8 +17,8 @@ use crate::attend::{Member, Subject, Totals};
 pub(super) enum Proof<'a> {
     /// This program traces it; the flag keeps the tracer going until all have ended.
     Traced(&'a AtomicBool),
-    /// It was created when the member was: by pid, clock ticks since boot.
-    Started(&'a HashMap<i32, u64>),
+    /// It was created when the member was.
+    Started(&'a Poller),
 }
 
 /// A tree in tier P.
@@ -51,8 +50,8 @@ impl Subject for Sampled<'_> {
                 .map(|(pid, start)| member(pid, start))
                 .collect(),
             Proof::Started(known) => known
-                .iter()
-                .map(|(&pid, &started)| member(pid, started))
+                .members()
+                .map(|(pid, started)| member(pid, started))
                 .collect(),
         };
         members.retain(|member| self.owns(member));

@@ -42,6 +42,11 @@ pub(crate) trait Listener {
 
     /// This process is about to stop (SIGTSTP), or goes on.
     fn stops(&mut self, stops: bool);
+
+    /// All that was attached to has ended; whether nothing is waited for then.
+    fn all_ended(&mut self) -> bool {
+        true
+    }
 }
 
 /// What has been told of a process that is not over.
@@ -54,7 +59,8 @@ struct Told {
 
 /// Who knows what has been told.
 pub(super) struct Teller<'a> {
-    model: Model,
+    /// None is wanted where no result is.
+    model: Option<Model>,
     listener: Option<&'a mut (dyn Listener + 'a)>,
     page: u64,
     /// Places of processes that are not over, and the first that was not looked at.
@@ -70,7 +76,7 @@ pub(super) struct Teller<'a> {
 impl<'a> Teller<'a> {
     pub(super) fn new(page: u64, listener: Option<&'a mut (dyn Listener + 'a)>) -> Self {
         Self {
-            model: Model::new(),
+            model: Some(Model::new()),
             listener,
             page,
             processes: BTreeMap::new(),
@@ -79,6 +85,12 @@ impl<'a> Teller<'a> {
             next_image: 0,
             held: BTreeMap::new(),
         }
+    }
+
+    /// Makes no result, and keeps nothing of who is over.
+    pub(super) fn without_result(mut self) -> Self {
+        self.model = None;
+        self
     }
 
     /// Whether anybody listens before the end.
@@ -114,6 +126,12 @@ impl<'a> Teller<'a> {
         listener.is_some_and(|listener| listener.has_enough())
     }
 
+    /// All that was attached to has ended; whether nothing is waited for then.
+    pub(super) fn all_ended(&mut self) -> bool {
+        let listener = self.listener.as_mut();
+        listener.is_none_or(|listener| listener.all_ended())
+    }
+
     /// This process is about to stop, or goes on.
     pub(super) fn stops(&mut self, stops: bool) {
         if let Some(listener) = &mut self.listener {
@@ -124,7 +142,7 @@ impl<'a> Teller<'a> {
     /// Tells all that is left, and gives the model.
     pub(super) fn finish(mut self, tree: &mut Tree) -> Model {
         self.tell_of(tree, None);
-        self.model
+        self.model.unwrap_or_default()
     }
 
     /// `now` is `None` at the end, when nobody is waited for.
@@ -142,7 +160,9 @@ impl<'a> Teller<'a> {
         self.ends(tree, &mut events);
         events.sort_by_key(Event::at);
         for event in &events {
-            self.model.apply(event);
+            if let Some(model) = &mut self.model {
+                model.apply(event);
+            }
             if let Some(listener) = &mut self.listener {
                 listener.event(event);
             }
@@ -210,6 +230,9 @@ impl<'a> Teller<'a> {
         }
         for place in over {
             self.processes.remove(&place);
+            if self.model.is_none() {
+                tree.forget(place);
+            }
         }
         for place in born {
             tree.is_told(place);

@@ -51,6 +51,8 @@ pub(super) struct Process {
     guessed: bool,
     /// Somebody was told of it as it was known then.
     told: bool,
+    /// It ran before it was looked at first.
+    pub(super) attached: bool,
 }
 
 /// The largest sum of one look at everything.
@@ -162,6 +164,7 @@ impl Tree {
             resumed: now,
             guessed: false,
             told: false,
+            attached: false,
         });
         self.by_pid.insert(pid, index);
         self.threads.insert(pid, (index, now));
@@ -200,6 +203,13 @@ impl Tree {
     pub(super) fn image_of(&self, process: usize) -> Option<usize> {
         let last = self.processes.get(process)?.uses.last()?;
         last.end.is_none().then_some(last.image)
+    }
+
+    /// Whether a process runs a program with these arguments, as far as known.
+    pub(super) fn is_running(&self, pid: i32, program: &Program) -> bool {
+        let image = self.find(pid).and_then(|process| self.image_of(process));
+        let image = image.and_then(|image| self.images.get(image));
+        image.is_some_and(|image| image.program.args == program.args)
     }
 
     /// The pid of the process that created one or, before that is known, of its parent.
@@ -275,6 +285,26 @@ impl Tree {
         };
         self.begin_use(index, image, kind, now);
         self.zero.get_or_insert(now);
+        index
+    }
+
+    /// The same of one that ran before, since `started_at`.
+    pub(super) fn attached(&mut self, look: &Look, started_at: u64, now: u64) -> usize {
+        let index = self.found(look, Origin::Found, now);
+        let image = self.image_of(index);
+        if let (Some(image), Some(memory)) = (
+            image.and_then(|image| self.images.get_mut(image)),
+            &look.memory,
+        ) {
+            image.before = Some((memory.hwm, memory.vm.size));
+        }
+        if let Some(process) = self.processes.get_mut(index) {
+            process.attached = true;
+            process.start = started_at;
+            if process.creator.is_none() {
+                process.ppid = look.ppid;
+            }
+        }
         index
     }
 
@@ -407,6 +437,21 @@ impl Tree {
         self.begin_use(index, new, UseKind::Exec, now);
         self.zero.get_or_insert(now);
         Some(index)
+    }
+
+    /// Of who is over and was told nothing but its numbers is kept.
+    pub(super) fn forget(&mut self, process: usize) {
+        let Some(process) = self.processes.get_mut(process) else {
+            return;
+        };
+        process.comm = Vec::new();
+        for used in std::mem::take(&mut process.uses) {
+            if let Some(image) = self.images.get_mut(used.image)
+                && image.end.is_some()
+            {
+                image.program = Arc::default();
+            }
+        }
     }
 
     /// Something was read of a process.

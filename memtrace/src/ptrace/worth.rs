@@ -8,7 +8,6 @@ use super::{
     unseen::{self, Unseen},
 };
 use crate::{
-    launch::rusage::maxrss_bytes,
     model::{
         PeakRange, Sampled, Verdict,
         reasons::{Remedy, counted},
@@ -62,10 +61,7 @@ fn peak(tree: &Tree, ranges: &[Range], unseen: &Unseen, facts: &Facts) -> Peak {
         .flatten()
         // Whatever else is printed beside it: what ru_maxrss is of may have been the
         // command's process before its exec, but need not.
-        .map(|high| {
-            high.max(rss)
-                .max(maxrss_bytes(&facts.finished.rusage).unwrap_or(0))
-        });
+        .map(|high| high.max(rss).max(facts.ending.maxrss_bytes.unwrap_or(0)));
     let own = images()
         .filter(|(image, _)| image.read_at_end || image.end.is_none())
         .filter_map(|(image, range)| Some(range.high?.saturating_sub(image.hwm)))

@@ -64,7 +64,10 @@ fn totals(out: &mut String, look: &Look) {
         "{} alive, {} ended, {}; {certainty}",
         counted(look.alive, "process", "processes"),
         grouped(look.ended),
-        counted(look.updates, "update", "updates"),
+        look.updates.map_or_else(
+            || "sampled".to_owned(),
+            |updates| counted(updates, "update", "updates")
+        ),
     );
 }
 

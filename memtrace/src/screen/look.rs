@@ -19,8 +19,8 @@ pub struct Look {
     pub alive: u64,
     /// Processes ended so far.
     pub ended: u64,
-    /// Updates of counters so far: what two looks differ by makes the rate.
-    pub updates: u64,
+    /// Updates of counters so far: what two looks differ by makes the rate. `None`: nothing is counted, but sampled.
+    pub updates: Option<u64>,
     /// Records, images and processes lost so far. Nothing is exact once there are any.
     pub lost: u64,
     /// By how much the sums can be wrong on this kernel; [`u64::MAX`] if nobody knows.

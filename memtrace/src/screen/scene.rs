@@ -19,11 +19,11 @@ pub(super) struct Totals {
     pub(super) limit: Option<u64>,
     pub(super) alive: u64,
     pub(super) ended: u64,
-    pub(super) updates: u64,
+    pub(super) updates: Option<u64>,
     pub(super) lost: u64,
     pub(super) off: u64,
     /// Updates in a second, since the look before.
-    pub(super) updates_per_second: u64,
+    pub(super) updates_per_second: Option<u64>,
 }
 
 /// A process that is alive.
@@ -70,10 +70,12 @@ impl Scene {
             updates,
             lost,
             off,
-            updates_per_second: per_second(
-                updates.saturating_sub(before.updates),
-                at_ns.saturating_sub(before.at_ns),
-            ),
+            updates_per_second: updates.map(|updates| {
+                per_second(
+                    updates.saturating_sub(before.updates.unwrap_or(0)),
+                    at_ns.saturating_sub(before.at_ns),
+                )
+            }),
         };
         let at_ns = self.totals.at_ns;
         let mut trends: HashMap<u64, Trend> = self

@@ -14,6 +14,7 @@ use super::{
     session::{Ending, Root, Session},
     system,
     taken_over::{TakenOver, Use, take_over},
+    without_bpf,
 };
 use crate::{
     launch::Signals,
@@ -98,9 +99,9 @@ pub enum Stop {
 /// What was measured of processes that ran already.
 #[derive(Debug)]
 pub struct Attached {
-    summary: Summary,
-    stop: Stop,
-    phases: Phases,
+    pub(super) summary: Summary,
+    pub(super) stop: Stop,
+    pub(super) phases: Phases,
 }
 
 impl Attached {
@@ -179,6 +180,17 @@ pub(super) fn attach<'a>(
         recorded: feed.is_wanted(),
         each: true,
     };
+    let taken = || take_over(tracer, targets, wanted_for, &signals, &mut phases);
+    let taken = match without_bpf::instead(tracer, taken)? {
+        Ok(taken) => taken,
+        Err(why) => {
+            let asked = (targets, duration);
+            let watched = (feed, onlooker);
+            let attached = without_bpf::attach(tracer, asked, watched, &signals, why, phases);
+            signals.restore();
+            return attached;
+        }
+    };
     let TakenOver {
         loaded,
         runtime,
@@ -189,7 +201,7 @@ pub(super) fn attach<'a>(
         began,
         began_at: _,
         kept: _kept,
-    } = take_over(tracer, targets, wanted_for, &signals, &mut phases)?;
+    } = taken;
     let root = (living.pid(), first_tgid);
     let mut session = Session::begin(tracer, loaded, root, command, (feed, onlooker)).map_err(
         |error| match error {

@@ -15,6 +15,9 @@ use crate::{
     recording::{Head, State},
 };
 
+/// With so many looks the end of whoever has ended is told.
+const ENDS_SHOWN: u32 = 2;
+
 /// Both of them, if they are there.
 pub(super) struct Ears<'a> {
     pub(super) feed: Feed<'a>,
@@ -22,6 +25,9 @@ pub(super) struct Ears<'a> {
     checkpoint: Instant,
     /// Whoever looked on has enough.
     has_enough: bool,
+    /// With how many more looks the ends of all are shown before it is over; `None`: with none.
+    ends: Option<u32>,
+    all_ended: bool,
 }
 
 impl<'a> Ears<'a> {
@@ -31,7 +37,15 @@ impl<'a> Ears<'a> {
             looking,
             checkpoint: Instant::now() + CHECKPOINT,
             has_enough: false,
+            ends: None,
+            all_ended: false,
         }
+    }
+
+    /// The ends of all that was asked for are shown, and whoever looks on decides whether that is all.
+    pub(super) fn that_show_ends(mut self) -> Self {
+        self.ends = Some(ENDS_SHOWN);
+        self
     }
 
     /// Whether anybody listens.
@@ -54,9 +68,13 @@ impl<'a> Ears<'a> {
             lost: 0,
             // Sums of samples have no bound.
             off: u64::MAX,
+            sampled: true,
         };
         looking.begin_reading();
         self.has_enough |= looking.show(&reading, known.at).is_break();
+        if let Some(left) = self.ends.as_mut().filter(|_| self.all_ended) {
+            *left = left.saturating_sub(1);
+        }
     }
 }
 
@@ -90,6 +108,19 @@ impl Listener for Ears<'_> {
             self.has_enough = true;
         }
         self.has_enough
+    }
+
+    fn all_ended(&mut self) -> bool {
+        self.all_ended = true;
+        match (self.ends, &mut self.looking) {
+            (Some(0), Some(looking)) => {
+                // It is asked once.
+                self.ends = Some(u32::MAX);
+                looking.observer.all_ended().is_break()
+            }
+            (Some(_), Some(_)) => false,
+            _ => true,
+        }
     }
 
     fn stops(&mut self, stops: bool) {

@@ -50,12 +50,6 @@ pub enum TraceError {
     /// There is no such process to follow.
     #[error(transparent)]
     Target(#[from] super::TargetError),
-    /// What runs already is followed through BPF only.
-    #[error("to attach needs BPF, which {}", .cause.as_deref().map_or_else(|| "was not wanted".to_owned(), |cause| format!("cannot be used here ({cause})")))]
-    NotAttached {
-        /// Why BPF cannot be used; `None`: another backend was chosen.
-        cause: Option<String>,
-    },
     /// Reading the kernel side failed at the end.
     #[error("{source}; the numbers are lost")]
     Unread {

@@ -148,6 +148,7 @@ pub(super) fn read(
     let reading = Reading {
         lost,
         off: off(&now, probe, features, options, limits),
+        sampled: false,
         tree: now.tree,
         images: now.images,
         processes: now.processes,

@@ -14,6 +14,7 @@ use super::{
     system,
     taken_over::{TakenOver, Use, take_over},
     wait::wake,
+    without_bpf,
 };
 use crate::{
     attend::View,
@@ -52,6 +53,16 @@ pub(super) fn observe(
         recorded: false,
         each: false,
     };
+    let taken = || take_over(tracer, targets, wanted_for, &signals, &mut phases);
+    let taken = match without_bpf::instead(tracer, taken)? {
+        Ok(taken) => taken,
+        Err(why) => {
+            let onlooker = Onlooker::new(every, observer);
+            let stop = without_bpf::observe(tracer, targets, onlooker, &signals, why);
+            signals.restore();
+            return stop;
+        }
+    };
     let TakenOver {
         loaded,
         runtime,
@@ -62,7 +73,7 @@ pub(super) fn observe(
         began: _,
         began_at,
         kept: _kept,
-    } = take_over(tracer, targets, wanted_for, &signals, &mut phases)?;
+    } = taken;
     let page_size = loaded.options.page_size;
     let view = View::new(&loaded.probe, page_size, living.pid(), first_tgid);
     let Loaded {

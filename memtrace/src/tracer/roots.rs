@@ -250,6 +250,20 @@ impl Wanted {
         words.map(String::into_bytes).collect()
     }
 
+    /// All that is known, with the times of their creation.
+    pub(super) fn all(&self) -> Vec<(i32, u64)> {
+        let all = self.processes.iter().flatten();
+        all.map(|running| (running.pid, running.started)).collect()
+    }
+
+    /// Why what was asked for can not be looked at, when nobody is left.
+    pub(super) fn gone(&self) -> TargetError {
+        match (&self.targets[..], self.all().first()) {
+            ([Target::Pid(_)], Some((pid, _))) => TargetError::Gone(*pid),
+            _ => TargetError::Nobody,
+        }
+    }
+
     /// Those that are followed.
     pub(super) fn followed(self, taken: &TakenIn) -> Result<Followed, TargetError> {
         let tgid = |running: &Running| {

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::{
-    Backend, TraceError, Tracer,
+    TraceError, Tracer,
     priority::{Priority, Undisturbed},
     room::Room,
     roots::{Followed, Living, Wanted},
@@ -65,9 +65,6 @@ pub(super) fn take_over<'s>(
         return Err(TraceError::Proc(Obstacle::ProcOfOthers));
     }
     let mut wanted = Wanted::find(targets)?;
-    if matches!(tracer.backend, Backend::Ptrace | Backend::Poll) {
-        return Err(TraceError::NotAttached { cause: None });
-    }
     let kept = Kept {
         _room: Room::make(),
         _priority: Priority::raise(),

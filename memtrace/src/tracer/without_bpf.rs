@@ -1,21 +1,27 @@
-//! A run without BPF: what the tracer asks of it, and what becomes of what it tells.
+//! Without BPF: what is asked of `ptrace`, and what becomes of what it tells.
+
+use std::time::Duration;
 
 use super::{
     Backend, TraceError, Tracer,
+    attach::{Attached, Stop},
     ears::Ears,
     looking::{Looking, Onlooker},
     record::{Feed, kernel_release},
+    roots::Wanted,
     run::{Traced, words},
+    system,
 };
 use crate::{
     attend::Attendant,
     kernel::{Obstacle, Proc, clock, cpus},
     launch::{Signals, Spec, Stopped},
-    model::{Limit, Limited, Sampled},
+    model::{Limit, Limited, Sampled, reasons::Remedy},
     overview::Overview,
     phases::Phases,
-    ptrace::{self, Listener},
+    ptrace::{self, Asked, Attachment, Listener, Over, Seen},
     recording::Head,
+    targets::Target,
 };
 
 /// Runs the command, which is stopped, without BPF.
@@ -72,11 +78,136 @@ fn sampled(command: Vec<Vec<u8>>) -> Head {
         memtrace: env!("CARGO_PKG_VERSION").to_owned(),
         tier: Sampled::TIER.to_owned(),
         limits: vec![Limit {
-            reason: "it was sampled without BPF, and how far from the truth it is was not written"
-                .to_owned(),
+            reason: Remedy::UseBpf
+                .end("it was sampled, and how far from the truth it is comes with its end"),
             bound_bytes: None,
             of: Limited::Rss,
         }],
         record_sizes: Head::own_record_sizes(),
+    }
+}
+
+/// What was taken over; or, where BPF cannot be used or is not wanted, why.
+pub(super) fn instead<T>(
+    tracer: &Tracer,
+    taken: impl FnOnce() -> Result<T, TraceError>,
+) -> Result<Result<T, Option<String>>, TraceError> {
+    if matches!(tracer.backend, Backend::Ptrace | Backend::Poll) {
+        return Ok(Err(None));
+    }
+    match taken() {
+        Ok(taken) => Ok(Ok(taken)),
+        Err(error) if tracer.backend == Backend::Auto && error.is_of_bpf() => {
+            log::info!("BPF cannot be used: {error}");
+            Ok(Err(Some(error.cause())))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Looks at what runs already.
+pub(super) fn attach<'a>(
+    tracer: &'a Tracer,
+    (targets, duration): (&[Target], Option<Duration>),
+    (feed, onlooker): (Feed<'a>, Option<Onlooker<'a>>),
+    signals: &Signals,
+    why: Option<String>,
+    mut phases: Phases,
+) -> Result<Attached, TraceError> {
+    let (wanted, asked) = ask(tracer, targets, duration)?;
+    notice(tracer, why.as_deref());
+    let mut ears = Ears::new(feed, onlooker.map(|onlooker| looking(tracer, onlooker)));
+    ears.begin(&sampled(asked.command.clone()))
+        .map_err(|error| match error {
+            TraceError::Recording(source) => TraceError::Unrecorded(source),
+            other => other,
+        })?;
+    let attendant = Attendant::new(tracer.limit, tracer.live.as_ref());
+    let listener = ears.listens().then_some(&mut ears as &mut dyn Listener);
+    let Some(attachment) = Attachment::begin(asked, listener) else {
+        return Err(wanted.gone().into());
+    };
+    phases.done("what runs is taken in");
+    let seen = attachment.follow(signals, attendant);
+    let Seen {
+        model,
+        mut last,
+        over,
+    } = seen.map_err(system("wait for signals"))?;
+    phases.at("it is over");
+    last.limits.extend(wanted.limits());
+    ears.feed.finish(&last);
+    Ok(Attached {
+        summary: model.finish(last),
+        stop: stop(over),
+        phases,
+    })
+}
+
+/// Shows what runs already.
+pub(super) fn observe(
+    tracer: &Tracer,
+    targets: &[Target],
+    onlooker: Onlooker<'_>,
+    signals: &Signals,
+    why: Option<String>,
+) -> Result<Stop, TraceError> {
+    let (wanted, mut asked) = ask(tracer, targets, None)?;
+    asked.only_shown = true;
+    notice(tracer, why.as_deref());
+    let mut ears = Ears::new(Feed::new(None), Some(looking(tracer, onlooker))).that_show_ends();
+    let Some(attachment) = Attachment::begin(asked, Some(&mut ears)) else {
+        return Err(wanted.gone().into());
+    };
+    let seen = attachment.follow(signals, Attendant::default());
+    Ok(stop(seen.map_err(system("wait for signals"))?.over))
+}
+
+/// Who is meant.
+fn ask(
+    tracer: &Tracer,
+    targets: &[Target],
+    duration: Option<Duration>,
+) -> Result<(Wanted, Asked), TraceError> {
+    if Proc::mounted() != Proc::Own {
+        return Err(TraceError::Proc(Obstacle::ProcOfOthers));
+    }
+    let wanted = Wanted::find(targets)?;
+    let roots = wanted.all();
+    let command = match roots[..] {
+        [(pid, _)] => ptrace::program(pid).args,
+        _ => wanted.words(),
+    };
+    let asked = Asked {
+        roots,
+        command,
+        duration,
+        wait_tree: tracer.wait_tree,
+        only_shown: false,
+    };
+    Ok((wanted, asked))
+}
+
+/// What will be missing.
+fn notice(tracer: &Tracer, why: Option<&str>) {
+    let Some(notice) = tracer.notice else {
+        return;
+    };
+    if let Some(why) = why {
+        notice(&format!(
+            "no BPF: {why}. /proc is looked at instead (tier P): short-lived processes and short peaks are missed"
+        ));
+    }
+    if tracer.vm_events {
+        notice("--vm-events needs BPF, and does nothing here");
+    }
+}
+
+const fn stop(over: Over) -> Stop {
+    match over {
+        Over::Ended => Stop::Ended,
+        Over::Signal(signal) => Stop::Signal(signal),
+        Over::Time => Stop::Time,
+        Over::Enough => Stop::Enough,
     }
 }

@@ -133,11 +133,11 @@ fn filled(part: u64, whole: u64, room: u16) -> u16 {
 fn processes(app: &App, pen: &mut Pen<'_>, y: u16) {
     let totals = app.scene().totals;
     let alive = counted(totals.alive, "process", "processes");
-    let text = format!(
-        "{alive} alive, {} ended   {} updates/s",
-        grouped(totals.ended),
-        grouped(totals.updates_per_second),
+    let updates = totals.updates_per_second.map_or_else(
+        || "sampled".to_owned(),
+        |updates| format!("{} updates/s", grouped(updates)),
     );
+    let text = format!("{alive} alive, {} ended   {updates}", grouped(totals.ended));
     pen.text(0, y, &text, Style::new());
     exactness(app, pen, y);
 }

@@ -73,7 +73,7 @@ fn build(look: u64) -> Look {
         limit: Some(1_536 * MIB),
         alive: processes.len() as u64,
         ended: look + 1,
-        updates: look * 12_345,
+        updates: Some(look * 12_345),
         lost: 0,
         off: 0,
         processes,

@@ -60,7 +60,7 @@ fn some_look() -> impl Strategy<Value = Look> {
                 limit,
                 alive: processes.len() as u64,
                 ended: newly_ended.len() as u64,
-                updates: rss,
+                updates: Some(rss),
                 lost,
                 off: rss,
                 processes,
