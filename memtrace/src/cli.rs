@@ -107,7 +107,7 @@ Budgets: a result that is not exact is a range. A budget is surely kept, surely 
 cannot be decided: then the measured number decides, unless --undecided says otherwise.
 memtrace.toml, for --budgets:
   [[budget]]
-  command = \"make *\"         # runs of which command (name or whole line); any if absent
+  command = \"make *\"         # which runs (name or line, with or without directory); any if absent
   max-peak = \"2GiB\"          # also max-process-peak, max-average
   [[budget]]
   program = \"cc1plus\"        # each image of these programs on its own

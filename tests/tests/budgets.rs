@@ -160,7 +160,7 @@ fn a_budget_file_limits_trees_and_programs() -> Result<()> {
     fs::write(
         &file,
         "[[budget]]\ncommand = \"make\"\nmax-peak = 1\n\n\
-         [[budget]]\ncommand = \"script *\"\nmax-peak = 1\n\n\
+         [[budget]]\ncommand = \"script *\"\nmax-peak = \"1GiB\"\n\n\
          [[budget]]\nname = \"big, 100%: <big>\"\nprogram = \"*tag big*\"\nmax-peak = \"1MiB\"\n\n\
          [[budget]]\nname = \"small\"\nprogram = \"*tag small*\"\nmax-peak = \"1MiB\"\n\n\
          [[budget]]\nprogram = \"nobody\"\nmax-average = 0\n",
@@ -198,7 +198,9 @@ fn a_budget_file_limits_trees_and_programs() -> Result<()> {
     );
     assert!(errors[0].contains("of script ["), "{}", errors[0]);
     let xml = fs::read_to_string(&junit)?;
-    assert_eq!(xml.matches("<testcase ").count(), 3, "{xml}");
+    assert_eq!(xml.matches("<testcase ").count(), 4, "{xml}");
+    // It is called by its whole path.
+    assert!(xml.contains("name=\"script * max-peak\""), "{xml}");
     assert_eq!(xml.matches("<failure ").count(), 1, "{xml}");
     assert_eq!(xml.matches("<skipped ").count(), 1, "{xml}");
     assert!(

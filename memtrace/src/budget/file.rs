@@ -2,7 +2,7 @@
 //!
 //! ```toml
 //! [[budget]]
-//! command = "make *"          # which runs: the command's file name or whole line; any if absent
+//! command = "make *"          # which runs: the command's name or whole line, with or without its directory; any if absent
 //! max-peak = "2GiB"           # the largest sum of RSS over the tree
 //! max-process-peak = "900MiB" # the largest single process
 //! max-average = "1GiB"        # the time-weighted mean

@@ -102,10 +102,10 @@ impl Pattern {
     }
 
     /// Whether it matches the program's name (the file name of `argv[0]`) or its whole
-    /// command line, the arguments joined by spaces.
+    /// command line, the arguments joined by spaces, with the program as it was called or by its name.
     #[must_use]
     pub fn matches_program(&self, program: &Program) -> bool {
-        self.matches(program.name()) || self.matches(&program.args.join(&b' '))
+        self.matches_line(program.name(), &program.args)
     }
 
     /// The same for a command that was given to memtrace.
@@ -113,7 +113,17 @@ impl Pattern {
     pub fn matches_command(&self, command: &[Vec<u8>]) -> bool {
         let name = command.first().map(Vec::as_slice).unwrap_or_default();
         let name = name.rsplit(|&byte| byte == b'/').next().unwrap_or(name);
-        self.matches(name) || self.matches(&command.join(&b' '))
+        self.matches_line(name, command)
+    }
+
+    /// `make *` is meant for `/usr/bin/make all` as well: who calls a program by its whole path means
+    /// no other program.
+    fn matches_line(&self, name: &[u8], words: &[Vec<u8>]) -> bool {
+        let words = words.iter().map(Vec::as_slice);
+        let by_name = std::iter::once(name).chain(words.clone().skip(1));
+        self.matches(name)
+            || self.matches(&words.collect::<Vec<_>>().join(&b' '))
+            || self.matches(&by_name.collect::<Vec<_>>().join(&b' '))
     }
 }
 
@@ -189,13 +199,16 @@ mod tests {
         };
         let matches = |pattern| Pattern::new(pattern).unwrap().matches_program(&program);
         assert!(matches("cc1plus") && matches("*a b.cc") && matches("/usr/bin/cc1plus -quiet *"));
+        assert!(matches("cc1plus -quiet *"));
         assert!(!matches("/usr/bin/cc1plus") && !matches("quiet"));
+        assert!(!matches("bin/cc1plus -quiet *") && !matches("plus -quiet *"));
         let command = |pattern| {
             Pattern::new(pattern)
                 .unwrap()
                 .matches_command(&[b"./job".to_vec(), b"x".to_vec()])
         };
         assert!(command("job") && command("./job x") && !command("./job"));
+        assert!(command("job *") && command("job x") && !command("/job x"));
     }
 
     /// What would take a backtracking matcher forever.
