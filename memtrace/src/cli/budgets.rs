@@ -30,7 +30,7 @@ pub(crate) struct BudgetArgs {
     #[arg(long)]
     pub(crate) kill: bool,
     /// With --kill: how long after SIGTERM what is left gets SIGKILL, as in 5s or 500ms
-    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "5s")]
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "5s", requires = "kill")]
     pub(crate) kill_after: Duration,
     /// Say on standard error, in the form that a CI system reads, what was missed
     #[arg(long, value_name = "SYSTEM")]

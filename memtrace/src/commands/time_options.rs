@@ -135,6 +135,9 @@ pub(crate) enum UsageError {
         /// What is wrong with it.
         problem: String,
     },
+    /// A delay of what is not asked for.
+    #[error("'--kill-after' needs '--kill'")]
+    NothingKills,
     /// No command.
     #[error("missing program to run")]
     MissingProgram,
@@ -241,6 +244,7 @@ struct Parsed {
     verbose: bool,
     backend: BackendArg,
     limits: Limits,
+    kill_after: bool,
 }
 
 impl Parsed {
@@ -260,7 +264,10 @@ impl Parsed {
                     .ok_or_else(|| UsageError::NoBackend(value.into_vec()))?;
             }
             Opt::Kill => self.limits.kill = true,
-            Opt::KillAfter => self.limits.kill_after = read("kill-after", value, duration)?,
+            Opt::KillAfter => {
+                self.limits.kill_after = read("kill-after", value, duration)?;
+                self.kill_after = true;
+            }
             Opt::MaxAverage => {
                 self.limits.max_average = Some(read("max-average", value, size)?);
             }
@@ -331,6 +338,9 @@ pub(crate) fn parse(
             return Ok(request);
         }
     };
+    if parsed.kill_after && !parsed.limits.kill {
+        return Err(UsageError::NothingKills);
+    }
     let first = first.ok_or(UsageError::MissingProgram)?;
     Ok(TimeRequest::Run(TimeOptions {
         // Verbose wins wherever it stands.

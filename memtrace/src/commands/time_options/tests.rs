@@ -237,6 +237,10 @@ fn limits_on_memory() {
             "possibilities: '--max-average' '--max-peak' '--max-process-peak'",
         ),
         (&["--kill=1", "true"], "doesn't allow an argument"),
+        (
+            &["--max-peak=1", "--kill-after=1s", "true"],
+            "'--kill-after' needs '--kill'",
+        ),
     ] {
         match parse(words(line), None) {
             Ok(request) => panic!("{line:?} gave {request:?}"),
