@@ -12,7 +12,7 @@ pub(crate) struct RecordArgs {
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
     /// Replace FILE if it exists
-    #[arg(long, requires = "output")]
+    #[arg(short, long, requires = "output")]
     pub(crate) force: bool,
     /// Width of the timeline's windows, from 1us to 60s; each keeps its largest value, so
     /// that no spike is lost. 0 records every change

@@ -73,7 +73,11 @@ pub(crate) fn main(args: &AttachArgs) -> ExitCode {
             say(PROGRAM, error);
             return code(OWN_FAILURE);
         }
-        Err(error) => return failure::report(PROGRAM, &error, verbose > 0),
+        Err(error) => {
+            // Before the end that may come of it: an output of nothing is taken back.
+            drop(outputs);
+            return failure::report(PROGRAM, &error, verbose > 0);
+        }
     };
     let began = (attached.phases(), "all was taken in");
     outputs

@@ -1,7 +1,6 @@
 //! What `run` and `attach` have in common beside the result: a recording, files that must differ, snapshots.
 
 use std::{
-    fs::File,
     io,
     path::{Path, PathBuf},
 };
@@ -9,7 +8,7 @@ use std::{
 use memtrace::{
     FileSink, SnapshotUse, Tracer,
     abi::Stat,
-    launch::{Distinct, IfExists, OutputError, SameFile, open_output},
+    launch::{Claim, Distinct, Made, OutputError, SameFile, claim_output},
     model::Summary,
     report::units::counted,
 };
@@ -18,25 +17,38 @@ use super::failure::say;
 use crate::cli::record::RecordArgs;
 
 /// The recording that is asked for, if one is.
+///
+/// Dropped before anything came of the run, it takes a file away that was made for it.
 pub(super) struct Recording<'a> {
     args: &'a RecordArgs,
     sink: Option<FileSink>,
+    made: Option<Made>,
+}
+
+impl Drop for Recording<'_> {
+    fn drop(&mut self) {
+        let empty = self.sink.as_ref().is_some_and(|sink| !sink.has_records());
+        if let Some(made) = self.made.take().filter(|_| empty) {
+            made.remove();
+        }
+    }
 }
 
 impl<'a> Recording<'a> {
     /// Opens the file.
     pub(super) fn open(args: &'a RecordArgs) -> Result<Self, OutputError> {
-        let if_exists = if args.force {
-            IfExists::Overwrite
-        } else {
-            IfExists::Refuse
+        let claim = |path: &PathBuf| claim_output(path, args.force);
+        let claimed = args.output.as_ref().map(claim).transpose()?;
+        let (sink, made) = match claimed {
+            Some(Claim {
+                file,
+                replaces: true,
+                made,
+            }) => (Some(FileSink::replacing(file)), made),
+            Some(Claim { file, made, .. }) => (Some(FileSink::new(file)), made),
+            None => (None, None),
         };
-        let open = |path: &PathBuf| -> Result<File, OutputError> { open_output(path, if_exists) };
-        let file = args.output.as_ref().map(open).transpose()?;
-        Ok(Self {
-            args,
-            sink: file.map(FileSink::new),
-        })
+        Ok(Self { args, sink, made })
     }
 
     /// Whether there is one.

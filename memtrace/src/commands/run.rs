@@ -89,7 +89,11 @@ pub(crate) fn main(args: &RunArgs) -> ExitCode {
     outputs.tracing_is_over(PROGRAM);
     let traced = match traced {
         Ok(traced) => traced,
-        Err(error) => return failure::report(PROGRAM, &error, verbose > 0),
+        Err(error) => {
+            // Before the end that may come of it: an output of nothing is taken back.
+            drop(outputs);
+            return failure::report(PROGRAM, &error, verbose > 0);
+        }
     };
     let (summary, status) = (traced.summary(), traced.finished().status);
     let began = (traced.phases(), "the command was let go");

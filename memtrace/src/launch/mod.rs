@@ -46,7 +46,9 @@ pub use exit::{OWN_FAILURE, exit_like};
 pub use inherited::Inherited;
 pub(crate) use limits::require_room;
 pub use limits::{NoRoom, raise_limits};
-pub use outputs::{IfExists, OutputError, open_output, output_directory};
+pub use outputs::{
+    Claim, IfExists, Made, OutputError, claim_output, open_output, output_directory,
+};
 pub use running::{Finished, Running};
 pub(crate) use running::{open_pidfd, send_through};
 pub use signals::{Received, Signals};

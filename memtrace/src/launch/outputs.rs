@@ -21,6 +21,9 @@ use nix::unistd::{Gid, Uid, User, ftruncate, getgrouplist, getgroups};
 use super::distinct::SameFile;
 use super::error::strerror;
 
+mod claim;
+pub use claim::{Claim, Made, claim_output};
+
 /// What to do with a file that exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IfExists {
@@ -28,6 +31,8 @@ pub enum IfExists {
     Refuse,
     /// Replace what is in it.
     Overwrite,
+    /// Leave what is in it for now: who writes replaces it.
+    Keep,
     /// Write after what is in it.
     Append,
 }
@@ -109,6 +114,28 @@ impl OutputError {
 ///
 /// When it may not be written, or should not be; the message says what to do.
 pub fn open_output(path: &Path, if_exists: IfExists) -> Result<File, OutputError> {
+    Ok(open_anyhow(path, if_exists)?.file)
+}
+
+/// A file that was opened, and what it was before.
+#[derive(Debug)]
+struct Opened {
+    file: File,
+    was: Before,
+}
+
+/// What there was before an output was opened.
+#[derive(Debug)]
+enum Before {
+    /// Nothing: it was made, in this directory with this name.
+    Nothing { directory: OwnedFd, name: OsString },
+    /// A regular file.
+    File,
+    /// Something without contents of its own: a device, a pipe, a stream of ours.
+    Stream,
+}
+
+fn open_anyhow(path: &Path, if_exists: IfExists) -> Result<Opened, OutputError> {
     if let Some(stream) = own_stream(path) {
         // Opened anew, a file behind it would be cut, and written from its beginning.
         let duplicate = match stream {
@@ -116,7 +143,10 @@ pub fn open_output(path: &Path, if_exists: IfExists) -> Result<File, OutputError
             OwnStream::Error => io::stderr().as_fd().try_clone_to_owned(),
         };
         return duplicate
-            .map(File::from)
+            .map(|stream| Opened {
+                file: File::from(stream),
+                was: Before::Stream,
+            })
             .map_err(|source| OutputError::Open {
                 path: path.to_owned(),
                 sudo_uid: None,
@@ -225,7 +255,7 @@ fn open_as_is(
     path: &Path,
     if_exists: IfExists,
     sudo_uid: Option<u32>,
-) -> Result<File, OutputError> {
+) -> Result<Opened, OutputError> {
     let failed = |error: Errno| OutputError::Open {
         path: path.to_owned(),
         sudo_uid,
@@ -267,6 +297,7 @@ fn open_as_is(
         }
         Err(error) => return Err(failed(error)),
     };
+    let mut was = Before::Stream;
     if existed {
         let stat = fstat(&file).map_err(failed)?;
         if stat.st_mode & libc::S_IFMT == libc::S_IFREG {
@@ -277,12 +308,19 @@ fn open_as_is(
                 IfExists::Refuse if stat.st_size > 0 => {
                     return Err(OutputError::Exists(path.to_owned()));
                 }
-                IfExists::Refuse | IfExists::Append => {}
+                IfExists::Refuse | IfExists::Keep | IfExists::Append => {}
                 IfExists::Overwrite => ftruncate(&file, 0).map_err(failed)?,
             }
+            was = Before::File;
         }
+    } else {
+        let name = name.to_owned();
+        was = Before::Nothing { directory, name };
     }
-    Ok(File::from(file))
+    Ok(Opened {
+        file: File::from(file),
+        was,
+    })
 }
 
 fn mode() -> Mode {

@@ -46,8 +46,13 @@ pub trait Sink {
 #[derive(Debug)]
 pub struct FileSink {
     file: Option<File>,
+    /// What is in the file is somebody's until there is a record.
+    replaces: bool,
+    /// Begun, and not in the file yet.
+    waiting: Option<(File, Head)>,
     writer: Option<Writer>,
     failure: Option<WriteError>,
+    has_records: bool,
 }
 
 impl FileSink {
@@ -56,8 +61,21 @@ impl FileSink {
     pub const fn new(file: File) -> Self {
         Self {
             file: Some(file),
+            replaces: false,
+            waiting: None,
             writer: None,
             failure: None,
+            has_records: false,
+        }
+    }
+
+    /// Records to `file`, which may have contents. They are replaced when the first record comes: a run that does
+    /// not begin leaves them as they were.
+    #[must_use]
+    pub fn replacing(file: File) -> Self {
+        Self {
+            replaces: true,
+            ..Self::new(file)
         }
     }
 
@@ -66,35 +84,62 @@ impl FileSink {
     pub const fn failure(&self) -> Option<&WriteError> {
         self.failure.as_ref()
     }
+
+    /// Whether anything came of the run.
+    #[must_use]
+    pub const fn has_records(&self) -> bool {
+        self.has_records
+    }
+
+    /// Who writes, now that there is something to write.
+    fn writer(&mut self) -> Option<&Writer> {
+        self.has_records = true;
+        if let Some((file, head)) = self.waiting.take() {
+            match empty(&file).and_then(|()| Writer::create(file, &head)) {
+                Ok(writer) => self.writer = Some(writer),
+                Err(error) => self.failure = Some(error),
+            }
+        }
+        self.writer.as_ref()
+    }
+}
+
+/// Takes out what is in a file that was just opened.
+fn empty(file: &File) -> Result<(), WriteError> {
+    file.set_len(0).map_err(WriteError::Begin)
 }
 
 impl Sink for FileSink {
     fn begin(&mut self, head: &Head) -> Result<(), WriteError> {
-        if let Some(file) = self.file.take() {
-            self.writer = Some(Writer::create(file, head)?);
+        match self.file.take() {
+            Some(file) if self.replaces => self.waiting = Some((file, head.clone())),
+            Some(file) => self.writer = Some(Writer::create(file, head)?),
+            None => {}
         }
         Ok(())
     }
 
     fn event(&mut self, event: &Event) {
-        if let Some(writer) = &self.writer {
+        if let Some(writer) = self.writer() {
             writer.event(event);
         }
     }
 
     fn checkpoint(&mut self, state: &State) {
-        if let Some(writer) = &self.writer {
+        if let Some(writer) = self.writer() {
             writer.checkpoint(state);
         }
     }
 
     fn loss(&mut self, loss: &Loss) {
-        if let Some(writer) = &self.writer {
+        if let Some(writer) = self.writer() {
             writer.loss(loss);
         }
     }
 
     fn finish(&mut self, last: &Final) {
+        // One that waits still begins here.
+        self.writer();
         if let Some(writer) = self.writer.take() {
             self.failure = writer.finish(last).err();
         }

@@ -7,7 +7,8 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
 use std::path::{Path, PathBuf};
 
 use super::{
-    IfExists, OutputError, Rights, caller_from, open_as_is, open_output, output_directory, split,
+    IfExists, OutputError, Rights, caller_from, claim_output, open_as_is, open_output,
+    output_directory, split,
 };
 
 /// A directory that is removed at the end of the test.
@@ -46,7 +47,7 @@ fn is_root() -> bool {
 }
 
 fn write(path: &Path, if_exists: IfExists, text: &str) -> Result<String, OutputError> {
-    let mut file = open_as_is(path, if_exists, None)?;
+    let mut file = open_as_is(path, if_exists, None)?.file;
     file.write_all(text.as_bytes()).unwrap();
     Ok(fs::read_to_string(path).unwrap())
 }
@@ -74,6 +75,31 @@ fn what_happens_to_contents() {
     let empty = directory.file("empty", "");
     assert_eq!(write(&empty, IfExists::Refuse, "n").unwrap(), "n");
     open_as_is(Path::new("/dev/null"), IfExists::Refuse, None).unwrap();
+}
+
+/// Contents stay until somebody writes, and only what was made is taken away again.
+#[test]
+fn claims_change_nothing_but_what_they_made() {
+    let directory = Directory::new("claims", 0o700);
+    let old = directory.file("old", "old");
+    assert!(claim_output(&old, false).is_err());
+    let claim = claim_output(&old, true).unwrap();
+    assert!(claim.replaces && claim.made.is_none());
+    assert_eq!(fs::read_to_string(&old).unwrap(), "old");
+
+    let new = directory.0.join("new");
+    let claim = claim_output(&new, false).unwrap();
+    assert!(!claim.replaces && new.exists());
+    claim.made.unwrap().remove();
+    assert!(!new.exists());
+
+    let claim = claim_output(&new, false).unwrap();
+    fs::rename(&old, &new).unwrap();
+    claim.made.unwrap().remove();
+    assert_eq!(fs::read_to_string(&new).unwrap(), "old");
+
+    let device = claim_output(Path::new("/dev/null"), true).unwrap();
+    assert!(!device.replaces && device.made.is_none());
 }
 
 #[test]
