@@ -157,6 +157,8 @@ fn mistakes() {
         "report x --at 12",
         "report x --between 2s,1s",
         "report x --at 1s --between 1s,2s",
+        "report x --timeline --json -",
+        "report x --timeline --at 1s",
         "maps",
         "export x",
         "export x --format csv",

@@ -28,6 +28,12 @@ pub(crate) struct ReportArgs {
     /// One line per process
     #[arg(long)]
     pub(crate) per_process: bool,
+    /// The sum of RSS over time in one line, with the peak marked, below the summary; on a terminal it is there anyhow
+    #[arg(long, conflicts_with_all = ["json", "events", "at", "between", "html", "svg"])]
+    pub(crate) timeline: bool,
+    /// Draw that line with ASCII characters, as in a locale without UTF-8
+    #[arg(long, conflicts_with_all = ["json", "events", "at", "between", "html", "svg"])]
+    pub(crate) ascii: bool,
     /// All numbers
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,

@@ -15,6 +15,7 @@ mod log;
 pub(crate) mod man_pages;
 pub(crate) mod maps;
 mod outputs;
+mod plotted;
 mod recorded;
 pub(crate) mod report;
 mod results;

@@ -156,6 +156,9 @@ impl<'a> Outputs<'a> {
             let _ = self_stats::write(phases, began, &mut io::stderr().lock());
         }
         let json = results.write_json(summary);
+        if let Some(path) = recording.path() {
+            results.draw(path);
+        }
         results.tell_of_limit(program, summary);
         let verdict = budgets.report(program, summary, status);
         let mut whole = !recording.tell_of_failure(program);

@@ -56,6 +56,11 @@ impl<'a> Recording<'a> {
         self.sink.is_some()
     }
 
+    /// Where it is.
+    pub(super) fn path(&self) -> Option<&Path> {
+        self.args.output.as_deref()
+    }
+
     /// A tracer that has for it what its options say.
     pub(super) fn options(&self, tracer: Tracer) -> Tracer {
         if !self.is_wanted() {

@@ -1,7 +1,7 @@
 //! `memtrace report`.
 
 use std::{
-    io::{self, BufWriter, Write},
+    io::{self, BufWriter, IsTerminal as _, Write},
     path::Path,
     process::ExitCode,
 };
@@ -10,7 +10,8 @@ use memtrace::{
     budget::Size,
     export::Recorded,
     launch::{Distinct, IfExists, OutputError, SameFile, open_output},
-    recording::{Index, LoadOptions, ReadError, calls::each_call, load, summarize},
+    model::Summary,
+    recording::{Index, LoadOptions, ReadError, Summarized, calls::each_call, load, summarize},
     report::{
         Run, calls, html, json, moment, range,
         select::{Pattern, Selection, Sort},
@@ -19,7 +20,7 @@ use memtrace::{
     },
 };
 
-use super::{failure::say, log, width};
+use super::{failure::say, log, plotted, width};
 use crate::cli::report::{ReportArgs, SortArg, TimePoint, TimeRange};
 
 const PROGRAM: &str = "memtrace";
@@ -63,14 +64,30 @@ fn run(args: &ReportArgs) -> Result<(), ReportError> {
     if args.pictures.any() {
         return draw(args);
     }
-    let loaded = summarize(&args.file)?;
-    let (summary, notes) = (&loaded.summary, &loaded.notes);
-    tell(&args.file, notes);
     if let Some(path) = &args.json {
+        let Summarized { summary, notes, .. } = summarize(&args.file)?;
+        tell(&args.file, &notes);
         return write(Some(path), |out| {
-            json::write_with_notes(summary, notes, out)
+            json::write_with_notes(&summary, &notes, out)
         });
     }
+    if args.timeline || io::stdout().is_terminal() {
+        let loaded = load(&args.file, &plotted::options())?;
+        tell_in_words(args, &loaded.summary, &loaded.notes)?;
+        let look = plotted::look(io::stdout(), args.ascii);
+        return Ok(plotted::draw(&loaded, look, io::stdout().lock())?);
+    }
+    let Summarized { summary, notes, .. } = summarize(&args.file)?;
+    tell_in_words(args, &summary, &notes)
+}
+
+/// The text.
+fn tell_in_words(
+    args: &ReportArgs,
+    summary: &Summary,
+    notes: &[String],
+) -> Result<(), ReportError> {
+    tell(&args.file, notes);
     let options = text::Options {
         verbose: args.verbose > 0,
         // What is sorted or filtered is that table.

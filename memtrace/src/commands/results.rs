@@ -18,7 +18,7 @@ use memtrace::{
 };
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
-use super::{failure::say, width};
+use super::{failure::say, plotted::draw_file, width};
 use crate::cli::TextFormat;
 
 /// Why a result has no place to go.
@@ -121,6 +121,27 @@ impl<'a> Results<'a> {
             }
         }
         written
+    }
+
+    /// Draws what was recorded below the text, where that is on a terminal. Whatever has to be written is, before:
+    /// this reads the recording again.
+    pub(super) fn draw(&self, recording: &Path) {
+        let shown = self.shown;
+        if shown.format != TextFormat::Text {
+            return;
+        }
+        // A terminal that is gone shows nothing.
+        let _ = match &self.text {
+            Some(file) if file.is_terminal() => draw_file(recording, file, file),
+            None if shown.quiet => Ok(()),
+            None if shown.text_to_stdout && io::stdout().is_terminal() => {
+                draw_file(recording, io::stdout(), io::stdout().lock())
+            }
+            None if !shown.text_to_stdout && io::stderr().is_terminal() => {
+                draw_file(recording, io::stderr(), io::stderr().lock())
+            }
+            _ => Ok(()),
+        };
     }
 
     /// Says that memtrace ended the tree, where the text that says so is not on standard error.

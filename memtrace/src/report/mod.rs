@@ -8,6 +8,7 @@
 //! * [`json`]: the contract for programs, `memtrace.summary/1`.
 //! * [`annotations`] and [`junit`]: budgets, for CI.
 //! * [`live`]: lines while the command runs.
+//! * [`plot`]: the timeline in one line of a terminal.
 //! * [`moment`], [`range`]: one moment and one stretch of a recording.
 //! * [`select`]: which processes a table shows, and in which order.
 //! * [`subject`]: what was measured, in words.
@@ -28,6 +29,7 @@ pub mod live;
 pub mod maps;
 pub mod moment;
 mod needs;
+pub mod plot;
 pub mod range;
 pub mod runit;
 pub mod select;
