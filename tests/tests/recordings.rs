@@ -149,10 +149,15 @@ fn a_real_build_is_all_in_its_recording() -> Result<()> {
         assert_eq!(answers[1], json!([[0]]));
         assert_eq!(answers[2], json!([[true]]));
 
-        if resolution == "0" {
+        let bytes = fs::metadata(&recording)?.len();
+        if resolution == "10ms" {
+            // What a slow machine takes longer for has more windows, too.
+            let minute = u128::from(bytes) * 60_000_000_000 / u128::from(timeline.end_ns.max(1));
+            println!("{minute} bytes for each minute");
+            assert!(minute <= 1_000_000);
+        } else {
             let change = |event: &&Event| matches!(event, Event::Change(_) | Event::SizesChange(_));
             let changes = recorded.events.iter().filter(change).count() as u64;
-            let bytes = fs::metadata(&recording)?.len();
             println!("{changes} changes in {bytes} bytes, everything else included");
             assert!(changes > 10_000 && bytes <= 8 * changes);
         }

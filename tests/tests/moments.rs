@@ -1,0 +1,44 @@
+//! `report --at`: at any time, what the processes hold sums to the tree's value.
+
+use anyhow::{Result, ensure};
+use memtrace::recording::Index;
+use memtrace_tests::{Lab, Recorded, require_privileges, scaled};
+
+/// Where the tree's value is known: after each change, or where a window is long over and the next one has
+/// not begun.
+#[test]
+fn the_processes_of_a_moment_sum_to_the_tree() -> Result<()> {
+    require_privileges!();
+    let lab = Lab::new()?;
+    let file = lab.path("run.memtrace");
+    let name = file.display().to_string();
+    let words = format!(
+        "loop{{ {} fork{{ anon 100 nap-us 40000 vfork{{ exec{{ NOTHING }} }} wait dontneed touch 50 nap-us 40000 }} \
+         fork{{ exec{{ SELF anon 200 nap-us 60000 fork{{ touch 30 exec{{ NOTHING }} }} wait }} }} \
+         shmem 20 nap-us 30000 unmap wait wait }}",
+        scaled(6, 2)
+    );
+    for resolution in ["0", "1ms", "10ms"] {
+        lab.trace_with(&["-f", "-o", &name, "--resolution", resolution], &words)?;
+        let (_, timeline) = Recorded::read(&file)?.timeline(None, usize::MAX)?;
+        let mut index = Index::open(&file)?;
+        let width = timeline.width_ns;
+        let mut checked = 0;
+        // Each change is a span: some hundreds of them tell enough.
+        let step = (timeline.tree.len() / 300).max(1);
+        for pair in timeline.tree.windows(2).step_by(step) {
+            let [span, next] = pair else { continue };
+            let at = span.start_ns + 2 * width;
+            // Several changes at one moment have one value after them.
+            if at >= next.start_ns {
+                continue;
+            }
+            let moment = index.at(at)?;
+            let held = moment.images.values().map(|(amounts, _)| amounts.rss());
+            assert_eq!(held.sum::<u64>(), span.last.rss(), "{at} at {resolution}");
+            checked += 1;
+        }
+        ensure!(checked >= 5, "{checked} moments at {resolution}");
+    }
+    Ok(())
+}
