@@ -51,6 +51,10 @@ pub(crate) enum FormatArg {
     Ndjson,
     /// Stacks of processes for flame graph tools
     Folded,
+    /// The tree by the second, for prmon's tools
+    Prmon,
+    /// The tree over time, for Python's `mprof plot`
+    Mprof,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -9,7 +9,7 @@ use std::{
 };
 
 use memtrace::{
-    export::{Data, ExportError, Recorded, Table, csv, folded, ndjson, perfetto},
+    export::{Data, ExportError, Recorded, Table, csv, folded, mprof, ndjson, perfetto, prmon},
     launch::{Distinct, IfExists, OWN_FAILURE, OutputError, open_output, output_directory},
     recording::{ReadError, summarize},
 };
@@ -66,6 +66,8 @@ struct Output {
 enum Content {
     Perfetto,
     Folded(folded::Weight),
+    Prmon,
+    Mprof,
     Parquet(Table),
     Csv(Table),
     Ndjson(Table),
@@ -133,6 +135,8 @@ fn contents(args: &ExportArgs) -> Result<Vec<Content>, UsageError> {
             WeightArg::Peak => folded::Weight::Peak,
             WeightArg::ByteSeconds => folded::Weight::ByteSeconds,
         })),
+        FormatArg::Prmon => Some(Content::Prmon),
+        FormatArg::Mprof => Some(Content::Mprof),
         #[cfg(not(feature = "parquet"))]
         FormatArg::Parquet => return Err(UsageError::NoParquet),
         #[cfg(feature = "parquet")]
@@ -148,7 +152,11 @@ fn contents(args: &ExportArgs) -> Result<Vec<Content>, UsageError> {
     let content = match format {
         FormatArg::Csv => Content::Csv,
         FormatArg::Ndjson => Content::Ndjson,
-        FormatArg::Parquet | FormatArg::Perfetto | FormatArg::Folded => Content::Parquet,
+        FormatArg::Parquet
+        | FormatArg::Perfetto
+        | FormatArg::Folded
+        | FormatArg::Prmon
+        | FormatArg::Mprof => Content::Parquet,
     };
     match table {
         Some(table) => Ok(vec![content(match table {
@@ -232,6 +240,8 @@ impl Content {
         match self {
             Self::Perfetto => "trace.pftrace".to_owned(),
             Self::Folded(_) => "stacks.folded".to_owned(),
+            Self::Prmon => "prmon.txt".to_owned(),
+            Self::Mprof => "mprofile.dat".to_owned(),
             Self::Parquet(table) => format!("{}.parquet", table.name()),
             Self::Csv(table) => format!("{}.csv", table.name()),
             Self::Ndjson(table) => format!("{}.ndjson", table.name()),
@@ -243,6 +253,8 @@ fn write(data: &Data<'_>, content: Content, out: &mut BufWriter<&File>) -> Resul
     match content {
         Content::Perfetto => perfetto::write(data, out),
         Content::Folded(weight) => folded::write(data, weight, out),
+        Content::Prmon => prmon::write(data, out),
+        Content::Mprof => mprof::write(data, out),
         #[cfg(feature = "parquet")]
         Content::Parquet(table) => memtrace::export::parquet::write(data, table, out),
         // Was refused before.

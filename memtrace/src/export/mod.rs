@@ -5,6 +5,7 @@
 //!   and meaning of each column, as in `docs/export.md`.
 //! * [`perfetto`]: a trace for <https://ui.perfetto.dev> and `trace_processor`.
 //! * [`folded`]: stacks for flame graphs of who held what.
+//! * [`prmon`], [`mprof`]: the tree over time, as these samplers write it.
 //!
 //! Timelines come through [`Spans`], so that a long recording is never in memory as a whole.
 //!
@@ -19,10 +20,12 @@
 
 pub mod csv;
 pub mod folded;
+pub mod mprof;
 pub mod ndjson;
 #[cfg(feature = "parquet")]
 pub mod parquet;
 pub mod perfetto;
+pub mod prmon;
 mod recorded;
 mod spans;
 mod stream;

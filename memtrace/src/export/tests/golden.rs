@@ -6,7 +6,7 @@ use super::{
     history::{EXITED, PAGE},
 };
 use crate::{
-    export::{Data, ExportError, Table, csv, folded, ndjson, tables::Column},
+    export::{Data, ExportError, Table, csv, folded, mprof, ndjson, prmon, tables::Column},
     model::Loss,
 };
 
@@ -130,5 +130,49 @@ fn stacks_are_folded() {
     assert_eq!(
         time,
         format!("make {}\nmake;a,b \"c\"\\x3b\\r\\n 176124\n", 100 * PAGE)
+    );
+}
+
+/// The line of mprof: 21 pages for a moment, 11 until they are 30 and so on; each span's largest
+/// value and its last, and where nothing changes, the value at both ends.
+#[test]
+fn mprof_draws_steps() {
+    let text = text(|data, out| mprof::write(data, out));
+    let mib = |pages: u64| format!("{:.8}", (pages * PAGE) as f64 / 1_048_576.0);
+    let points = [
+        (21, "1700000000.000002"),
+        (11, "1700000001.000000"),
+        (11, "1700000003.000000"),
+        (30, "1700000003.000000"),
+        (30, "1700000004.000000"),
+        (30, "1700000005.000000"),
+        (30, "1700000005.000000"),
+        (10, "1700000006.000000"),
+        (10, "1700000010.000000"),
+    ];
+    let points = points.map(|(pages, at)| format!("MEM {} {at}\n", mib(pages)));
+    assert_eq!(
+        text,
+        format!("CMDLINE /usr/bin/make -j 2\n{}", points.concat())
+    );
+}
+
+/// A row per second in which something changed, before such a one, and at the end; each image is of
+/// 100 pages.
+#[test]
+fn prmon_has_rows_by_the_second() {
+    let rows = [
+        "Time\twtime\tnprocs\trss\tswap\tvmem",
+        "1700000000\t0\t2\t84\t0\t1200",
+        "1700000002\t2\t2\t44\t0\t800",
+        "1700000003\t3\t2\t120\t4\t800",
+        "1700000004\t4\t2\t120\t4\t800",
+        "1700000005\t5\t1\t120\t4\t800",
+        "1700000009\t9\t1\t40\t0\t400",
+        "1700000010\t10\t1\t40\t0\t400",
+    ];
+    assert_eq!(
+        text(|data, out| prmon::write(data, out)),
+        rows.join("\n") + "\n"
     );
 }

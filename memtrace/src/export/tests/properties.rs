@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::{data, history, number, rows, segments};
 use crate::export::{
-    Data, Table,
+    Data, Table, mprof, prmon,
     tables::{Kind, Value},
 };
 
@@ -94,6 +94,34 @@ proptest! {
             }
             prop_assert_eq!(spans.next(), None);
         }
+    }
+
+    /// Samplers' files have the peak, and do not go back in time.
+    #[test]
+    fn samples_have_the_peak(
+        seed in any::<u64>(),
+        width in prop_oneof![Just(0), Just(1_000_000), Just(10_000_000), Just(u64::MAX / 4)],
+    ) {
+        let history = history::random(seed, 150);
+        let (summary, timeline) = (history.summary(), history.timeline(width));
+        let data = data(&summary, &timeline);
+        let mut text = Vec::new();
+        mprof::write(&data, &mut text).expect("memory has room");
+        let points: Vec<(f64, f64)> = String::from_utf8_lossy(&text).lines().skip(1).map(|line| {
+            let mut words = line.split(' ').skip(1).map(|word| word.parse().expect("a number"));
+            (words.next().expect("MiB"), words.next().expect("seconds"))
+        }).collect();
+        prop_assert!(points.is_sorted_by_key(|(_, at)| *at));
+        let peak = points.iter().map(|(mib, _)| *mib).fold(0.0, f64::max);
+        prop_assert_eq!(peak * 1_048_576.0, summary.tree.peak_rss as f64);
+
+        let mut text = Vec::new();
+        prmon::write(&data, &mut text).expect("memory has room");
+        let rows: Vec<Vec<u64>> = String::from_utf8_lossy(&text).lines().skip(1).map(|line| {
+            line.split('\t').map(|field| field.parse().expect("a number")).collect()
+        }).collect();
+        prop_assert!(rows.is_sorted_by(|a, b| a[1] < b[1]), "{rows:?}");
+        prop_assert_eq!(rows.iter().map(|row| row[3]).max(), Some(summary.tree.peak_rss / 1024));
     }
 
     /// Values fit their columns.
