@@ -136,6 +136,7 @@ fn command(pid: i32) -> Vec<Vec<u8>> {
 fn distinct(args: &AttachArgs) -> Result<(), SameFile> {
     let outputs = [
         ("--output", &args.record.output),
+        ("--html", &args.record.html),
         ("--json", &args.outputs.json),
         ("--text", &args.outputs.text),
         ("--live-to", &args.live.live_to),

@@ -55,6 +55,15 @@ pub(super) enum BudgetError {
     Output(#[from] OutputError),
 }
 
+/// The least limit on the tree's peak.
+fn least_peak(budgets: &[Budget]) -> Option<u64> {
+    budgets
+        .iter()
+        .filter(|budget| budget.quantity == Quantity::Peak && budget.scope == Scope::Tree)
+        .map(|budget| budget.limit.bytes())
+        .min()
+}
+
 impl Budgets {
     /// Whether nothing is asked of the run.
     pub(super) const fn are_none(&self) -> bool {
@@ -116,12 +125,7 @@ impl Budgets {
                 (None, None) => {}
             }
         }
-        let peak = budgets
-            .iter()
-            .filter(|budget| budget.quantity == Quantity::Peak && budget.scope == Scope::Tree)
-            .map(|budget| budget.limit.bytes())
-            .min();
-        let limit = match (kill, peak) {
+        let limit = match (kill, least_peak(&budgets)) {
             (false, _) => None,
             (true, None) => return Err(BudgetError::NothingToKillAt),
             (true, Some(peak_rss)) => Some(PeakLimit {
@@ -153,6 +157,11 @@ impl Budgets {
     ) -> Result<Self, BudgetError> {
         let words = command.iter().map(|word| word.as_ref().as_bytes().to_vec());
         Self::prepare(args, &[words.collect()], program)
+    }
+
+    /// The least limit on the tree's peak.
+    pub(super) fn peak_limit(&self) -> Option<u64> {
+        least_peak(&self.budgets)
     }
 
     /// When the tree is to be ended.

@@ -1,12 +1,11 @@
 //! What a command prints while the screen has the terminal: kept in a file without a name, and shown afterwards.
 
 use std::{
-    env,
-    fs::{self, File, OpenOptions},
+    fs::File,
     io::{self, IsTerminal as _, Read as _, Write as _},
     os::{
         fd::{AsFd as _, OwnedFd},
-        unix::fs::{FileExt as _, OpenOptionsExt as _},
+        unix::fs::FileExt as _,
     },
     thread::JoinHandle,
 };
@@ -19,6 +18,8 @@ use nix::{
     sys::signal::SigSet,
     unistd::{fchown, pipe2},
 };
+
+use super::nameless::nameless;
 
 /// The file, and how what the command prints gets there: through a pipe, because whoever opens its streams by name
 /// (`/dev/stderr`) would cut a file short.
@@ -141,22 +142,4 @@ fn keep(mut from: File, is_over: &OwnedFd, mut to: File) -> io::Result<()> {
             return kept;
         }
     }
-}
-
-/// A file in the directory for temporary ones that is gone with whoever has it open.
-fn nameless() -> io::Result<File> {
-    let path = env::temp_dir().join(format!(
-        "memtrace-{}-{:x}",
-        std::process::id(),
-        memtrace::kernel::clock::boottime().map_err(io::Error::other)?
-    ));
-    let file = OpenOptions::new()
-        .read(true)
-        .append(true)
-        // Not what somebody else has put there.
-        .create_new(true)
-        .mode(0o600)
-        .open(&path)?;
-    fs::remove_file(&path)?;
-    Ok(file)
 }

@@ -160,8 +160,13 @@ impl<'a> Outputs<'a> {
             results.draw(path);
         }
         results.tell_of_limit(program, summary);
+        let limit = budgets.peak_limit();
         let verdict = budgets.report(program, summary, status);
         let mut whole = !recording.tell_of_failure(program);
+        if let Err(error) = recording.draw(limit) {
+            say(program, error);
+            whole = false;
+        }
         for error in [text.err(), json.err()].into_iter().flatten() {
             say(program, error);
             whole = false;

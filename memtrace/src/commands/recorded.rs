@@ -13,7 +13,11 @@ use memtrace::{
     report::units::counted,
 };
 
-use super::failure::say;
+use super::{
+    failure::say,
+    nameless::nameless,
+    page::{Page, PageError},
+};
 use crate::cli::record::RecordArgs;
 
 /// The recording that is asked for, if one is.
@@ -22,6 +26,7 @@ use crate::cli::record::RecordArgs;
 pub(super) struct Recording<'a> {
     args: &'a RecordArgs,
     sink: Option<FileSink>,
+    page: Option<Page>,
     made: Option<Made>,
 }
 
@@ -35,20 +40,39 @@ impl Drop for Recording<'_> {
 }
 
 impl<'a> Recording<'a> {
-    /// Opens the file.
+    /// Opens the files.
     pub(super) fn open(args: &'a RecordArgs) -> Result<Self, OutputError> {
-        let claim = |path: &PathBuf| claim_output(path, args.force);
-        let claimed = args.output.as_ref().map(claim).transpose()?;
-        let (sink, made) = match claimed {
-            Some(Claim {
-                file,
-                replaces: true,
-                made,
-            }) => (Some(FileSink::replacing(file)), made),
-            Some(Claim { file, made, .. }) => (Some(FileSink::new(file)), made),
-            None => (None, None),
+        let claimed = match (&args.output, &args.html) {
+            (Some(path), _) => claim_output(path, args.force)?,
+            (None, Some(_)) => without_name()?,
+            (None, None) => {
+                return Ok(Self {
+                    args,
+                    sink: None,
+                    page: None,
+                    made: None,
+                });
+            }
         };
-        Ok(Self { args, sink, made })
+        let Claim {
+            file,
+            replaces,
+            made,
+        } = claimed;
+        let mut recording = Self {
+            args,
+            sink: None,
+            page: None,
+            made,
+        };
+        let page = args.html.as_ref().map(|path| Page::open(path, &file));
+        recording.sink = Some(if replaces {
+            FileSink::replacing(file)
+        } else {
+            FileSink::new(file)
+        });
+        recording.page = page.transpose()?;
+        Ok(recording)
     }
 
     /// Whether there is one.
@@ -104,6 +128,25 @@ impl<'a> Recording<'a> {
         }
         failure.is_some()
     }
+
+    /// Draws the page that is asked for, if one is, with a line at a limit.
+    pub(super) fn draw(mut self, limit: Option<u64>) -> Result<(), PageError> {
+        self.page.take().map_or(Ok(()), |page| page.draw(limit))
+    }
+}
+
+/// A recording that nobody keeps.
+fn without_name() -> Result<Claim, OutputError> {
+    let file = nameless().map_err(|source| OutputError::Open {
+        path: std::env::temp_dir(),
+        sudo_uid: None,
+        source,
+    })?;
+    Ok(Claim {
+        file,
+        replaces: false,
+        made: None,
+    })
 }
 
 /// KiB as bytes.

@@ -176,6 +176,7 @@ fn distinct(args: &RunArgs) -> Result<(), SameFile> {
         args.stdout.is_none() || on_stdout,
         &[
             ("--output", &args.record.output),
+            ("--html", &args.record.html),
             ("--json", &args.outputs.json),
             ("--text", &args.outputs.text),
             ("--stdout", &args.stdout),
