@@ -98,6 +98,57 @@ fn peaks_differ_by_the_pages_that_differ() -> Result<()> {
     Ok(())
 }
 
+/// Parameters take each of their values, and the files say which; hyperfine's names are there.
+#[test]
+fn parameters_take_their_values() -> Result<()> {
+    require_privileges!();
+    let lab = Lab::new()?;
+    let command = lab.script("fork{ anon {pages} } wait").join(" ");
+    let options = [
+        "-n2",
+        "-L",
+        "pages",
+        "01000,03000",
+        "--json",
+        "out.json",
+        "--csv",
+        "out.csv",
+    ];
+    let run = compare(&lab, &options, std::slice::from_ref(&command))?.success()?;
+    assert_eq!(run.stderr, "");
+    let json = json(&lab)?;
+    let results = json["results"].as_array().cloned().unwrap_or_default();
+    assert_eq!(results.len(), 2, "{json}");
+    let mut peaks = Vec::new();
+    for (result, value) in results.iter().zip(["01000", "03000"]) {
+        assert_eq!(result["command"], command.replace("{pages}", value));
+        assert_eq!(result["parameters"]["pages"], value);
+        assert_eq!(result["times"].as_array().map(Vec::len), Some(2));
+        assert_eq!(result["exit_codes"], serde_json::json!([0, 0]));
+        let of_runs = result["memory_usage_byte"].as_array().cloned();
+        let of_runs = of_runs.unwrap_or_default();
+        assert!(of_runs.len() == 2 && of_runs[0] == of_runs[1], "{result}");
+        peaks.extend(of_runs.first().and_then(Value::as_u64));
+        let mean = result["mean"].as_f64().unwrap_or(f64::NAN);
+        let times = result["min"].as_f64().zip(result["max"].as_f64());
+        assert!(times.is_some_and(|(min, max)| min <= mean && mean <= max));
+    }
+    assert_eq!(peaks[1] - peaks[0], 2000 * page());
+    let csv = fs::read_to_string(lab.path("out.csv"))?;
+    let lines: Vec<&str> = csv.lines().collect();
+    assert!(lines[0].starts_with("command,mean,stddev,median,user,system,min,max,"));
+    assert!(lines[0].ends_with(",verdict,parameter_pages"), "{csv}");
+    for (line, (peak, value)) in lines[1..].iter().zip(peaks.iter().zip(["01000", "03000"])) {
+        assert!(line.ends_with(&format!(",exact,{value}")), "{line}");
+        assert!(
+            line.contains(&format!(",{peak},0,{peak},{peak},{peak},")),
+            "{line}"
+        );
+    }
+    assert_eq!(lines.len(), 3);
+    Ok(())
+}
+
 /// Turns are taken one by one, or all of one command first.
 #[test]
 fn runs_are_interleaved_unless_told_otherwise() -> Result<()> {
@@ -169,6 +220,12 @@ fn mistakes_are_told_first() -> Result<()> {
         (&[], vec![command.clone(), String::new()], 125),
         (&[], vec![command.clone(), "echo 'x".to_owned()], 125),
         (&["--json", "/nonexistent/x"], vec![command.clone()], 125),
+        (&["-L", "n", "1,2"], vec![command.clone()], 125),
+        (
+            &["--csv", "out", "--json", "out"],
+            vec![command.clone()],
+            125,
+        ),
     ] {
         let refused = compare(&lab, options, &commands)?;
         assert_eq!(

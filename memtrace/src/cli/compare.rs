@@ -28,6 +28,11 @@ pub(crate) struct CompareArgs {
     #[arg(short, long, value_name = "N", default_value_t = 0,
         value_parser = clap::value_parser!(u32).range(0..=100_000))]
     pub(crate) warmup: u32,
+    /// Put each of VALUES, a list with commas, in place of {VAR} in the commands; of several
+    /// lists, every combination
+    #[arg(short = 'L', long, value_names = ["VAR", "VALUES"], num_args = 2,
+        action = clap::ArgAction::Append)]
+    pub(crate) parameter_list: Vec<String>,
     /// Make all runs of one command before those of the next
     #[arg(long)]
     pub(crate) sequential: bool,
@@ -44,6 +49,9 @@ pub(crate) struct CompareArgs {
     /// Write every run and all statistics as JSON to FILE
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
+    /// Write statistics as CSV to FILE: hyperfine's columns, in seconds, and memory in bytes
+    #[arg(long, value_name = "FILE")]
+    pub(crate) csv: Option<PathBuf>,
     /// Write a table in Markdown to FILE
     #[arg(long, value_name = "FILE")]
     pub(crate) markdown: Option<PathBuf>,

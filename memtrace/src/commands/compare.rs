@@ -8,7 +8,10 @@ use std::{
 
 use memtrace::{
     SnapshotUse, Traced, Tracer,
-    comparison::{self, Command, Comparison, Run},
+    comparison::{
+        self, Command, Comparison, Run,
+        parameters::{Filled, Parameter, fill},
+    },
     launch::{self, Distinct, IfExists, OWN_FAILURE, OutputError, SameFile, Spec, open_output},
     report::escape::{clip, one_line},
 };
@@ -37,11 +40,16 @@ enum SplitError {
     },
     #[error("with --shell a command must be one word: quote '{0}'")]
     Words(String),
+    #[error("no command has {0}: leave out --parameter-list for it, or put it where the values go")]
+    NoPlace(String),
+    #[error("two lists for {0}: give its values in one --parameter-list")]
+    Twice(String),
 }
 
 pub(crate) fn main(args: &CompareArgs) -> ExitCode {
     log::init(0);
-    let commands = match split(&args.commands, args.shell.as_deref()) {
+    let parameters = parameters(&args.parameter_list);
+    let commands = match split(&args.commands, args.shell.as_deref(), &parameters) {
         Ok(commands) => commands,
         Err(error) => {
             say(PROGRAM, error);
@@ -53,15 +61,12 @@ pub(crate) fn main(args: &CompareArgs) -> ExitCode {
         return code(OWN_FAILURE);
     }
     // Opened before anything runs: an hour's work shall not be lost to a wrong path.
-    let opened = [&args.json, &args.markdown].map(|path| {
-        path.as_ref()
-            .map(|path| open_output(path, IfExists::Overwrite))
-            .transpose()
-    });
-    let [json, markdown] = opened;
-    let (json, markdown) = match (json, markdown) {
-        (Ok(json), Ok(markdown)) => (json, markdown),
-        (Err(error), _) | (_, Err(error)) => return unwritable(&error),
+    let files = match open(args) {
+        Ok(files) => files,
+        Err(error) => {
+            say(PROGRAM, error);
+            return code(OWN_FAILURE);
+        }
     };
     let mut comparison = Comparison {
         commands,
@@ -72,24 +77,42 @@ pub(crate) fn main(args: &CompareArgs) -> ExitCode {
     if let Err(status) = measure(args, &mut comparison) {
         return status;
     }
-    report(&comparison, json, markdown)
+    report(&comparison, files)
+}
+
+/// What writes the comparison in a form.
+type Write = fn(&Comparison, &mut dyn io::Write) -> io::Result<()>;
+
+/// The files that are asked for: what is in them, and how it is written.
+fn open(args: &CompareArgs) -> Result<Vec<(&'static str, File, Write)>, OutputError> {
+    let forms: [(_, _, Write); 3] = [
+        ("JSON", &args.json, comparison::write_json),
+        ("CSV", &args.csv, comparison::write_csv),
+        ("Markdown", &args.markdown, comparison::write_markdown),
+    ];
+    let mut files = Vec::new();
+    for (what, path, write) in forms {
+        if let Some(path) = path {
+            files.push((what, open_output(path, IfExists::Overwrite)?, write));
+        }
+    }
+    Ok(files)
 }
 
 fn distinct(args: &CompareArgs) -> Result<(), SameFile> {
     let mut files = Distinct::new();
     files.stream("standard output", io::stdout())?;
     files.stream("standard error", io::stderr())?;
-    for (option, path) in [("--json", &args.json), ("--markdown", &args.markdown)] {
+    for (option, path) in [
+        ("--json", &args.json),
+        ("--csv", &args.csv),
+        ("--markdown", &args.markdown),
+    ] {
         if let Some(path) = path {
             files.output(option, path)?;
         }
     }
     Ok(())
-}
-
-fn unwritable(error: &OutputError) -> ExitCode {
-    say(PROGRAM, error);
-    code(OWN_FAILURE)
 }
 
 /// Which command's turn it is, and whether the run counts.
@@ -178,7 +201,7 @@ fn trace(
     tracer.trace(&spec)
 }
 
-fn report(comparison: &Comparison, json: Option<File>, markdown: Option<File>) -> ExitCode {
+fn report(comparison: &Comparison, files: Vec<(&'static str, File, Write)>) -> ExitCode {
     file_size::survive_limit();
     let mut failed = false;
     let mut check = |what: &str, result: io::Result<()>| {
@@ -194,19 +217,9 @@ fn report(comparison: &Comparison, json: Option<File>, markdown: Option<File>) -
         "the result",
         comparison::write_text(comparison, &mut out).and_then(|()| out.flush()),
     );
-    if let Some(file) = json {
+    for (what, file, write) in files {
         let mut out = BufWriter::new(file);
-        check(
-            "JSON",
-            comparison::write_json(comparison, &mut out).and_then(|()| out.flush()),
-        );
-    }
-    if let Some(file) = markdown {
-        let mut out = BufWriter::new(file);
-        check(
-            "Markdown",
-            comparison::write_markdown(comparison, &mut out).and_then(|()| out.flush()),
-        );
+        check(what, write(comparison, &mut out).and_then(|()| out.flush()));
     }
     if failed {
         code(OWN_FAILURE)
@@ -215,54 +228,83 @@ fn report(comparison: &Comparison, json: Option<File>, markdown: Option<File>) -
     }
 }
 
-/// The commands among the words: one each, or, between further `--`, several words each.
-fn split(words: &[String], shell: Option<&str>) -> Result<Vec<Command>, SplitError> {
+/// Pairs of a name and a list.
+fn parameters(words: &[String]) -> Vec<Parameter> {
+    let pairs = words.chunks_exact(2).filter_map(|pair| match pair {
+        [name, list] => Some(Parameter::of_list(name, list)),
+        _ => None,
+    });
+    pairs.collect()
+}
+
+/// The commands among the words: one each, or, between further `--`, several words each; with
+/// every combination of the parameters that stand in them.
+fn split(
+    words: &[String],
+    shell: Option<&str>,
+    parameters: &[Parameter],
+) -> Result<Vec<Command>, SplitError> {
     let groups: Vec<&[String]> = if words.iter().any(|word| word == "--") {
         words.split(|word| word == "--").collect()
     } else {
         words.chunks(1).collect()
     };
-    groups
+    if let Some(empty) = groups.iter().position(|group| group.is_empty()) {
+        return Err(SplitError::Empty(empty + 1));
+    }
+    for (index, parameter) in parameters.iter().enumerate() {
+        let place = parameter.placeholder();
+        if !words.iter().any(|word| word.contains(&place)) {
+            return Err(SplitError::NoPlace(place));
+        }
+        let mut others = parameters.iter().skip(index + 1);
+        if others.any(|other| other.name == parameter.name) {
+            return Err(SplitError::Twice(place));
+        }
+    }
+    fill(&groups, parameters)
         .into_iter()
         .enumerate()
-        .map(|(index, group)| {
-            let empty = || SplitError::Empty(index + 1);
-            let (text, argv) = match (group, shell) {
-                ([], _) => return Err(empty()),
-                ([text], Some(shell)) => (
-                    text.clone(),
-                    vec![shell.to_owned(), "-c".to_owned(), text.clone()],
-                ),
-                ([text], None) => {
-                    let argv = shell_words::split(text).map_err(|source| SplitError::Quotes {
-                        text: text.clone(),
-                        source,
-                    })?;
-                    (text.clone(), argv)
-                }
-                (several, Some(_)) => return Err(SplitError::Words(several.join(" "))),
-                (several, None) => (shell_words::join(several), several.to_vec()),
-            };
-            if argv.is_empty() || text.trim().is_empty() {
-                return Err(empty());
-            }
-            Ok(Command {
-                text,
-                argv,
-                runs: Vec::new(),
-            })
-        })
+        .map(|(index, filled)| command(index, filled, shell))
         .collect()
+}
+
+/// What is executed for a command.
+fn command(index: usize, filled: Filled, shell: Option<&str>) -> Result<Command, SplitError> {
+    let (text, argv) = match (filled.words.as_slice(), shell) {
+        ([text], Some(shell)) => (
+            text.clone(),
+            vec![shell.to_owned(), "-c".to_owned(), text.clone()],
+        ),
+        ([text], None) => {
+            let argv = shell_words::split(text).map_err(|source| SplitError::Quotes {
+                text: text.clone(),
+                source,
+            })?;
+            (text.clone(), argv)
+        }
+        (several, Some(_)) => return Err(SplitError::Words(several.join(" "))),
+        (several, None) => (shell_words::join(several), several.to_vec()),
+    };
+    if argv.is_empty() || text.trim().is_empty() {
+        return Err(SplitError::Empty(index + 1));
+    }
+    Ok(Command {
+        text,
+        argv,
+        parameters: filled.values,
+        runs: Vec::new(),
+    })
 }
 
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 mod tests {
-    use super::split;
+    use super::{parameters, split};
 
     fn argvs(words: &[&str], shell: Option<&str>) -> Result<Vec<Vec<String>>, String> {
         let words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
-        split(&words, shell)
+        split(&words, shell, &[])
             .map(|commands| commands.into_iter().map(|command| command.argv).collect())
             .map_err(|error| error.to_string())
     }
@@ -308,6 +350,35 @@ mod tests {
         ] {
             let error = argvs(words, shell).unwrap_err();
             assert!(error.contains(part), "{words:?}: {error}");
+        }
+    }
+
+    /// Values stand where their name does, and only there.
+    #[test]
+    fn parameters_have_a_place() {
+        let told = |words: &[&str], lists: &[&str]| {
+            let own = |words: &[&str]| -> Vec<String> {
+                words.iter().map(|&word| word.to_owned()).collect()
+            };
+            split(&own(words), None, &parameters(&own(lists)))
+        };
+        let commands = told(&["make -j{n}", "true"], &["n", "1,2"]).unwrap();
+        let argvs: Vec<_> = commands
+            .iter()
+            .map(|command| command.argv.join(" "))
+            .collect();
+        assert_eq!(argvs, ["make -j1", "true", "make -j2"]);
+        let values: Vec<_> = commands
+            .iter()
+            .map(|command| command.parameters.len())
+            .collect();
+        assert_eq!(values, [1, 0, 1]);
+        for (lists, part) in [
+            (&["m", "1"][..], "no command has {m}"),
+            (&["n", "1", "n", "2"], "two lists for {n}"),
+        ] {
+            let error = told(&["make -j{n}"], lists).unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
         }
     }
 }

@@ -7,7 +7,10 @@ use std::io;
 
 use serde::Serialize;
 
-use super::{Command, Comparison, Quantity, Run, Statistics};
+use super::{
+    Command, Comparison, Quantity, Run, Statistics,
+    hyperfine::{ResultDoc, results},
+};
 use crate::model::Verdict;
 
 /// Name and version of the contract.
@@ -49,6 +52,7 @@ pub fn write(comparison: &Comparison, out: &mut dyn io::Write) -> io::Result<()>
         warmup: comparison.warmup,
         page_size_bytes: comparison.page_size,
         commands,
+        results: results(comparison),
     };
     serde_json::to_writer(&mut *out, &document).map_err(io::Error::from)?;
     writeln!(out)
@@ -61,6 +65,8 @@ struct Document<'a> {
     warmup: u32,
     page_size_bytes: u64,
     commands: Vec<CommandDoc<'a>>,
+    /// The same under hyperfine's names.
+    results: Vec<ResultDoc<'a>>,
 }
 
 #[derive(Serialize)]

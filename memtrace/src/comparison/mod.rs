@@ -1,10 +1,14 @@
 //! Several commands over several runs: who needs less, and how sure that is.
 
+mod csv;
+mod hyperfine;
 mod json;
 mod markdown;
+pub mod parameters;
 mod statistics;
 mod text;
 
+pub use csv::write as write_csv;
 pub use json::{SCHEMA, write as write_json};
 pub use markdown::write as write_markdown;
 pub use statistics::Statistics;
@@ -95,6 +99,8 @@ pub struct Command {
     pub text: String,
     /// What was executed.
     pub argv: Vec<String>,
+    /// Names and values of the parameters that stand in it.
+    pub parameters: Vec<(String, String)>,
     /// In the order in which they were made.
     pub runs: Vec<Run>,
 }
@@ -207,6 +213,7 @@ pub(super) mod testing {
         let command = |text: &str, runs: &[Run]| Command {
             text: text.to_owned(),
             argv: vec![text.to_owned()],
+            parameters: Vec::new(),
             runs: runs.to_vec(),
         };
         let mut inexact = run(20, 6, 90);
