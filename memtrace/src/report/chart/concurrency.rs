@@ -57,7 +57,7 @@ pub(in crate::report) struct Concurrency {
     pub(in crate::report) at_peak: usize,
     /// From 1 to the most, without gaps.
     pub(in crate::report) levels: Vec<Level>,
-    /// `None`: fewer than three counts lasted, or more at once did not need more.
+    /// `None`: a single count lasted, or more at once did not need more.
     pub(in crate::report) line: Option<Line>,
 }
 
@@ -233,8 +233,12 @@ fn line(levels: &[Level]) -> Option<Line> {
         .filter(|level| u128::from(level.for_ns) * LEAST_PART >= all)
         .map(point)
         .collect();
-    if points.len() < 3 {
-        return None;
+    let highest = seen().next_back()?;
+    match points.len() {
+        0 | 1 => return None,
+        // Any line goes through two points; what each one held says more, if it is more.
+        2 => return Some(steeper(seen().map(point), highest)).filter(|line| line.each >= 1.0),
+        _ => {}
     }
     let count = points.len() as f64;
     let mean = |of: fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / count;
@@ -245,12 +249,28 @@ fn line(levels: &[Level]) -> Option<Line> {
         square += (point.0 - x) * (point.0 - x);
     }
     let each = both / square;
+    let line = through(seen().map(point), each, (x, y));
+    (each >= 1.0).then_some(line)
+}
+
+/// A line of this slope through a point, below all of which a sum that was seen may lie.
+fn through(points: impl Iterator<Item = (f64, f64)>, each: f64, (x, y): (f64, f64)) -> Line {
     let base = y - each * x;
-    let above = seen()
-        .map(point)
+    let above = points
         .map(|(x, y)| y - base - each * x)
         .fold(0.0_f64, f64::max);
-    (each >= 1.0).then_some(Line { each, base, above })
+    Line { each, base, above }
+}
+
+/// The line through the highest of a few points, as steep as any of them says or what each of
+/// the images held there.
+fn steeper(points: impl Iterator<Item = (f64, f64)> + Clone, highest: &Level) -> Line {
+    let (x, y) = (highest.at_once as f64, highest.largest as f64);
+    let slopes = points.clone().filter(|point| point.0 < x);
+    let each = slopes
+        .map(|point| (y - point.1) / (x - point.0))
+        .fold(highest.held as f64 / x, f64::max);
+    through(points, each, (x, y))
 }
 
 #[cfg(test)]

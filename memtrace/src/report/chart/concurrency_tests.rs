@@ -69,7 +69,33 @@ fn changes_at_the_same_time_are_one() {
     assert_eq!(sums, [101, 221, 311]);
 }
 
-/// Two counts are no line; a single process at a time is no concurrency.
+/// Two counts: each costs what it held, if that is more than the second added. Jobs of 100 and 60 MiB
+/// beside 1 MiB, so sums of 101 and 161 MiB; each held 80 MiB, and for none there is 1 MiB. The
+/// first sum is 20 MiB above that line.
+#[test]
+fn of_two_counts_nothing_is_promised_too_much() {
+    let mut scene = Scene::new(&[b"sh"]);
+    scene.set(0, MS, amounts(MIB, 0));
+    for (i, mib) in (0..).zip([100, 60]) {
+        let from = i * S + 2 * MS;
+        let (worker, _) = scene.fork(0, from);
+        let image = scene.exec(worker, from + MS, &[b"job"]);
+        scene.set(image, from + 10 * MS, amounts(mib * MIB, 0));
+    }
+    scene.exit(0, 2 * S, 0);
+    let line = of(&scene.build(10 * MS)).unwrap().line.unwrap();
+    let mib = MIB as f64;
+    assert_eq!(
+        [line.each, line.base, line.above],
+        [80.0 * mib, mib, 20.0 * mib]
+    );
+    assert_eq!(
+        [161, 181, 261].map(|mib| line.fitting(mib * MIB)),
+        [1, 2, 3]
+    );
+}
+
+/// A count that lasted alone is no line; a single process at a time is no concurrency.
 #[test]
 fn little_is_not_claimed() {
     let mut scene = Scene::new(&[b"sh"]);

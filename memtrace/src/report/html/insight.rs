@@ -20,7 +20,7 @@ const MS: u64 = 1_000_000;
 const SHORT_NS: u64 = 100 * MS;
 
 /// Spikes that are listed.
-const LISTED: usize = 15;
+const LISTED: usize = 8;
 
 /// How often samplers look: `top -d 0.01` at best, mprof and psrecord, `top` and `docker stats`.
 const INTERVALS_NS: [u64; 3] = [10 * MS, SHORT_NS, 1000 * MS];
@@ -121,6 +121,7 @@ fn at_a_time(
             out,
             "at the peak none of them held memory: fewer at a time would not lower it."
         )?,
+        2 if most == 2 => write!(out, "at the peak both held memory.")?,
         n if n == most => write!(out, "at the peak all {} held memory.", grouped(n as u64))?,
         n => write!(
             out,
@@ -224,7 +225,8 @@ fn at_a_time(
         write!(
             out,
             " What each costs is the slope of a line through these sums (least squares over the counts that lasted 1 % of \
-             the time); what fits keeps {} free, by which a sum lay above that line. It is an estimate.",
+             the time; where only two did, what each one held, if that is more than what the second added); what fits \
+             keeps {} free, by which a sum lay above that line. It is an estimate.",
             human(line.above.round() as u64)
         )?;
     }
