@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 use crate::report::svg::paint::PLOT;
 
 /// In an order in which each file only needs those before it when it is evaluated.
-const MODULES: [&str; 13] = [
+const MODULES: [&str; 14] = [
     include_str!("assets/format.js"),
     include_str!("assets/dom.js"),
     include_str!("assets/run.js"),
@@ -18,6 +18,7 @@ const MODULES: [&str; 13] = [
     include_str!("assets/plot.js"),
     include_str!("assets/timeline.js"),
     include_str!("assets/holders.js"),
+    include_str!("assets/commands.js"),
     include_str!("assets/tree.js"),
     include_str!("assets/table.js"),
     include_str!("assets/compare.js"),

@@ -1,11 +1,12 @@
 // The table of processes: sorted, filtered, copied.
 import { counted, csvField, duration, grouped, human, seconds } from "./format.js";
+import { tellingCommands } from "./commands.js";
 import { copyText, el } from "./dom.js";
 
 const ROWS = 25;
 
 /** The columns: key, heading, value for sorting and CSV, how to show it, name in CSV. */
-function columnsFor(run, state) {
+function columnsFor(run, state, telling) {
   const p = run.processes;
   const value = (columns) => (i) => (columns.length ? columns[i] : 0);
   const peak = run.peakIn(state.range);
@@ -35,7 +36,7 @@ function columnsFor(run, state) {
     ...(p.minor_faults.length > 0 ? [number("minor", "Faults", value(p.minor_faults), grouped, "minor_faults")] : []),
     ...(p.major_faults.length > 0 ? [number("major", "Major", value(p.major_faults), grouped, "major_faults")] : []),
     text("end", "End", (i) => p.ending[i], "end"),
-    text("command", "Command", (i) => p.command[i], "command", { code: true }),
+    text("command", "Command", (i) => p.command[i], "command", { code: true, show: (_, i) => telling[i] }),
   ];
 }
 
@@ -43,6 +44,7 @@ function columnsFor(run, state) {
 export function tableSection(run, state) {
   const p = run.processes;
   const total = p.name.length;
+  const telling = tellingCommands(p.name, p.command);
   let shown = ROWS;
   const head = el("tr", {});
   const body = el("tbody", {});
@@ -67,7 +69,7 @@ export function tableSection(run, state) {
 
   /** Columns, and the processes that fit, in order. */
   function select() {
-    const columns = columnsFor(run, state);
+    const columns = columnsFor(run, state, telling);
     const { key, down } = sorting();
     const column = columns.find((candidate) => candidate.key === key) ?? columns.find((candidate) => candidate.key === "peak");
     const words = state.query.toLowerCase().split(/\s+/).filter(Boolean);

@@ -1,5 +1,6 @@
 // The processes as a tree over time; like ones in one row, the colour tells how much they held.
 import { counted, human, timeLabel, timeTicks } from "./format.js";
+import { tellingCommands } from "./commands.js";
 import { el, onWidth, svg } from "./dom.js";
 
 /** Steps of the colour scale. */
@@ -98,6 +99,7 @@ export function treeSection(run, state) {
   const { peak, oom } = run.processes;
   const peakOf = (i) => (peak.length ? peak[i] : 0);
   const most = Math.max(1, ...peak);
+  const telling = tellingCommands(run.processes.name, run.processes.command);
   const closed = new Set();
   const listed = new Set();
   let limit = TREE_ROWS;
@@ -136,7 +138,7 @@ export function treeSection(run, state) {
     const killed = processes.some((i) => oom[i]);
     const cursor = svg("path", { class: "cursor", "data-height": height });
     cursors.push([cursor, scale]);
-    const pids = count === 1 && !member ? el("small", {}, ` [${run.processes.pid[processes[0]]}]`) : null;
+    const pids = member ? el("small", {}, telling[processes[0]]) : count === 1 ? el("small", {}, ` [${run.processes.pid[processes[0]]}]`) : null;
     const label = [
       indent,
       foldable ? el("button", { type: "button", class: "fold", "aria-label": `${open ? "Fold" : "Unfold"} ${name}`, click: flip(closed) }, open ? "▾" : "▸") : el("span", { class: "fold" }),
