@@ -102,7 +102,7 @@ impl<'a> Picture<'a> {
         let most = columns.iter().map(|column| column.max).max().unwrap_or(0);
         let most = most
             .max(run.summary.tree.peak_rss)
-            .max(run.limit.unwrap_or(0));
+            .max(run.near_limit().unwrap_or(0));
         let lines = u64::from((bottom - top) / 56).max(2);
         Self {
             run,
@@ -326,15 +326,16 @@ impl<'a> Picture<'a> {
     /// The limit, OOM kills, and the peak.
     fn lines(&self, paint: &mut Paint) {
         if let Some(limit) = self.run.limit {
-            let y = self.y(limit);
-            paint.line("mt-limit", (self.left * 10, y), (self.right * 10, y));
-            paint.text(&Text::new(
-                self.left * 10 + 60,
-                y - 40,
-                "start",
-                "mt-bad mt-halo",
-                &format!("limit {}", human(limit)),
-            ));
+            let (y, words) = if self.run.near_limit().is_some() {
+                let y = self.y(limit);
+                paint.line("mt-limit", (self.left * 10, y), (self.right * 10, y));
+                (y - 40, format!("limit {}", human(limit)))
+            } else {
+                let words = format!("limit {}, far above", human(limit));
+                (self.top * 10 + 120, words)
+            };
+            let x = self.left * 10 + 60;
+            paint.text(&Text::new(x, y, "start", "mt-bad mt-halo", &words));
         }
         let killed = self.run.summary.processes.iter().filter(|p| p.oom_killed);
         // More labels than that would hide each other.

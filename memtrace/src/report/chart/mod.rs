@@ -30,7 +30,16 @@ pub struct Run<'a> {
     pub limit: Option<u64>,
 }
 
+/// A limit so many times the peak is not drawn to scale: little would be left of the run.
+const FAR: u64 = 4;
+
 impl Run<'_> {
+    /// The limit, if it is not far above the peak.
+    pub(super) fn near_limit(&self) -> Option<u64> {
+        let far = self.summary.tree.peak_rss.saturating_mul(FAR);
+        self.limit.filter(|limit| *limit <= far)
+    }
+
     /// Until when the axis of time reaches, nanoseconds; at least 1.
     pub(super) fn end_ns(&self) -> u64 {
         let summary = self.summary;

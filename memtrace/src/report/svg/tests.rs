@@ -73,6 +73,24 @@ fn a_picture_tells_the_story() {
     assert!(!picture.contains("NaN") && !picture.contains("<script"));
 }
 
+/// A limit of many times the peak is told, and does not press the run to the ground.
+#[test]
+fn a_limit_far_above_is_told() {
+    let of = |limit| picture(&daemon_scene(), "cached", limit, Size::default());
+    let far = of(Some(1 << 40));
+    let texts_of_far = texts(&far);
+    let told = |text: &&String| text.contains("limit 1.0 TiB, far above");
+    assert_eq!(texts_of_far.iter().filter(told).count(), 1);
+    assert!(!far.contains("class=\"mt-limit\""), "a line is drawn");
+    let others = |texts: Vec<String>| -> Vec<String> {
+        texts
+            .into_iter()
+            .filter(|text| !text.contains("limit"))
+            .collect()
+    };
+    assert_eq!(others(texts_of_far), others(texts(&of(None))), "the axes");
+}
+
 /// Names that would be markup are text, in any size.
 #[test]
 fn hostile_names_are_text() {

@@ -82,17 +82,34 @@ function placeName(text, floor, roof, plot) {
   return low - high >= NAME_HEIGHT ? { text, x: best.middle * COLUMN, y: (low + high) / 2 + 4 } : null;
 }
 
+/** The path from point to point, cut where the drawing ends: most points may be outside of a zoom. */
+function inside(points, width) {
+  let path = "";
+  for (let i = 1; i < points.length; i += 1) {
+    const [[x0, y0], [x1, y1]] = [points[i - 1], points[i]];
+    if (x1 < 0 || x0 > width || x1 <= x0) continue;
+    const at = (x) => `${x.toFixed(1)} ${(y0 + ((y1 - y0) * (x - x0)) / (x1 - x0)).toFixed(1)}`;
+    path += `M${at(Math.max(0, x0))}L${at(Math.min(width, x1))}`;
+  }
+  return path;
+}
+
 /** PSS where the kernel was asked for it. Between two of these points nothing is known. */
 export function snapshots(run, plot, add, look = "") {
   const { count, at, pss, uss } = run.snapshots;
   if (count === 0) return;
   const points = Array.from({ length: count }, (_, i) => [plot.x(at[i]), plot.y(pss[i])]);
-  if (count > 1) add("path", { class: `mt-pss ${look}`, d: `M${points.map(([x, y]) => `${x} ${y}`).join("L")}` });
+  if (count > 1) add("path", { class: `mt-pss ${look}`, d: inside(points, plot.width) });
   points.forEach(([x, y], i) => {
     if (x < 0 || x > plot.width) return;
     const title = svg("title", {}, `snapshot at ${moment(at[i], 0)}: PSS ${human(pss[i])}, USS ${human(uss[i])}`);
     add("circle", { class: `mt-pssdot ${look}`, cx: x, cy: y, r: 3 }, title);
   });
+}
+
+/** Whether the limit is drawn to scale: of one far above, little would be left of the run. As in the picture. */
+function isNear(run) {
+  return run.limit <= 4 * run.peak.rss;
 }
 
 /** Losses, limit, OOM kills, and the peak. */
@@ -105,7 +122,9 @@ function marks(run, plot, add) {
     const title = svg("title", {}, `${counted(loss.records, "record", "records")} lost: ${loss.reason}`);
     add("rect", { class: "mt-lost", x: from, y: top, width: Math.max(2, until - from), height: bottom - top }, title);
   }
-  if (run.limit !== null && run.limit <= plot.top) {
+  if (run.limit !== null && !isNear(run)) {
+    add("text", { class: "mt-bad mt-halo", x: width - 6, y: top + 18, "text-anchor": "end" }, `limit ${human(run.limit)}, far above`);
+  } else if (run.limit !== null && run.limit <= plot.top) {
     const y = plot.y(run.limit);
     add("path", { class: "mt-limit", d: `M0 ${y}H${width}` });
     add("text", { class: "mt-bad mt-halo", x: width - 6, y: y - 5, "text-anchor": "end" }, `limit ${human(run.limit)}`);
@@ -234,7 +253,7 @@ export function timelineSection(run, state) {
     end: run.end,
     step: Math.max(1, run.width),
     peakAt: run.peak.at,
-    most: () => Math.max(run.peak.rss, run.limit ?? 0),
+    most: () => Math.max(run.peak.rss, run.limit !== null && isNear(run) ? run.limit : 0),
     snap: (from, until) => run.snapped(from, until),
     describe: (at) => `${moment(at, run.width)}: ${human(run.momentAt(at).rss)}`,
     paint: (self) => {
