@@ -223,7 +223,7 @@ fn fact_list(
             };
             (format!("≤ {}", duration(most)), least)
         };
-        fact("Within 1 % of the peak", &value, &more)?;
+        fact("Within 1 % of peak", &value, &more)?;
     }
     if let Some(layer) = layers.and_then(|layers| {
         let holding = layers.layers.iter().filter(|layer| layer.holders > 0);
