@@ -28,6 +28,8 @@ const EVENTS: u64 = 2;
 const COUNTERS: u64 = 16;
 /// Tracks of processes begin here.
 pub(super) const PROCESSES: u64 = 1 << 32;
+/// Name of the track with the programs of a process, after that of the tree's group.
+const PROGRAMS: &str = "programs";
 /// Tracks of what their memory is for begin here.
 pub(super) const SEGMENTS_OF: u64 = 1 << 48;
 
@@ -241,6 +243,8 @@ fn begin(
         process.start_ns,
         TrackDescriptor {
             uuid: Some(track),
+            // Perfetto's UI sorts by name, and what has none first: the tree would come last.
+            name: Some(PROGRAMS.to_owned()),
             process: Some(ProcessDescriptor {
                 pid: Some(pid(process.pid)),
                 process_name: image.map(|image| escape(image.program.name())),
