@@ -121,6 +121,16 @@ async function keyboard(page) {
   seen.valueText = await page.locator(".plot").getAttribute("aria-valuetext");
   await page.keyboard.press("Enter");
   seen.zoomed = await page.evaluate(() => location.hash);
+  // What is outside of the zoom must not be drawn beside the plot. Text has its margins there.
+  seen.strays = await page.evaluate(() => {
+    const plot = document.querySelector(".plot").getBoundingClientRect();
+    const drawn = [...document.querySelectorAll(".plot .mt-plot path, .plot .mt-plot circle, .plot .mt-plot rect")];
+    const outside = drawn.filter((shape) => {
+      const { left, right, width } = shape.getBoundingClientRect();
+      return width > 0 && (left < plot.left - 8 || right > plot.right + 8);
+    });
+    return outside.map((shape) => shape.getAttribute("class"));
+  });
   await page.screenshot({ path: `${screenshots}-range.png` });
   // The link shows the same to somebody else.
   const other = await open({}, seen.keyboard.hash);

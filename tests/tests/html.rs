@@ -6,7 +6,6 @@
 
 use std::{
     collections::BTreeMap,
-    env,
     fs::{self, File},
     io::BufWriter,
     path::{Path, PathBuf},
@@ -18,7 +17,10 @@ use memtrace::{
     model::{Amounts, PssSnapshot, Summary, Timeline},
     report::{Run, html::html, json},
 };
-use memtrace_tests::{Lab, Missing, announced, memtrace, require, require_privileges};
+use memtrace_tests::{
+    Lab, Missing, announced, browser, memtrace, require, require_privileges, workloads::installed,
+    write_many_units,
+};
 use serde_json::Value;
 
 #[path = "../../memtrace/src/report/chart/testing.rs"]
@@ -32,33 +34,17 @@ use testing::{
 /// The most that a page may have beside its data.
 const EMPTY_PAGE: u64 = 150_000;
 
-fn driver() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("browser/drive.mjs")
+fn tools() -> Result<(), Missing> {
+    match ["make", "gcc"].iter().find(|name| !installed(name)) {
+        Some(name) => Err(Missing(format!(
+            "no {name}; install the package `build-essential`"
+        ))),
+        None => Ok(()),
+    }
 }
 
-/// A Chromium; and what drives it is there.
-fn browser() -> Result<PathBuf, Missing> {
-    let paths = env::var_os("PATH").unwrap_or_default();
-    let find = |names: &[&str]| {
-        let directories: Vec<PathBuf> = env::split_paths(&paths).collect();
-        names
-            .iter()
-            .flat_map(|name| {
-                directories
-                    .iter()
-                    .map(move |directory| directory.join(name))
-            })
-            .find(|path| path.is_file())
-    };
-    let chromium = find(&["chromium", "chromium-browser", "google-chrome"]);
-    let chromium = chromium.ok_or_else(|| Missing("no chromium in PATH".to_owned()))?;
-    find(&["node"]).ok_or_else(|| Missing("no node in PATH".to_owned()))?;
-    let modules = driver().with_file_name("node_modules/playwright-core");
-    if !modules.is_dir() {
-        let needed = "no playwright-core: run `npm ci --prefix tests/browser`";
-        return Err(Missing(needed.to_owned()));
-    }
-    Ok(chromium)
+fn driver() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("browser/drive.mjs")
 }
 
 fn file(name: &str) -> PathBuf {
@@ -136,6 +122,11 @@ fn assert_well_behaved(seen: &Value) {
         seen["refused"]
     );
     assert_eq!(seen["overflow"], 0, "something sticks out of the page");
+    assert_eq!(
+        seen["strays"],
+        Value::Array(Vec::new()),
+        "something sticks out of a zoom"
+    );
     assert_eq!(seen["printed"], "rgb(255, 255, 255)", "dark on paper");
 }
 
@@ -628,6 +619,47 @@ fn a_recording_becomes_a_page_and_a_picture() -> Result<()> {
         picture.starts_with("<svg") && picture.contains(&peak),
         "{picture}"
     );
+    Ok(())
+}
+
+/// A real parallel build in one step, of more than 200 processes: the page says what the JSON says,
+/// what a further job costs, and which command is of which file.
+#[test]
+fn a_build_becomes_a_page_in_one_step() -> Result<()> {
+    require_privileges!();
+    require!(browser());
+    require!(tools());
+    let chromium = browser().map_err(|missing| anyhow::anyhow!("{missing}"))?;
+    let lab = Lab::new()?;
+    write_many_units(&lab, 70)?;
+    let page = lab.path("page.html").display().to_string();
+    let options = ["--html", &page, "--max-peak", "1TiB"];
+    let run = lab.run(&options, &["make", "-s", "-j2", "CC=gcc"])?;
+    assert_eq!(run.finished.code(), Some(0), "{}", run.finished.stderr);
+    assert!(run.summary.processes.len() > 210);
+    let files: Vec<_> = fs::read_dir(lab.dir())?.flatten().collect();
+    assert!(
+        files.iter().all(|file| !file.path().ends_with(".memtrace")),
+        "no recording is left: {files:?}"
+    );
+    let json: Value = serde_json::from_slice(&fs::read(lab.path("summary.json"))?)?;
+    let seen = drive(&chromium, "make", Path::new(&page))?;
+    assert_well_behaved(&seen);
+    assert_whole(&seen, &json)?;
+    assert_table(&seen, &json)?;
+    for insight in [&seen["insight"], &seen["plain"]["insight"]] {
+        let each = insight["each"].as_u64();
+        assert!(each.is_some_and(|each| each > MIB), "{insight}");
+        let fits = insight["fits"].as_array().map_or(&[][..], Vec::as_slice);
+        let last = fits.last().context("sizes")?;
+        assert_eq!(last[0], 1_u64 << 40, "the limit is among the sizes");
+    }
+    let commands = seen["commands"].as_array().context("no commands")?;
+    let told = |unit: &str| {
+        let mut commands = commands.iter().filter_map(Value::as_str);
+        commands.any(|command| command.starts_with("… ") && command.contains(unit))
+    };
+    assert!(told("unit7.c") && told("unit69.c"), "{commands:?}");
     Ok(())
 }
 

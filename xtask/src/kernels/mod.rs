@@ -43,11 +43,12 @@ use self::{
 use crate::bpf::{self, Broken};
 
 /// Test programs that guests have no use for.
-const HOST_ONLY: [&str; 6] = [
+const HOST_ONLY: [&str; 7] = [
     // Compilers and browsers do not fit into an initial file system, nor do the readers of
     // exports; what they read is the same on every kernel.
     "builds",
     "export",
+    "formats",
     "html",
     "recordings",
     // Statistics over many runs, which take minutes where each takes seconds to start.
