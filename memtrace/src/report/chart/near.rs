@@ -1,7 +1,7 @@
-//! How long the sum was close to its peak.
+//! What was close to the peak: for how long, and which snapshot.
 
 use super::Run;
-use crate::model::TreeSpan;
+use crate::model::{PssSnapshot, TreeSpan, TreeSummary};
 
 /// For how long the sum of RSS was at least 99 % of its peak: `(at least, at most)`,
 /// nanoseconds; the two differ where windows were recorded. `None` if that is not known:
@@ -36,6 +36,13 @@ pub(in crate::report) fn near_peak(run: &Run<'_>) -> Option<(u64, u64)> {
     Some((least, most))
 }
 
+/// The snapshot of PSS that says something about the peak, if there is one: when it was taken, at least
+/// half of the peak was there. Short peaks have none.
+pub(in crate::report) fn near_snapshot(tree: &TreeSummary) -> Option<&PssSnapshot> {
+    let snapshot = tree.snapshot_at_peak()?;
+    (snapshot.rss >= tree.peak_rss / 2).then_some(snapshot)
+}
+
 #[cfg(test)]
 mod tests {
     use super::{
@@ -43,6 +50,23 @@ mod tests {
         *,
     };
     use crate::model::{Loss, Timeline};
+
+    /// One of another time is none of the peak, even if there is no other.
+    #[test]
+    fn a_snapshot_of_little_is_not_near() {
+        let (mut summary, _) = jobs_scene().build(0);
+        let tree = &mut summary.tree;
+        let of = |part: u64| {
+            tree.snapshots = vec![PssSnapshot {
+                at_ns: 7,
+                pss: 1,
+                uss: 1,
+                rss: tree.peak_rss / part,
+            }];
+            near_snapshot(tree).is_some()
+        };
+        assert_eq!([1, 2, 3, 50].map(of), [true, true, false, false]);
+    }
 
     /// The sum is 311 MiB from 2.2 to 3.1 s, else 221 MiB and less. Windows of 10 ms can have
     /// had it in all of the two in which it came and went.

@@ -10,7 +10,7 @@ use crate::{
             Run,
             headline::{Headline, counted, ending, sum_of_peaks, verdict},
             layers::Layers,
-            near::near_peak,
+            near::{near_peak, near_snapshot},
         },
         escape::one_line,
         units::{self, differ, duration, grouped, human, seconds},
@@ -249,7 +249,7 @@ fn fact_list(
         )?;
     }
     fact("Average", &human(tree.average_rss), "over time")?;
-    if let Some(snapshot) = tree.snapshot_at_peak() {
+    if let Some(snapshot) = near_snapshot(tree) {
         fact(
             "PSS near the peak",
             &human(snapshot.pss),

@@ -5,7 +5,7 @@ use std::io;
 use crate::{
     model::{PssSnapshot, Summary},
     report::{
-        chart::Run,
+        chart::{Run, near::near_snapshot},
         units::{grouped, human, seconds},
     },
 };
@@ -30,7 +30,7 @@ const LINES: [Line; 6] = [
 ];
 
 fn near(run: &Summary) -> Option<&PssSnapshot> {
-    run.tree.snapshot_at_peak()
+    near_snapshot(&run.tree)
 }
 
 pub(super) fn write(out: &mut dyn io::Write, a: &Run<'_>, b: &Run<'_>) -> io::Result<()> {

@@ -198,6 +198,7 @@ fn one_snapshot_is_no_comparison() {
     let mut other = summary.clone();
     other.tree.snapshots = vec![PssSnapshot {
         pss: 7 * MIB,
+        rss: other.tree.peak_rss,
         ..PssSnapshot::default()
     }];
     let runs = [&summary, &other].map(|summary| Run {
