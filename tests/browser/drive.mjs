@@ -111,6 +111,18 @@ async function whole() {
   return page;
 }
 
+/** The rows of the tree, each with how many processes it stands for; and the members of the largest. */
+async function gantt(page) {
+  const rows = () =>
+    page.evaluate(() => [...document.querySelectorAll("#tree .treerow")].map((row) => [row.querySelector(".name").textContent, Number(row.querySelector(".chip")?.textContent.slice(1) ?? 1)]));
+  seen.gantt = await rows();
+  const chips = page.locator("#tree .chip");
+  if ((await chips.count()) === 0) return;
+  await chips.first().click();
+  seen.unfolded = (await rows()).length - seen.gantt.length;
+  await chips.first().click();
+}
+
 /** A range chosen by keys alone. */
 async function keyboard(page) {
   await page.locator(".plot").focus();
@@ -166,6 +178,11 @@ async function mouse(page) {
   seen.mouse = await answers(page);
   await page.locator(".plot").focus();
   await page.keyboard.press("Escape");
+  // What the cursor is over, without a range.
+  await page.mouse.move(...at(0.3));
+  const { composition, legend } = await answers(page);
+  seen.hovered = { composition, legend };
+  await page.mouse.move(5, 5);
 }
 
 /** A click on a spike shows it; letters work where nothing has the focus. */
@@ -266,6 +283,7 @@ async function pictures() {
 }
 
 const page = await whole();
+await gantt(page);
 await keyboard(page);
 await mouse(page);
 await links(page);

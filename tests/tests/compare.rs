@@ -172,6 +172,25 @@ fn runs_are_interleaved_unless_told_otherwise() -> Result<()> {
     Ok(())
 }
 
+/// On a terminal it is told which run it is, for as long as it lasts.
+#[test]
+fn a_terminal_sees_how_far_it_is() -> Result<()> {
+    require_privileges!();
+    let lab = Lab::new()?;
+    let line = [
+        memtrace()?.display().to_string(),
+        "compare -n2 -w1 true".to_owned(),
+    ]
+    .join(" ");
+    let run = lab.to_end(&mut lab.fixed(&["script", "-qec", &line, "/dev/null"]))?;
+    let said = run.success()?.stdout;
+    for run in 1..=3 {
+        let told = format!("\r\u{1b}[Krun {run} of 3: true\r\u{1b}[K");
+        assert!(said.contains(&told), "{run}: {said:?}");
+    }
+    Ok(())
+}
+
 /// A command that fails stops everything, unless told otherwise; then it is told.
 #[test]
 fn failing_commands_stop_it() -> Result<()> {

@@ -203,6 +203,14 @@ fn truth(scene: &Scene, images: usize, (from, until): (u64, u64)) -> Truth {
     truth
 }
 
+/// The sum of the kinds that RSS has.
+fn composition(answers: &Value) -> u64 {
+    let kinds = ["anon", "file", "shmem"].iter();
+    kinds
+        .filter_map(|kind| answers["composition"][kind].as_u64())
+        .sum()
+}
+
 /// What a page says of a range is what the changes say.
 fn assert_answers(answers: &Value, scene: &Scene, summary: &Summary) -> Result<()> {
     let truth = truth(scene, summary.images.len(), range(answers)?);
@@ -210,6 +218,8 @@ fn assert_answers(answers: &Value, scene: &Scene, summary: &Summary) -> Result<(
     assert_eq!(numbers(&answers["holders"]).iter().sum::<u64>(), truth.peak);
     let rest = answers["tableRest"].as_u64().unwrap_or(0);
     assert_eq!(answers["tableSum"].as_u64().unwrap_or(0) + rest, truth.peak);
+    // That is of the cursor, where there is one.
+    assert_eq!(answers["legend"], composition(answers));
     let mut held: BTreeMap<u64, u64> = BTreeMap::new();
     let mut peaks: BTreeMap<u64, u64> = BTreeMap::new();
     for (image, (now, peak)) in summary
@@ -322,6 +332,13 @@ fn a_page_says_what_the_json_says() -> Result<()> {
     assert_answers(&seen["mouse"], &scene, &built.0)?;
     assert_eq!(seen["linked"], seen["keyboard"], "a link shows the same");
     assert_eq!(seen["escaped"], seen["whole"], "Escape goes back");
+    // Like processes are one row, which can be opened.
+    let rows = serde_json::json!([["make", 1], ["gcc", 66], ["cc1", 66], ["as", 66], ["ld", 1]]);
+    assert_eq!(seen["gantt"], rows);
+    assert_eq!(seen["unfolded"], 40, "so many members are listed");
+    let hovered = &seen["hovered"];
+    assert_ne!(hovered["legend"], seen["whole"]["legend"], "at the cursor");
+    assert_eq!(hovered["legend"], composition(hovered), "at the cursor");
     let zoomed = seen["zoomed"].as_str().context("no address")?;
     assert!(zoomed.contains("zoom="), "Enter zooms: {zoomed}");
     assert_eq!(zoom(&seen["back"])?, zoom(&seen["outer"])?, "the trail");
