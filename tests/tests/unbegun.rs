@@ -7,11 +7,15 @@ use memtrace_tests::{Lab, Recorded, memtrace, require_privileges};
 
 /// Ways not to begin, with the status each ends with: before and after the kernel side is loaded, and when the
 /// command is to be executed.
-const WAYS: [(&[&str], i32); 8] = [
+const WAYS: [(&[&str], i32); 9] = [
     (&["attach", "2147483647"], 125),
     (&["run", "--", "/no/such/command"], 127),
     (&["run", "--", "/"], 126),
-    (&["run", "--backend", "ptrace", "--", "true"], 125),
+    (
+        &["run", "--backend", "ptrace", "--", "/no/such/command"],
+        127,
+    ),
+    (&["attach", "--backend", "poll", "2147483647"], 125),
     (&["run", "-u", "memtrace-no-such-user", "--", "true"], 125),
     (&["run", "--json", "no/such/directory/x", "--", "true"], 125),
     (

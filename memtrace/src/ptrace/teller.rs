@@ -249,10 +249,10 @@ impl<'a> Teller<'a> {
                 // It was another one, shared: what was told of it is taken back.
                 None if image.void => image.start.max(tree.sampled_at),
                 Some(end)
-                    if !self
+                    if self
                         .processes
                         .get(&image.owner)
-                        .is_some_and(|told| !told.born) =>
+                        .is_none_or(|told| told.born) =>
                 {
                     end
                 }

@@ -186,7 +186,8 @@ pub(super) fn attach<'a>(
         Err(why) => {
             let asked = (targets, duration);
             let watched = (feed, onlooker);
-            let attached = without_bpf::attach(tracer, asked, watched, &signals, why, phases);
+            let attached =
+                without_bpf::attach(tracer, asked, watched, &signals, why.as_deref(), phases);
             signals.restore();
             return attached;
         }

@@ -337,8 +337,7 @@ impl Tracer {
     ///
     /// # Errors
     ///
-    /// As [`Tracer::run`], when the sink cannot begin, and where the tree cannot be observed
-    /// through BPF: there is no timeline without.
+    /// As [`Tracer::run`], and when the sink cannot begin.
     pub fn trace_into(&self, spec: &Spec, sink: &mut dyn Sink) -> Result<Traced, TraceError> {
         run::trace(self, spec, Some(sink), None)
     }
@@ -348,7 +347,7 @@ impl Tracer {
     ///
     /// # Errors
     ///
-    /// As [`Tracer::run`], when the sink cannot begin, and where the tree cannot be observed through BPF.
+    /// As [`Tracer::run`], and when the sink cannot begin.
     pub fn trace_watched<'a>(
         &'a self,
         spec: &Spec,
@@ -367,7 +366,7 @@ impl Tracer {
     ///
     /// # Errors
     ///
-    /// When there is no such process, or it cannot be followed through BPF.
+    /// When there is no such process, or it cannot be followed.
     pub fn attach(
         &self,
         targets: &[Target],

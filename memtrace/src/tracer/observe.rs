@@ -58,7 +58,7 @@ pub(super) fn observe(
         Ok(taken) => taken,
         Err(why) => {
             let onlooker = Onlooker::new(every, observer);
-            let stop = without_bpf::observe(tracer, targets, onlooker, &signals, why);
+            let stop = without_bpf::observe(tracer, targets, onlooker, &signals, why.as_deref());
             signals.restore();
             return stop;
         }

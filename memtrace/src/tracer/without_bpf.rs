@@ -111,11 +111,11 @@ pub(super) fn attach<'a>(
     (targets, duration): (&[Target], Option<Duration>),
     (feed, onlooker): (Feed<'a>, Option<Onlooker<'a>>),
     signals: &Signals,
-    why: Option<String>,
+    why: Option<&str>,
     mut phases: Phases,
 ) -> Result<Attached, TraceError> {
     let (wanted, asked) = ask(tracer, targets, duration)?;
-    notice(tracer, why.as_deref());
+    notice(tracer, why);
     let mut ears = Ears::new(feed, onlooker.map(|onlooker| looking(tracer, onlooker)));
     ears.begin(&sampled(asked.command.clone()))
         .map_err(|error| match error {
@@ -150,11 +150,11 @@ pub(super) fn observe(
     targets: &[Target],
     onlooker: Onlooker<'_>,
     signals: &Signals,
-    why: Option<String>,
+    why: Option<&str>,
 ) -> Result<Stop, TraceError> {
     let (wanted, mut asked) = ask(tracer, targets, None)?;
     asked.only_shown = true;
-    notice(tracer, why.as_deref());
+    notice(tracer, why);
     let mut ears = Ears::new(Feed::new(None), Some(looking(tracer, onlooker))).that_show_ends();
     let Some(attachment) = Attachment::begin(asked, Some(&mut ears)) else {
         return Err(wanted.gone().into());
