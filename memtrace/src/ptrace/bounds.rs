@@ -77,8 +77,8 @@ pub(super) struct Range {
 pub(super) fn of_images(tree: &Tree, followed: bool, error: &CounterError) -> Vec<Range> {
     // The kernel keeps the high-water mark of an image that exec replaces, or of one
     // whose last look was missed, in ru_maxrss of the processes that used it.
-    let mut caps: Vec<Option<u64>> = vec![Some(0); tree.images.len()];
-    for process in &tree.processes {
+    let mut caps: Vec<Option<u64>> = vec![Some(0); tree.images.places()];
+    for process in tree.processes.iter() {
         for used in &process.uses {
             if let Some(cap) = caps.get_mut(used.image) {
                 *cap = cap.zip(process.maxrss).map(|(cap, rss)| cap.max(rss));
@@ -120,13 +120,13 @@ pub(super) fn of_tree(tree: &Tree, ranges: &[Range]) -> Option<u64> {
         edges.push((from, false, weight));
         edges.push((to, true, weight));
     };
-    let mut replaces = vec![false; tree.images.len()];
-    for image in &tree.images {
+    let mut replaces = vec![false; tree.images.places()];
+    for image in tree.images.iter() {
         if let Some(new) = image.replaced_by.and_then(|new| replaces.get_mut(new)) {
             *new = true;
         }
     }
-    for (index, image) in tree.images.iter().enumerate().filter(|(_, i)| !i.void) {
+    for (index, image) in tree.images.with_places().filter(|(_, i)| !i.void) {
         let high = ranges.get(index)?.high?;
         let end = image.end.unwrap_or(u64::MAX);
         // What took another one's place never lived beside it.
@@ -205,7 +205,7 @@ mod tests {
             tree.exec(10, 10, at);
             tree.resumed(10, at + 1);
         }
-        assert_eq!(tree.images.len(), 4);
+        assert_eq!(tree.images.places(), 4);
         let range = |high| Range {
             low: 0,
             high: Some(high),

@@ -122,7 +122,7 @@ pub(super) fn so_far(tree: &Tree, at: u64, page: u64) -> SoFar {
 }
 
 fn living_images(tree: &Tree, until: u64, page: u64) -> Vec<Image> {
-    let images = tree.images.iter().enumerate();
+    let images = tree.images.with_places();
     images
         .filter(|(_, image)| !image.void && image.end.is_none())
         .map(|(place, image)| records::image(tree, place, image, until, page))
@@ -130,7 +130,7 @@ fn living_images(tree: &Tree, until: u64, page: u64) -> Vec<Image> {
 }
 
 fn living_processes(tree: &Tree) -> Vec<Process> {
-    let processes = tree.processes.iter().enumerate();
+    let processes = tree.processes.with_places();
     processes
         .filter(|(_, process)| process.end.is_none())
         .map(|(place, process)| records::living(place, process))
@@ -170,7 +170,7 @@ fn totals(tree: &Tree, peak: (u64, u64), begun: u64, ended_at: u64, page: u64) -
         integral_at: [until.max(ended_at); MEMBERS],
         started_at: begun,
         images: tree.images.iter().filter(|image| !image.void).count() as u64,
-        processes: tree.processes.len() as u64,
+        processes: tree.processes.places() as u64,
         live: i64::try_from(tree.living()).unwrap_or(0),
         // What is shared after fork is unknown: between the largest image and the sum.
         family_lost: 1,

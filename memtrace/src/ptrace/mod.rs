@@ -28,6 +28,7 @@ mod properties;
 mod records;
 mod run;
 mod sample;
+mod slots;
 mod status;
 mod subject;
 mod sys;

@@ -10,12 +10,12 @@ use std::{
     os::unix::ffi::OsStringExt as _,
 };
 
-use memtrace_ebpf::COMM_LEN;
+use memtrace_ebpf::{COMM_LEN, event::ARGS_LEN};
 
 use crate::model::{Amounts, Program, VmPeaks};
 
 /// Bytes of a command line that are kept, as in the records of the BPF programs.
-const MAX_ARGS: u64 = 4096;
+const MAX_ARGS: u64 = ARGS_LEN as u64;
 
 /// One look at a process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -150,14 +150,17 @@ impl<'a> Teller<'a> {
         let mut events = Vec::new();
         let readings = std::mem::take(&mut tree.readings);
         self.readings(&readings, &mut events);
-        for place in self.next_process..tree.processes.len() {
+        for place in self.next_process..tree.processes.places() {
             self.processes.insert(place, Told::default());
         }
-        self.next_process = tree.processes.len();
-        self.images.extend(self.next_image..tree.images.len());
-        self.next_image = tree.images.len();
-        self.lives(tree, now, &mut events);
-        self.ends(tree, &mut events);
+        self.next_process = tree.processes.places();
+        self.images.extend(self.next_image..tree.images.places());
+        self.next_image = tree.images.places();
+        let processes = self.lives(tree, now, &mut events);
+        let images = self.ends(tree, &mut events);
+        if self.model.is_none() {
+            tree.forget(&processes, &images);
+        }
         events.sort_by_key(Event::at);
         for event in &events {
             if let Some(model) = &mut self.model {
@@ -196,7 +199,8 @@ impl<'a> Teller<'a> {
         }
     }
 
-    fn lives(&mut self, tree: &mut Tree, now: Option<u64>, events: &mut Vec<Event>) {
+    /// The processes that are over.
+    fn lives(&mut self, tree: &mut Tree, now: Option<u64>, events: &mut Vec<Event>) -> Vec<usize> {
         let (mut born, mut over) = (Vec::new(), Vec::new());
         for (&place, told) in &mut self.processes {
             let Some(process) = tree.processes.get(place) else {
@@ -228,18 +232,17 @@ impl<'a> Teller<'a> {
                 over.push(place);
             }
         }
-        for place in over {
-            self.processes.remove(&place);
-            if self.model.is_none() {
-                tree.forget(place);
-            }
+        for place in &over {
+            self.processes.remove(place);
         }
         for place in born {
             tree.is_told(place);
         }
+        over
     }
 
-    fn ends(&mut self, tree: &Tree, events: &mut Vec<Event>) {
+    /// The images that are over.
+    fn ends(&mut self, tree: &Tree, events: &mut Vec<Event>) -> Vec<usize> {
         let mut over = Vec::new();
         for &place in &self.images {
             let Some(image) = tree.images.get(place) else {
@@ -268,8 +271,9 @@ impl<'a> Teller<'a> {
                 events.push(Event::ImageEnd(Box::new(record)));
             }
         }
-        for place in over {
-            self.images.remove(&place);
+        for place in &over {
+            self.images.remove(place);
         }
+        over
     }
 }

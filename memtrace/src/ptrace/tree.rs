@@ -11,6 +11,7 @@ use std::{
 
 use super::{
     image::{Image, largest},
+    slots::Slots,
     status::{Look, Memory},
     unseen::Faults,
 };
@@ -92,8 +93,8 @@ pub(super) struct Target {
 /// Everything known.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tree {
-    pub(super) processes: Vec<Process>,
-    pub(super) images: Vec<Image>,
+    pub(super) processes: Slots<Process>,
+    pub(super) images: Slots<Image>,
     by_pid: HashMap<i32, usize>,
     /// The process of every living thread, and when the thread was last let go on.
     threads: HashMap<i32, (usize, u64)>,
@@ -144,9 +145,8 @@ impl Tree {
     }
 
     fn add(&mut self, pid: i32, ns_pid: i32, creator: Option<usize>, now: u64) -> usize {
-        let index = self.processes.len();
         let ppid = creator.and_then(|creator| self.processes.get(creator));
-        self.processes.push(Process {
+        let index = self.processes.push(Process {
             pid,
             ns_pid,
             ppid: ppid.map_or(0, |parent| parent.pid),
@@ -439,18 +439,13 @@ impl Tree {
         Some(index)
     }
 
-    /// Of who is over and was told nothing but its numbers is kept.
-    pub(super) fn forget(&mut self, process: usize) {
-        let Some(process) = self.processes.get_mut(process) else {
-            return;
-        };
-        process.comm = Vec::new();
-        for used in std::mem::take(&mut process.uses) {
-            if let Some(image) = self.images.get_mut(used.image)
-                && image.end.is_some()
-            {
-                image.program = Arc::default();
-            }
+    /// Takes out those that are over, which nobody needs any more.
+    pub(super) fn forget(&mut self, processes: &[usize], images: &[usize]) {
+        for place in processes {
+            self.processes.remove(*place);
+        }
+        for place in images {
+            self.images.remove(*place);
         }
     }
 
@@ -475,7 +470,7 @@ impl Tree {
 
     /// Where the command was too quick to be looked at even once, its `ru_maxrss` has to do.
     pub(super) fn never_read(&mut self, maxrss: u64) {
-        if let Some(image) = self.images.first_mut()
+        if let Some(image) = self.images.get_mut(0)
             && image.hwm == 0
         {
             image.hwm = maxrss;
@@ -533,8 +528,7 @@ impl Tree {
     }
 
     fn new_image(&mut self, origin: Origin, owner: usize, earliest: u64, now: u64) -> usize {
-        self.images.push(Image::new(origin, owner, earliest, now));
-        self.images.len() - 1
+        self.images.push(Image::new(origin, owner, earliest, now))
     }
 
     fn begin_use(&mut self, process: usize, image: usize, kind: UseKind, now: u64) {
@@ -580,8 +574,7 @@ impl Tree {
     /// What to look at: every image once, through a thread that still has memory.
     pub(super) fn targets(&self) -> Vec<Target> {
         self.images
-            .iter()
-            .enumerate()
+            .with_places()
             .filter(|(_, image)| image.end.is_none() && !image.void)
             .filter_map(|(index, image)| {
                 image.users.iter().find_map(|&process| {

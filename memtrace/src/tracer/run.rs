@@ -13,8 +13,7 @@ use super::{
     room::Room,
     session::{Ending, Root, Session, Watching},
     setup::{self, Loaded, Purpose},
-    system,
-    without_bpf::without_bpf,
+    system, without_bpf,
 };
 use crate::{
     kernel::{Obstacle, Proc},
@@ -124,7 +123,7 @@ pub(super) fn trace<'a>(
 
     if matches!(tracer.backend, Backend::Ptrace | Backend::Poll) {
         let watched = (feed, onlooker);
-        return without_bpf(tracer, spec, stopped, &mut signals, watched, None, phases);
+        return without_bpf::run(tracer, spec, stopped, &mut signals, watched, None, phases);
     }
     let (loaded, root_tgid) = match prepare(tracer, &mut stopped, feed.is_wanted(), &mut phases) {
         Ok(prepared) => prepared,
@@ -138,7 +137,7 @@ pub(super) fn trace<'a>(
             let why = error.cause();
             let watched = (feed, onlooker);
             let why = Some(why.as_str());
-            return without_bpf(tracer, spec, stopped, &mut signals, watched, why, phases);
+            return without_bpf::run(tracer, spec, stopped, &mut signals, watched, why, phases);
         }
         Err(error) => return Err(error),
     };

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Runs the command, which is stopped, without BPF.
-pub(super) fn without_bpf<'a>(
+pub(super) fn run<'a>(
     tracer: &Tracer,
     spec: &Spec,
     stopped: Stopped,
@@ -43,11 +43,7 @@ pub(super) fn without_bpf<'a>(
         wait_tree: tracer.wait_tree,
         notice: tracer.notice,
     };
-    if let Some(notice) = tracer.notice
-        && (tracer.segments || tracer.vm_events)
-    {
-        notice("--segments and --vm-events need BPF, and do nothing here");
-    }
+    tell_of_idle(tracer);
     let attendant = Attendant::new(tracer.limit, tracer.live.as_ref());
     let mut ears = Ears::new(feed, onlooker.map(|onlooker| looking(tracer, onlooker)));
     ears.begin(&sampled(words(spec)))?;
@@ -190,16 +186,28 @@ fn ask(
 
 /// What will be missing.
 fn notice(tracer: &Tracer, why: Option<&str>) {
-    let Some(notice) = tracer.notice else {
-        return;
-    };
-    if let Some(why) = why {
+    if let (Some(notice), Some(why)) = (tracer.notice, why) {
         notice(&format!(
             "no BPF: {why}. /proc is looked at instead (tier P): short-lived processes and short peaks are missed"
         ));
     }
-    if tracer.vm_events {
-        notice("--vm-events needs BPF, and does nothing here");
+    tell_of_idle(tracer);
+}
+
+/// Which of the options do nothing.
+fn tell_of_idle(tracer: &Tracer) {
+    let asked = [
+        (tracer.segments, "--segments"),
+        (tracer.vm_events, "--vm-events"),
+        (tracer.events, "--events"),
+    ];
+    let asked = asked.into_iter().filter(|(asked, _)| *asked);
+    let names: Vec<&str> = asked.map(|(_, name)| name).collect();
+    if let (Some(notice), false) = (tracer.notice, names.is_empty()) {
+        notice(&format!(
+            "without BPF nothing comes of {}",
+            names.join(" and ")
+        ));
     }
 }
 

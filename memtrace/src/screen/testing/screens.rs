@@ -198,6 +198,7 @@ fn names_are_harmless() {
         rss: MIB,
         peak_rss: MIB,
         alive: 4,
+        updates: Some(0),
         processes: (0..)
             .zip(names)
             .map(|(id, name)| Process {
