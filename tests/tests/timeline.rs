@@ -267,23 +267,6 @@ fn a_killed_memtrace_leaves_a_recording_and_nothing_in_the_kernel() -> Result<()
     await_until("the command goes on", || lab.has("end"))
 }
 
-/// Where there is no timeline, nothing is run.
-#[test]
-fn without_bpf_a_recording_is_refused_before_the_command_starts() -> Result<()> {
-    require_privileges!();
-    let lab = Lab::new()?;
-    let name = lab.path("run.memtrace").display().to_string();
-    for backend in ["ptrace", "poll"] {
-        let mut line = lab.memtrace_run(&["-o", &name, "--backend", backend])?;
-        line.extend(lab.script("status @ran"));
-        let finished = lab.to_end(&mut lab.fixed(&line))?;
-        assert_eq!(finished.code(), Some(125), "{}", finished.stderr);
-        assert!(finished.stderr.contains("recording"), "{}", finished.stderr);
-        assert!(!lab.has("ran"));
-    }
-    Ok(())
-}
-
 /// A recording is not replaced by accident, and a full disk costs only the recording.
 #[test]
 fn files_that_exist_and_disks_that_are_full() -> Result<()> {

@@ -43,7 +43,7 @@ use self::{
 use crate::bpf::{self, Broken};
 
 /// Test programs that guests have no use for.
-const HOST_ONLY: [&str; 7] = [
+const HOST_ONLY: [&str; 10] = [
     // Compilers and browsers do not fit into an initial file system, nor do the readers of
     // exports; what they read is the same on every kernel.
     "builds",
@@ -51,6 +51,11 @@ const HOST_ONLY: [&str; 7] = [
     "formats",
     "html",
     "recordings",
+    // Of the form of results, read by programs that do not fit either, and with a snapshot that a slow
+    // machine has no time for.
+    "json",
+    "plots",
+    "readme",
     // Statistics over many runs, which take minutes where each takes seconds to start.
     "compare",
     "diff",
