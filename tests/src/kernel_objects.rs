@@ -57,13 +57,6 @@ impl KernelObjects {
         self.links.len()
     }
 
-    /// Adds those of another process.
-    pub fn extend(&mut self, other: Self) {
-        self.programs.extend(other.programs);
-        self.maps.extend(other.maps);
-        self.links.extend(other.links);
-    }
-
     /// Those that the kernel still has. A pin would keep its object, so this tells of
     /// pins as well. Ids are given out in ascending order and not used again soon
     /// (`idr_alloc_cyclic()`).
@@ -93,7 +86,15 @@ impl KernelObjects {
             "the kernel frees the BPF objects of a killed process",
             || self.still_there().is_empty(),
         )
-        .with_context(|| format!("it has {:?}", self.still_there()))
+        .with_context(|| {
+            let left = self.still_there();
+            let maps = loaded_maps().flatten();
+            let names: Vec<String> = maps
+                .filter(|map| left.maps.contains(&map.id()))
+                .map(|map| String::from_utf8_lossy(map.name()).into_owned())
+                .collect();
+            format!("it has {left:?}, maps {names:?}")
+        })
     }
 }
 

@@ -98,6 +98,22 @@ impl Partner {
         self.output.fill_buf().context("read what the command says")
     }
 
+    /// The lines up to an empty one; there is at least one.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn paragraph(&mut self) -> Result<Vec<String>> {
+        let mut lines = Vec::new();
+        loop {
+            let line = self.line()?;
+            if line.is_empty() {
+                ensure!(!lines.is_empty(), "it says no more");
+                return Ok(lines);
+            }
+            lines.push(line);
+        }
+    }
+
     /// Lets it go on: one byte for the next `hear`.
     ///
     /// # Errors

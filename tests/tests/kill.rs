@@ -210,7 +210,6 @@ fn the_command_and_the_kernel_survive_a_kill_at_any_moment() -> Result<()> {
         .chain((1..=ROUNDS).step_by(rounds).map(Moment::Round))
         .collect();
     let kills = announced("kills", moments.len() as u64 * 2 * load(2, 1));
-    let mut objects = KernelObjects::default();
     let mut phases = Vec::new();
     for i in 0..usize::try_from(kills)? {
         let (moment, rush) = (moments[i / 2 % moments.len()], i % 2 == 1);
@@ -218,9 +217,9 @@ fn the_command_and_the_kernel_survive_a_kill_at_any_moment() -> Result<()> {
             .kill(moment, rush)
             .with_context(|| format!("kill at {moment:?} of {points:?}, in a rush: {rush}"))?;
         phases.push(phase);
-        objects.extend(held);
+        held.await_gone()
+            .with_context(|| format!("killed at {moment:?} of {points:?}, in a rush: {rush}"))?;
     }
-    objects.await_gone()?;
     // Kills that all hit the same spot would prove little.
     for phase in [Phase::Outside, Phase::Loading, Phase::Running, Phase::Ended] {
         let hit = phases.iter().filter(|found| **found == phase).count();

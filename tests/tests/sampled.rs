@@ -207,18 +207,6 @@ fn what_runs_already_is_sampled() -> Result<()> {
     Ok(())
 }
 
-/// The lines of `top --batch` up to an empty one.
-fn look(top: &mut Partner) -> Result<Vec<String>> {
-    let mut lines = Vec::new();
-    loop {
-        let line = top.line()?;
-        if line.is_empty() {
-            return Ok(lines);
-        }
-        lines.push(line);
-    }
-}
-
 /// `top` shows what runs, what it executes, and that it has ended; then it ends.
 #[test]
 fn top_samples_what_runs() -> Result<()> {
@@ -236,7 +224,7 @@ fn top_samples_what_runs() -> Result<()> {
             |line: &String| line.split_whitespace().next() == Some(&pid) && line.ends_with(command);
         lines.iter().any(shows)
     };
-    let first = look(&mut top)?;
+    let first = top.paragraph()?;
     assert!(
         first[1].starts_with("1 process alive, 0 ended, sampled; not exact"),
         "{first:?}"
@@ -246,12 +234,12 @@ fn top_samples_what_runs() -> Result<()> {
         "{first:?}"
     );
     workload.tell()?;
-    while !has(&look(&mut top)?, " cat") {}
+    while !has(&top.paragraph()?, " cat") {}
     workload.end_input();
     workload.finish()?;
-    let mut last = look(&mut top)?;
+    let mut last = top.paragraph()?;
     while !last[1].starts_with("0 processes alive, 1 ended") {
-        last = look(&mut top)?;
+        last = top.paragraph()?;
     }
     let (status, _) = top.finish()?;
     assert!(status.success());

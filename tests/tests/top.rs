@@ -18,18 +18,6 @@ fn batch(lab: &Lab, pid: u32, options: &[&str]) -> Result<Partner> {
     Partner::start(&mut lab.fixed(&line))
 }
 
-/// The lines up to an empty one.
-fn look(top: &mut Partner) -> Result<Vec<String>> {
-    let mut lines = Vec::new();
-    loop {
-        let line = top.line()?;
-        if line.is_empty() {
-            return Ok(lines);
-        }
-        lines.push(line);
-    }
-}
-
 /// The number before a word, as in `12,345 B`.
 fn number_before(line: &str, word: &str) -> Result<u64> {
     let (before, _) = line
@@ -50,7 +38,7 @@ fn the_sum_and_its_peak_are_exact() -> Result<()> {
     let mut workload = begin(&lab, words)?;
     workload.expect("ready")?;
     let mut top = batch(&lab, workload.pid(), &["--interval", "50ms"])?;
-    let first = look(&mut top)?;
+    let first = top.paragraph()?;
     assert_eq!(
         number_before(&first[0], " B), peak")?,
         lab.status("held")?.rss()?
@@ -68,9 +56,9 @@ fn the_sum_and_its_peak_are_exact() -> Result<()> {
     workload.tell()?;
     workload.expect("done")?;
     let peak = lab.status("top")?.rss()?;
-    let mut seen = look(&mut top)?;
+    let mut seen = top.paragraph()?;
     while number_before(&seen[0], " B) at ")? < peak {
-        seen = look(&mut top)?;
+        seen = top.paragraph()?;
     }
     assert_eq!(number_before(&seen[0], " B) at ")?, peak);
     workload.tell()?;
@@ -91,7 +79,7 @@ fn everyone_who_ended_is_told_once() -> Result<()> {
     let mut workload = begin(&lab, words)?;
     workload.expect("ready")?;
     let mut top = batch(&lab, workload.pid(), &["--interval", "20ms"])?;
-    look(&mut top)?;
+    top.paragraph()?;
     workload.tell()?;
     workload.finish()?;
     let (status, rest) = top.finish()?;
