@@ -1,12 +1,8 @@
 //! The BPF programs, maps and links of one process, and what the kernel still has of them.
 
-use std::{collections::BTreeSet, fs};
+use std::{collections::BTreeSet, fs, io};
 
 use anyhow::{Context as _, Result};
-use aya::{
-    maps::loaded_maps,
-    programs::{loaded_links, loaded_programs},
-};
 
 use crate::await_until;
 
@@ -62,11 +58,11 @@ impl KernelObjects {
     /// (`idr_alloc_cyclic()`).
     #[must_use]
     pub fn still_there(&self) -> Self {
-        // An object that vanishes during the walk ends with an error of its own.
+        let live = |kind| ids(kind).unwrap_or_default();
         let live = Self {
-            programs: loaded_programs().flatten().map(|p| p.id()).collect(),
-            maps: loaded_maps().flatten().map(|m| m.id()).collect(),
-            links: loaded_links().flatten().map(|l| l.id()).collect(),
+            programs: live(Kind::Programs),
+            maps: live(Kind::Maps),
+            links: live(Kind::Links),
         };
         let common = |a: &BTreeSet<u32>, b: &BTreeSet<u32>| a.intersection(b).copied().collect();
         Self {
@@ -86,15 +82,47 @@ impl KernelObjects {
             "the kernel frees the BPF objects of a killed process",
             || self.still_there().is_empty(),
         )
-        .with_context(|| {
-            let left = self.still_there();
-            let maps = loaded_maps().flatten();
-            let names: Vec<String> = maps
-                .filter(|map| left.maps.contains(&map.id()))
-                .map(|map| String::from_utf8_lossy(map.name()).into_owned())
-                .collect();
-            format!("it has {left:?}, maps {names:?}")
-        })
+        .with_context(|| format!("it has {:?}", self.still_there()))
+    }
+}
+
+/// Objects of which the kernel has a list, with the command of bpf(2) that goes through it.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    /// `BPF_PROG_GET_NEXT_ID`.
+    Programs = 11,
+    /// `BPF_MAP_GET_NEXT_ID`.
+    Maps = 12,
+    /// `BPF_LINK_GET_NEXT_ID`, since Linux 5.8.
+    Links = 31,
+}
+
+/// The ids of all of a kind. Nothing is opened for that: whoever opens an array of programs that is just being
+/// freed, and closes it again, can keep it for ever (`prog_array_map_clear()`, kernel/bpf/arraymap.c, up to 7.3 at
+/// least, takes a reference for work that is queued already).
+fn ids(kind: Kind) -> io::Result<BTreeSet<u32>> {
+    let mut ids = BTreeSet::new();
+    // start_id, next_id, open_flags of `union bpf_attr`.
+    let mut attr = [0_u32; 3];
+    loop {
+        // SAFETY: the command reads and writes the attribute, of the size that is given.
+        let done = unsafe {
+            libc::syscall(
+                libc::SYS_bpf,
+                kind as libc::c_long,
+                attr.as_mut_ptr(),
+                size_of_val(&attr),
+            )
+        };
+        if done != 0 {
+            let error = io::Error::last_os_error();
+            return match error.raw_os_error() {
+                Some(libc::ENOENT) => Ok(ids),
+                _ => Err(error),
+            };
+        }
+        ids.insert(attr[1]);
+        attr[0] = attr[1];
     }
 }
 
@@ -103,21 +131,10 @@ impl KernelObjects {
 /// # Errors
 /// What it says.
 pub fn can_list_objects() -> Result<(), crate::Missing> {
-    let missing = |error: &dyn std::error::Error| {
-        let mut source = error;
-        while let Some(next) = source.source() {
-            source = next;
-        }
-        crate::Missing(format!(
-            "the kernel does not list its BPF objects: {source}"
-        ))
-    };
-    for found in loaded_programs().take(1) {
-        found.map_err(|error| missing(&error))?;
-    }
-    // BPF_LINK_GET_NEXT_ID is there since Linux 5.8.
-    for found in loaded_links().take(1) {
-        found.map_err(|error| missing(&error))?;
+    for kind in [Kind::Programs, Kind::Maps, Kind::Links] {
+        ids(kind).map_err(|error| {
+            crate::Missing(format!("the kernel does not list its BPF objects: {error}"))
+        })?;
     }
     Ok(())
 }
