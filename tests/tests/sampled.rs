@@ -207,6 +207,105 @@ fn what_runs_already_is_sampled() -> Result<()> {
     Ok(())
 }
 
+/// A limit is about what is held from now on, so that nobody is ended for what he held before.
+#[test]
+fn nobody_is_ended_for_what_he_held_before() -> Result<()> {
+    let lab = Lab::new()?;
+    let mut workload = begin(
+        &lab,
+        "anon 20000 unmap say ready hear say goes-on hear exit 3",
+    )?;
+    workload.expect("ready")?;
+    let (samples, live) = live(&lab);
+    let limit = (10_000 * page()).to_string();
+    let mut options = [&POLL[..], &["--max-peak", &limit, "--kill"]].concat();
+    options.extend(live.iter().map(String::as_str));
+    let attached = Attached::to(&lab, &[workload.pid().to_string()], &options)?;
+    await_sample(&samples, |pages| pages < 10_000)?;
+    workload.tell()?;
+    workload.expect("goes-on")?;
+    workload.tell()?;
+    assert_eq!(workload.finish()?.0.code(), Some(3));
+    let (status, summary) = attached.finish_anyhow()?;
+    assert_eq!(status, Some(0));
+    assert!(
+        summary.tree.peak_rss_bytes / page() < 10_000,
+        "{:?}",
+        summary.tree
+    );
+    Ok(())
+}
+
+/// Who takes another name runs what it ran before.
+#[test]
+fn another_name_is_no_other_program() -> Result<()> {
+    let lab = Lab::new()?;
+    let script = "echo ready; read word; echo other >/proc/self/comm; echo renamed; read word";
+    let mut workload = Partner::start(Command::new("sh").args(["-c", script]))?;
+    workload.expect("ready")?;
+    let pid = workload.pid().to_string();
+    let top = memtrace()?.display().to_string();
+    let line = [
+        &top,
+        "attach",
+        "-q",
+        "--json",
+        "summary.json",
+        "--live=0.02",
+        "--live-to",
+        "live",
+    ];
+    let line = [&line[..], &POLL, &[pid.as_str()]].concat();
+    let attach = Partner::start(&mut lab.fixed(&line))?;
+    let samples = lab.path("live");
+    await_sample(&samples, |_| true)?;
+    workload.tell()?;
+    workload.expect("renamed")?;
+    // Whoever looks for names has looked since.
+    let lines = || fs::read_to_string(&samples).map_or(0, |text| text.lines().count());
+    let before = lines();
+    await_until("further samples", || lines() > before + 10)?;
+    workload.tell()?;
+    workload.finish()?;
+    let (status, _) = attach.finish()?;
+    assert!(status.success());
+    let summary = Summary::read(&lab.path("summary.json"))?;
+    assert_eq!(
+        (summary.tree.processes, summary.tree.images),
+        (1, 1),
+        "{summary:?}"
+    );
+    Ok(())
+}
+
+/// What a process holds whose first thread has ended, and what a child of vfork has of its creator.
+#[test]
+fn memory_is_where_it_is() -> Result<()> {
+    let lab = Lab::new()?;
+    for (words, processes) in [
+        (
+            "thread{ await-leader anon 9000 say ready hear exit 0 } exit-thread",
+            1,
+        ),
+        ("anon 9000 vfork{ say ready hear exec{ NOTHING } } wait", 2),
+    ] {
+        let mut workload = begin(&lab, words)?;
+        workload.expect("ready")?;
+        let pid = workload.pid();
+        let attached = Attached::to(&lab, &[pid.to_string()], &POLL)?;
+        workload.tell()?;
+        workload.finish()?;
+        let summary = attached.finish()?;
+        check(&summary);
+        assert_eq!(summary.tree.processes, processes, "{words}");
+        let pages = summary.tree.peak_rss_bytes / page();
+        assert!((8500..13_000).contains(&pages), "{words}: {pages}");
+        let own = summary.process(pid)?.last_image()?.peak_rss_bytes;
+        assert!(own / page() >= 8500, "{words}: {own}");
+    }
+    Ok(())
+}
+
 /// `top` shows what runs, what it executes, and that it has ended; then it ends.
 #[test]
 fn top_samples_what_runs() -> Result<()> {

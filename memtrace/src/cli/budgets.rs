@@ -26,7 +26,7 @@ pub(crate) struct BudgetArgs {
     #[arg(long, value_name = "AS", default_value = "measured")]
     pub(crate) undecided: UndecidedArg,
     /// End the tree when its peak crosses --max-peak (or max-peak of the file): SIGTERM, then
-    /// SIGKILL; noticed within 10 ms, also if the crossing was shorter
+    /// SIGKILL; noticed within 10 ms, also if the crossing was shorter; without BPF at the next sample
     #[arg(long)]
     pub(crate) kill: bool,
     /// With --kill: how long after SIGTERM what is left gets SIGKILL, as in 5s or 500ms

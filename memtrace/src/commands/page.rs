@@ -79,9 +79,12 @@ impl Page {
         if self.replaces {
             self.out.set_len(0)?;
         }
-        self.made = None;
         let mut out = BufWriter::new(&self.out);
         html::html(&mut out, &[run])?;
-        Ok(out.flush()?)
+        out.flush()?;
+        // It is there to stay.
+        self.made = None;
+        drop(out);
+        Ok(())
     }
 }

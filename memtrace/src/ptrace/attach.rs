@@ -33,6 +33,8 @@ pub(crate) struct Asked {
     pub(crate) command: Vec<Vec<u8>>,
     pub(crate) duration: Option<Duration>,
     pub(crate) wait_tree: bool,
+    /// Whoever comes is meant too, whoever created them.
+    pub(crate) everybody: bool,
     /// Nobody wants a result at the end.
     pub(crate) only_shown: bool,
 }
@@ -72,7 +74,7 @@ impl<'l> Attachment<'l> {
         let error = CounterError::new(machine::layout(), machine::online_cpus(), page_size);
         let tree = Mutex::new(Tree::new(teller.is_heard()));
         let (began, started_ns) = (Instant::now(), now());
-        let poller = Poller::of_living(&asked.roots, &tree);
+        let poller = Poller::of_living(&asked.roots, asked.everybody, &tree);
         let mut pids = asked.roots.iter().map(|(pid, _)| *pid);
         let first = pids.find(|pid| lock(&tree).find(*pid).is_some())?;
         Some(Self {

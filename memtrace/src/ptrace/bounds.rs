@@ -85,7 +85,8 @@ pub(super) fn of_images(tree: &Tree, followed: bool, error: &CounterError) -> Ve
             }
         }
     }
-    let of = |(image, cap): (&Image, Option<u64>)| {
+    let of = |(place, image): (usize, &Image)| {
+        let cap = caps.get(place).copied().flatten();
         let error = error.of(image.threads);
         // Between two readings the counters' error is all that a mark can lose by itself
         // (update_hiwater_rss() is called before pages go).
@@ -108,7 +109,7 @@ pub(super) fn of_images(tree: &Tree, followed: bool, error: &CounterError) -> Ve
             high: known.map(|known| known.saturating_add(error)),
         }
     };
-    tree.images.iter().zip(caps).map(of).collect()
+    tree.images.with_places().map(of).collect()
 }
 
 /// The largest sum of upper bounds over images that may have lived at the same time: no

@@ -26,6 +26,8 @@ pub(super) struct Image {
     /// Of one that was there before: `VmHWM` and `VmPeak` then. As long as those stay, what is larger since is not
     /// in them.
     pub(super) before: Option<(u64, u64)>,
+    /// The largest `VmPeak` that was read: it never falls.
+    pub(super) largest_size: u64,
     /// The largest `VmHWM` that was read; of one that was there before, the largest of what it was since.
     pub(super) hwm: u64,
     /// It was read when its last user was about to end, so that `hwm` is final.
@@ -65,6 +67,7 @@ impl Image {
             end: None,
             users: BTreeSet::new(),
             before: None,
+            largest_size: 0,
             hwm: 0,
             read_at_end: false,
             fallen: 0,
@@ -103,6 +106,7 @@ impl Image {
         self.last = Some((at, now, memory.vm_size));
         // VmHWM is never below VmRSS of the same look, but of another one it can be.
         self.hwm = self.hwm.max(now.rss());
+        self.largest_size = self.largest_size.max(memory.vm.size);
         if self.before.is_none_or(|(hwm, _)| memory.hwm > hwm) {
             self.hwm = self.hwm.max(memory.hwm);
         }

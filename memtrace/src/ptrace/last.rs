@@ -106,12 +106,10 @@ pub(crate) struct SoFar {
 }
 
 pub(super) fn so_far(tree: &Tree, at: u64, page: u64) -> SoFar {
+    // Of those that are forgotten, too.
     let mut peak = (tree.best.rss, tree.best.at);
-    let images = tree.images.iter().filter(|image| !image.void);
-    if let Some(largest) = images.max_by_key(|image| image.hwm)
-        && largest.hwm > peak.0
-    {
-        peak = (largest.hwm, largest.largest.0);
+    if tree.highest.0 > peak.0 {
+        peak = tree.highest;
     }
     SoFar {
         at,

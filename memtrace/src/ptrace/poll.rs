@@ -17,6 +17,7 @@ use super::{
     follow::{lock, now, ticks},
     sample,
     status::{self, Stat},
+    sys,
     tree::Tree,
 };
 use crate::model::Origin;
@@ -38,6 +39,8 @@ pub(super) struct Poller {
     members: HashMap<i32, Known>,
     /// Processes that do not belong to the tree and never will.
     foreign: HashSet<i32>,
+    /// Everybody belongs to it.
+    everybody: bool,
 }
 
 impl Poller {
@@ -48,6 +51,7 @@ impl Poller {
             roots: HashSet::from([root]),
             members: HashMap::new(),
             foreign: pids().unwrap_or_default().into_iter().collect(),
+            everybody: false,
         };
         poller.foreign.remove(&root);
         let stat = status::stat(root).unwrap_or_default();
@@ -56,13 +60,15 @@ impl Poller {
     }
 
     /// For processes that run already, with the times of their creation, and all below them; nobody of it is
-    /// this process. Who has ended by now is left out.
-    pub(super) fn of_living(roots: &[(i32, u64)], tree: &Mutex<Tree>) -> Self {
+    /// this process. Who has ended by now is left out. With `everybody` nobody who comes is left out, whoever created
+    /// them.
+    pub(super) fn of_living(roots: &[(i32, u64)], everybody: bool, tree: &Mutex<Tree>) -> Self {
         let own = std::process::id().cast_signed();
         let mut poller = Self {
             roots: HashSet::new(),
             members: HashMap::new(),
             foreign: HashSet::from([own]),
+            everybody,
         };
         for &(pid, started) in roots {
             let Some(stat) = living(pid).filter(|stat| stat.started == started) else {
@@ -90,7 +96,16 @@ impl Poller {
             self.update(&pids, false, tree);
         }
         let cost = started.elapsed() * 20;
-        cost.max(sample::all(tree))
+        let pause = cost.max(sample::all(tree));
+        let unnamed = std::mem::take(&mut lock(tree).unnamed);
+        for pid in unnamed {
+            let program = status::program(pid);
+            let mut tree = lock(tree);
+            if let Some(process) = tree.find(pid) {
+                tree.runs(process, program);
+            }
+        }
+        pause
     }
 
     /// `attached`: whoever is found ran before.
@@ -112,6 +127,13 @@ impl Poller {
                 Some(_) => {}
             }
         }
+        // Whoever has its parent's address space may have executed a program since.
+        let borrowers = lock(tree).borrowers();
+        for (pid, owner) in borrowers {
+            if sys::same_memory(owner, pid) == Some(false) {
+                executed(pid, tree);
+            }
+        }
         // A parent can have a higher pid than its child.
         let mut unknown: Vec<(i32, Stat)> = pids
             .iter()
@@ -121,9 +143,9 @@ impl Poller {
         loop {
             let before = unknown.len();
             unknown.retain(|(pid, stat)| {
-                let ours = self.members.contains_key(&stat.ppid);
-                if ours && !matches!(stat.state, b'Z' | b'X') {
-                    self.join(*pid, stat, attached, tree);
+                let ours = self.everybody || self.members.contains_key(&stat.ppid);
+                if ours && !stat.is_over() && !self.join(*pid, stat, attached, tree) {
+                    self.foreign.insert(*pid);
                 }
                 !ours
             });
@@ -136,18 +158,28 @@ impl Poller {
 
     /// Takes a process in; false if it is gone.
     fn join(&mut self, pid: i32, stat: &Stat, attached: bool, tree: &Mutex<Tree>) -> bool {
-        let Ok(look) = status::look(pid) else {
+        let Ok(look) = status::look_through(pid) else {
             return false;
         };
+        // A thread of the kernel, or nearly gone.
+        if look.memory.is_none() {
+            return false;
+        }
+        let shares =
+            self.members.contains_key(&look.ppid) && sys::same_memory(look.ppid, pid) == Some(true);
         self.know(pid, stat);
         let program = status::program(pid);
         let mut tree = lock(tree);
-        let process = if attached {
+        let process = if shares {
+            tree.found_with_parents(&look, now())
+        } else if attached {
             tree.attached(&look, ticks(stat.started), now())
         } else {
             tree.found(&look, Origin::Found, now())
         };
-        tree.runs(process, program);
+        if !shares {
+            tree.runs(process, program);
+        }
         tree.observe(process, &look, now());
         true
     }
@@ -202,21 +234,24 @@ impl Poller {
 /// A process that has not ended.
 fn living(pid: i32) -> Option<Stat> {
     let stat = status::stat(pid).ok()?;
-    // A thread can outlive the first one.
-    let is_over = matches!(stat.state, b'Z' | b'X') && stat.threads <= 1;
-    (!is_over).then_some(stat)
+    (!stat.is_over()).then_some(stat)
 }
 
-/// A process has another name than before: it has executed a program, unless that is what it ran before.
+/// A process has another name than before: it has executed a program, unless the file that it runs is the same.
+/// Processes also rename themselves.
 fn renamed(pid: i32, tree: &Mutex<Tree>) {
+    if !lock(tree).is_running(pid, &status::program(pid)) {
+        executed(pid, tree);
+    }
+}
+
+/// A process has executed a program.
+fn executed(pid: i32, tree: &Mutex<Tree>) {
     let program = status::program(pid);
     let Ok(look) = status::look(pid) else {
         return;
     };
     let mut tree = lock(tree);
-    if tree.is_running(pid, &program) {
-        return;
-    }
     if let Some(process) = tree.exec(pid, pid, now()) {
         tree.runs(process, program);
         tree.observe(process, &look, now());

@@ -1,16 +1,20 @@
 //! No number that is printed contradicts another one, whatever was read and when.
 
+use std::{collections::BTreeMap, time::Instant};
+
+use memtrace_ebpf::Member;
 use nix::sys::resource::{UsageWho, getrusage};
 use proptest::prelude::*;
 
 use super::{
     bounds::CounterError,
-    last::{Ending, Facts, last},
+    last::{Ending, Facts, SoFar, last},
     status::{Look, Memory, Stat},
-    teller::Teller,
+    teller::{Listener, Teller},
     tree::Tree,
 };
 use crate::{
+    event::Event,
     launch::Finished,
     model::{Amounts, Summary, Verdict},
 };
@@ -30,6 +34,7 @@ enum Op {
         of: usize,
     },
     Sample,
+    Tell,
     Grow {
         of: usize,
         pages: u64,
@@ -59,6 +64,7 @@ fn op() -> impl Strategy<Value = Op> {
         }),
         of.clone().prop_map(|of| Op::Exec { of }),
         Just(Op::Sample),
+        Just(Op::Tell),
         (of.clone(), 0..40_000_u64).prop_map(|(of, pages)| Op::Grow { of, pages }),
         of.clone().prop_map(|of| Op::Reset { of }),
         (of.clone(), 0..40_000_u64, 0..2_u64).prop_map(|(of, pages, faults)| Op::Hide {
@@ -122,8 +128,42 @@ fn end(tree: &mut Tree, process: &Alive, read: bool, now: u64) {
     }
 }
 
-fn run(ops: &[Op], followed: bool) -> nix::Result<Summary> {
-    let mut tree = Tree::default();
+/// The largest sum of what is told of images.
+#[derive(Default)]
+struct Sums {
+    held: BTreeMap<(u64, u32), i64>,
+    largest: i64,
+}
+
+impl Listener for Sums {
+    fn event(&mut self, event: &Event) {
+        if let Event::Change(change) = event {
+            if change.member != Member::Swap as u32 {
+                self.held
+                    .insert((change.image, change.member), change.value);
+            }
+            self.largest = self.largest.max(self.held.values().sum());
+        }
+    }
+
+    fn next(&self) -> Instant {
+        Instant::now()
+    }
+
+    fn so_far(&mut self, _known: &SoFar) {}
+
+    fn has_enough(&mut self) -> bool {
+        false
+    }
+
+    fn stops(&mut self, _stops: bool) {}
+}
+
+/// What comes of it, and the largest sum in its timeline, bytes.
+fn run(ops: &[Op], followed: bool) -> nix::Result<(Summary, u64)> {
+    let mut sums = Sums::default();
+    let mut teller = Teller::new(PAGE, Some(&mut sums));
+    let mut tree = Tree::new(true);
     let mut now = 1000;
     tree.root(ROOT, now);
     tree.exec(ROOT, ROOT, now);
@@ -166,6 +206,7 @@ fn run(ops: &[Op], followed: bool) -> nix::Result<Summary> {
                     tree.observe(index, &look, now);
                 }
             }
+            Op::Tell => teller.tell_at(&mut tree, now),
             Op::Sample => {
                 let targets = tree.targets();
                 let looks: Vec<_> = targets
@@ -215,8 +256,8 @@ fn run(ops: &[Op], followed: bool) -> nix::Result<Summary> {
     let mut rusage = *own.as_ref();
     let maxrss = root.maxrss.max(root.memory.hwm) / 1024;
     rusage.ru_maxrss = i64::try_from(maxrss).unwrap_or(i64::MAX);
-    let model = Teller::new(PAGE, None).finish(&mut tree);
-    Ok(model.finish(last(
+    let model = teller.finish(&mut tree);
+    let summary = model.finish(last(
         &tree,
         Facts {
             command: vec![b"x".to_vec()],
@@ -235,7 +276,9 @@ fn run(ops: &[Op], followed: bool) -> nix::Result<Summary> {
             before: 600 * PAGE,
             ended_by_limit: None,
         },
-    )))
+    ));
+    let largest = u64::try_from(sums.largest).unwrap_or(0) * PAGE;
+    Ok((summary, largest))
 }
 
 proptest! {
@@ -244,7 +287,9 @@ proptest! {
         ops in proptest::collection::vec(op(), 0..40),
         followed in any::<bool>(),
     ) {
-        let summary = run(&ops, followed).map_err(|error| TestCaseError::fail(error.to_string()))?;
+        let (summary, largest) =
+            run(&ops, followed).map_err(|error| TestCaseError::fail(error.to_string()))?;
+        prop_assert!(largest <= summary.tree.peak_rss, "{largest}, {:?}", summary.tree);
         let tree = &summary.tree;
         let range = tree.peak_range;
         prop_assert!(range.is_some());

@@ -71,6 +71,6 @@ pub(super) fn worth_it(tree: &Tree, look: Option<&Look>, at: u64) -> bool {
 fn read(targets: &[Target]) -> Vec<(Target, Look)> {
     targets
         .iter()
-        .filter_map(|target| Some((*target, status::look(target.tid).ok()?)))
+        .filter_map(|target| Some((*target, status::look_through(target.tid).ok()?)))
         .collect()
 }

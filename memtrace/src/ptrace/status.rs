@@ -54,6 +54,26 @@ pub(crate) fn look(id: i32) -> io::Result<Look> {
     Ok(parse(buffer.get(..length).unwrap_or_default()))
 }
 
+/// The same of a process, whose first thread can have ended before the others: then one of those has the memory.
+pub(crate) fn look_through(pid: i32) -> io::Result<Look> {
+    let look = look(pid)?;
+    if look.memory.is_some() || look.threads <= 1 || look.tgid != pid {
+        return Ok(look);
+    }
+    let mut memory = None;
+    for entry in std::fs::read_dir(format!("/proc/{pid}/task"))?.flatten() {
+        let tid = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok());
+        memory = tid.and_then(|tid| self::look(tid).ok()?.memory);
+        if memory.is_some() {
+            break;
+        }
+    }
+    Ok(Look { memory, ..look })
+}
+
 fn parse(status: &[u8]) -> Look {
     let mut look = Look::default();
     let mut memory = Memory::default();
@@ -134,6 +154,13 @@ pub(crate) struct Stat {
     pub(crate) threads: u64,
     /// When it was created, in clock ticks since boot: tells a pid's users apart.
     pub(crate) started: u64,
+}
+
+impl Stat {
+    /// Whether nothing is left of it but its status. (A thread can outlive the first one.)
+    pub(crate) const fn is_over(&self) -> bool {
+        matches!(self.state, b'Z' | b'X') && self.threads <= 1
+    }
 }
 
 /// Reads `/proc/PID/stat`, also of a zombie.

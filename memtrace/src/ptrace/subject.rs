@@ -33,7 +33,7 @@ impl Subject for Sampled<'_> {
         let tree = lock(self.tree);
         Some(Totals {
             rss: tree.latest_rss,
-            peak_rss: tree.best.rss.max(tree.highest),
+            peak_rss: tree.best.rss.max(tree.highest.0),
             processes: tree.living() as u64,
         })
     }
@@ -61,9 +61,8 @@ impl Subject for Sampled<'_> {
     fn owns(&self, member: &Member) -> bool {
         match self.proof {
             Proof::Traced(_) => is_traced_by_us(member.pid),
-            Proof::Started(_) => status::stat(member.pid).is_ok_and(|stat| {
-                stat.started == member.started && !matches!(stat.state, b'Z' | b'X')
-            }),
+            Proof::Started(_) => status::stat(member.pid)
+                .is_ok_and(|stat| stat.started == member.started && !stat.is_over()),
         }
     }
 

@@ -16,6 +16,7 @@ use super::{
     follow::{lock, now},
     last::{SoFar, so_far},
     records,
+    status::Memory,
     tree::{Reading, Tree},
 };
 use crate::{
@@ -112,12 +113,17 @@ impl<'a> Teller<'a> {
         let known = {
             let mut tree = lock(tree);
             let now = now();
-            self.tell_of(&mut tree, Some(now));
+            self.tell_at(&mut tree, now);
             is_due.then(|| so_far(&tree, now, self.page))
         };
         if let (Some(listener), Some(known)) = (&mut self.listener, known) {
             listener.so_far(&known);
         }
+    }
+
+    /// Tells what is new.
+    pub(super) fn tell_at(&mut self, tree: &mut Tree, now: u64) {
+        self.tell_of(tree, Some(now));
     }
 
     /// Whether whoever listens has enough.
@@ -149,7 +155,7 @@ impl<'a> Teller<'a> {
     fn tell_of(&mut self, tree: &mut Tree, now: Option<u64>) {
         let mut events = Vec::new();
         let readings = std::mem::take(&mut tree.readings);
-        self.readings(&readings, &mut events);
+        self.readings(readings, tree, &mut events);
         for place in self.next_process..tree.processes.places() {
             self.processes.insert(place, Told::default());
         }
@@ -172,24 +178,36 @@ impl<'a> Teller<'a> {
         }
     }
 
-    fn readings(&mut self, readings: &[Reading], events: &mut Vec<Event>) {
-        for readings in readings.chunk_by(|one, next| one.at == next.at) {
+    fn readings(&mut self, mut readings: Vec<Reading>, tree: &Tree, events: &mut Vec<Event>) {
+        // Two threads look.
+        readings.sort_by_key(|reading| reading.at);
+        for Reading { at, parts } in readings {
             let (mut falls, mut rises) = (Vec::new(), Vec::new());
-            for reading in readings {
-                let new = records::members(&reading.memory.now, self.page);
-                let sizes = records::sizes(&reading.memory, self.page);
-                let (old, old_sizes) = self.held.entry(reading.image).or_default();
+            let mut parts: BTreeMap<usize, Memory> = parts.into_iter().collect();
+            // What is not in it held nothing any more, or has ended.
+            for place in self.held.keys() {
+                parts.entry(*place).or_default();
+            }
+            for (place, memory) in parts {
+                // It ended before whoever looked was done.
+                let image = tree.images.get(place);
+                if image.is_none_or(|image| image.end.is_some_and(|end| end < at)) {
+                    continue;
+                }
+                let new = records::members(&memory.now, self.page);
+                let sizes = records::sizes(&memory, self.page);
+                let (old, old_sizes) = self.held.entry(place).or_default();
                 if *old_sizes != sizes {
-                    let change = records::resize(reading.image, reading.at, sizes);
+                    let change = records::resize(place, at, sizes);
                     events.push(Event::SizesChange(Box::new(change)));
                     *old_sizes = sizes;
                 }
                 for (member, (old, new)) in old.iter().zip(new).enumerate() {
-                    let change = records::change(reading.image, reading.at, member, new);
+                    let change = Event::Change(records::change(place, at, member, new));
                     if new < *old {
-                        falls.push(Event::Change(change));
+                        falls.push(change);
                     } else if new > *old {
-                        rises.push(Event::Change(change));
+                        rises.push(change);
                     }
                 }
                 *old = new;
@@ -249,23 +267,20 @@ impl<'a> Teller<'a> {
                 continue;
             };
             let end = match image.end {
+                Some(end) => end,
                 // It was another one, shared: what was told of it is taken back.
                 None if image.void => image.start.max(tree.sampled_at),
-                Some(end)
-                    if self
-                        .processes
-                        .get(&image.owner)
-                        .is_none_or(|told| told.born) =>
-                {
-                    end
-                }
-                _ => continue,
+                None => continue,
             };
-            over.push(place);
             let (held, _) = self.held.remove(&place).unwrap_or_default();
             for (member, _) in held.iter().enumerate().filter(|(_, pages)| **pages != 0) {
                 events.push(Event::Change(records::change(place, end, member, 0)));
             }
+            let owner = self.processes.get(&image.owner);
+            if owner.is_some_and(|told| !told.born) {
+                continue;
+            }
+            over.push(place);
             if !image.void {
                 let record = records::image(tree, place, image, end, self.page);
                 events.push(Event::ImageEnd(Box::new(record)));

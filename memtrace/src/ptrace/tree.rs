@@ -66,12 +66,11 @@ pub(super) struct Sample {
     pub(super) parts: Vec<(usize, Amounts)>,
 }
 
-/// What was read of one image.
-#[derive(Clone, Copy, Debug)]
+/// What was read of all images in one look.
+#[derive(Clone, Debug)]
 pub(super) struct Reading {
     pub(super) at: u64,
-    pub(super) image: usize,
-    pub(super) memory: Memory,
+    pub(super) parts: Vec<(usize, Memory)>,
 }
 
 /// The fork that a parent told of before the child was seen.
@@ -104,8 +103,8 @@ pub(super) struct Tree {
     pub(super) best: Sample,
     /// The sum of the latest look.
     pub(super) latest_rss: u64,
-    /// The largest high-water mark of a single image that was read.
-    pub(super) highest: u64,
+    /// The largest peak of a single image, and when it was read.
+    pub(super) highest: (u64, u64),
     pub(super) samples: u64,
     /// Nanoseconds that the longest look at everything took.
     pub(super) longest_sample: u64,
@@ -125,6 +124,10 @@ pub(super) struct Tree {
     /// Readings are wanted one by one, and these are new.
     pub(super) recorded: bool,
     pub(super) readings: Vec<Reading>,
+    /// Nobody tells of programs that are executed; those that were found out, by pid, until somebody knows what
+    /// they are.
+    pub(super) polled: bool,
+    pub(super) unnamed: Vec<i32>,
 }
 
 impl Tree {
@@ -205,11 +208,31 @@ impl Tree {
         last.end.is_none().then_some(last.image)
     }
 
-    /// Whether a process runs a program with these arguments, as far as known.
+    /// Whether a process runs this program, as far as the file that it is from tells.
     pub(super) fn is_running(&self, pid: i32, program: &Program) -> bool {
         let image = self.find(pid).and_then(|process| self.image_of(process));
         let image = image.and_then(|image| self.images.get(image));
-        image.is_some_and(|image| image.program.args == program.args)
+        // Of others' processes that is not to be read.
+        image.is_none_or(|image| {
+            let known = &image.program.path;
+            known.is_empty() || program.path.is_empty() || *known == program.path
+        })
+    }
+
+    /// Living processes that have another one's address space.
+    pub(super) fn borrowers(&self) -> Vec<(i32, i32)> {
+        let borrower = |process: &Process| {
+            let used = process
+                .uses
+                .last()
+                .filter(|used| used.kind == UseKind::Shared)?;
+            let owner = self.images.get(used.image)?.owner;
+            Some((process.pid, self.pid(owner)?))
+        };
+        let living = self.by_pid.values();
+        living
+            .filter_map(|place| borrower(self.processes.get(*place)?))
+            .collect()
     }
 
     /// The pid of the process that created one or, before that is known, of its parent.
@@ -278,6 +301,7 @@ impl Tree {
             Some(root) => root,
             None => self.add(look.tgid, look.ns_tgid, creator, now),
         };
+        self.polled = true;
         let image = self.new_image(origin, index, 0, now);
         let kind = match origin {
             Origin::Exec => UseKind::Exec,
@@ -285,6 +309,18 @@ impl Tree {
         };
         self.begin_use(index, image, kind, now);
         self.zero.get_or_insert(now);
+        index
+    }
+
+    /// The same of one that has its parent's address space.
+    pub(super) fn found_with_parents(&mut self, look: &Look, now: u64) -> usize {
+        let creator = self.find(look.ppid);
+        let theirs = creator.and_then(|creator| self.image_of(creator));
+        let Some(image) = theirs else {
+            return self.found(look, Origin::Found, now);
+        };
+        let index = self.add(look.tgid, look.ns_tgid, creator, now);
+        self.begin_use(index, image, UseKind::Shared, now);
         index
     }
 
@@ -456,14 +492,9 @@ impl Tree {
             && let Some(image) = self.images.get_mut(place)
         {
             image.observe(now, memory);
-            if self.recorded {
-                self.readings.push(Reading {
-                    at: now,
-                    image: place,
-                    memory: *memory,
-                });
+            if image.hwm > self.highest.0 {
+                self.highest = (image.hwm, now);
             }
-            self.highest = self.highest.max(memory.hwm);
             image.threads = image.threads.max(look.threads);
         }
     }
@@ -589,21 +620,50 @@ impl Tree {
             .collect()
     }
 
+    /// Whether what was read is of another address space: the largest virtual size of one never falls
+    /// (`mm->hiwater_vm`).
+    fn is_another(&self, image: usize, memory: &Memory) -> bool {
+        let image = self.images.get(image);
+        image.is_some_and(|image| memory.vm.size < image.largest_size)
+    }
+
+    /// Nobody told, but a process has executed a program.
+    fn executed(&mut self, process: usize, now: u64) {
+        if let Some(pid) = self.pid(process)
+            && self.exec(pid, pid, now).is_some()
+        {
+            self.unnamed.push(pid);
+        }
+    }
+
     /// Takes in one look at everything, which took from `from` to `to`.
     pub(super) fn sampled(&mut self, from: u64, to: u64, looks: &[(Target, Look)]) {
         let mut sum = Amounts::default();
         let mut parts = Vec::with_capacity(looks.len());
+        let mut memories = Vec::with_capacity(looks.len());
         for (target, look) in looks {
             let Some(memory) = &look.memory else {
                 continue;
             };
-            sum = sum.plus(&memory.now);
-            parts.push((target.image, memory.now));
+            let mut image = target.image;
             // A process in a tracing stop may have replaced the image already, and the
             // tracer is about to say so.
-            if look.state != b't' && self.image_of(target.process) == Some(target.image) {
+            if look.state != b't' && self.image_of(target.process) == Some(image) {
+                if self.polled && self.is_another(image, memory) {
+                    self.executed(target.process, to);
+                    image = self.image_of(target.process).unwrap_or(image);
+                }
                 self.observe(target.process, look, to);
             }
+            sum = sum.plus(&memory.now);
+            parts.push((image, memory.now));
+            memories.push((image, *memory));
+        }
+        if self.recorded {
+            self.readings.push(Reading {
+                at: to,
+                parts: memories,
+            });
         }
         self.latest_rss = sum.rss();
         self.samples += 1;

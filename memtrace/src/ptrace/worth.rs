@@ -4,6 +4,7 @@ use super::{
     bounds::{self, Range},
     image::Image,
     last::Facts,
+    records,
     tree::Tree,
     unseen::{self, Unseen},
 };
@@ -180,13 +181,13 @@ fn sampled(tree: &Tree, ranges: &[Range], peak: &Peak, unseen: Unseen, facts: &F
         Some(bytes) if facts.followed && facts.failures.is_empty() => Verdict::Within(bytes),
         _ => Verdict::Incomplete,
     };
-    let of_images = tree.images.iter().zip(ranges).zip(1..);
+    let of_images = tree.images.with_places().zip(ranges);
     Sampled {
         verdict,
         range: Some(peak.range),
         images: of_images
-            .filter(|((image, _), _)| !image.void)
-            .map(|((_, &Range { low, high }), id)| (id, PeakRange { low, high }))
+            .filter(|((_, image), _)| !image.void)
+            .map(|((place, _), &Range { low, high })| (records::id(place), PeakRange { low, high }))
             .collect(),
         reasons: reasons.collect(),
         remarks: remarks.map(str::to_owned).to_vec(),

@@ -179,6 +179,7 @@ fn ask(
         command,
         duration,
         wait_tree: tracer.wait_tree,
+        everybody: targets.contains(&Target::All),
         only_shown: false,
     };
     Ok((wanted, asked))
