@@ -4,13 +4,16 @@
 //! of every process, program and end, and reads at those moments; and the sampler, which
 //! looks at everything that lives now and then. Times are `CLOCK_BOOTTIME`, nanoseconds.
 
+mod births;
+mod looks;
+
 use std::{
     collections::{BTreeSet, HashMap},
     sync::Arc,
 };
 
 use super::{
-    image::{Image, largest},
+    image::Image,
     slots::Slots,
     status::{Look, Memory},
     unseen::Faults,
@@ -235,14 +238,6 @@ impl Tree {
             .collect()
     }
 
-    /// The pid of the process that created one or, before that is known, of its parent.
-    pub(super) fn creator_of(&self, pid: i32, parent: i32) -> Option<i32> {
-        match self.announced.get(&pid) {
-            Some(announced) => self.pid(announced.creator),
-            None => self.find(parent).map(|_| parent),
-        }
-    }
-
     /// A thread is let go on.
     pub(super) fn resumed(&mut self, tid: i32, now: u64) {
         if let Some((process, at)) = self.threads.get_mut(&tid) {
@@ -251,97 +246,6 @@ impl Tree {
                 process.resumed = now;
             }
         }
-    }
-
-    /// A new process. `shared` tells whether it uses its creator's image, if that is known.
-    pub(super) fn process(&mut self, look: &Look, shared: Option<bool>, now: u64) -> usize {
-        let announced = self.announced.remove(&look.tgid);
-        let creator = announced
-            .map(|announced| announced.creator)
-            .or_else(|| self.find(look.ppid));
-        let index = self.add(look.tgid, look.ns_tgid, creator, now);
-        if creator.is_none()
-            && let Some(process) = self.processes.get_mut(index)
-        {
-            process.ppid = look.ppid;
-        }
-        if announced.is_none() {
-            self.unannounced.insert(look.tgid, index);
-        }
-        let theirs = creator.and_then(|creator| self.image_of(creator));
-        if let Some(process) = self.processes.get_mut(index) {
-            process.guessed = shared.is_none();
-        }
-        let shared = shared.unwrap_or_else(|| announced.is_some_and(|a| a.vfork));
-        match theirs {
-            Some(image) if shared => self.begin_use(index, image, UseKind::Shared, now),
-            _ => {
-                let earliest = announced.map(|announced| announced.earliest);
-                let creator = creator.and_then(|creator| self.processes.get(creator));
-                // Untold, it can be as old as its parent.
-                let earliest = earliest.or(creator.map(|creator| creator.start));
-                let image = self.new_image(Origin::Fork, index, earliest.unwrap_or(0), now);
-                let program = theirs.and_then(|theirs| self.images.get(theirs));
-                let program = program.map(|theirs| Arc::clone(&theirs.program));
-                if let Some(image) = self.images.get_mut(image) {
-                    image.parent = theirs;
-                    image.program = program.unwrap_or_default();
-                }
-                self.begin_use(index, image, UseKind::Fork, now);
-            }
-        }
-        self.observe(index, look, now);
-        index
-    }
-
-    /// A process that was found, of which the beginning was not seen.
-    pub(super) fn found(&mut self, look: &Look, origin: Origin, now: u64) -> usize {
-        let creator = self.find(look.ppid);
-        let index = match self.find(look.tgid) {
-            Some(root) => root,
-            None => self.add(look.tgid, look.ns_tgid, creator, now),
-        };
-        self.polled = true;
-        let image = self.new_image(origin, index, 0, now);
-        let kind = match origin {
-            Origin::Exec => UseKind::Exec,
-            Origin::Fork | Origin::Found => UseKind::Found,
-        };
-        self.begin_use(index, image, kind, now);
-        self.zero.get_or_insert(now);
-        index
-    }
-
-    /// The same of one that has its parent's address space.
-    pub(super) fn found_with_parents(&mut self, look: &Look, now: u64) -> usize {
-        let creator = self.find(look.ppid);
-        let theirs = creator.and_then(|creator| self.image_of(creator));
-        let Some(image) = theirs else {
-            return self.found(look, Origin::Found, now);
-        };
-        let index = self.add(look.tgid, look.ns_tgid, creator, now);
-        self.begin_use(index, image, UseKind::Shared, now);
-        index
-    }
-
-    /// The same of one that ran before, since `started_at`.
-    pub(super) fn attached(&mut self, look: &Look, started_at: u64, now: u64) -> usize {
-        let index = self.found(look, Origin::Found, now);
-        let image = self.image_of(index);
-        if let (Some(image), Some(memory)) = (
-            image.and_then(|image| self.images.get_mut(image)),
-            &look.memory,
-        ) {
-            image.before = Some((memory.hwm, memory.vm.size));
-        }
-        if let Some(process) = self.processes.get_mut(index) {
-            process.attached = true;
-            process.start = started_at;
-            if process.creator.is_none() {
-                process.ppid = look.ppid;
-            }
-        }
-        index
     }
 
     /// What runs in a process, and its name.
@@ -367,84 +271,6 @@ impl Tree {
             if let Some(image) = image.and_then(|image| self.images.get_mut(image)) {
                 image.threads = image.threads.max(live);
             }
-        }
-    }
-
-    /// A thread tells that it created a process or a thread.
-    pub(super) fn announce(&mut self, creator_tid: i32, child: i32, vfork: bool) {
-        let Some(&(creator, earliest)) = self.threads.get(&creator_tid) else {
-            return;
-        };
-        if let Some(index) = self.unannounced.remove(&child) {
-            self.correct(index, creator, earliest, vfork);
-        } else if !self.threads.contains_key(&child) {
-            let announced = Announced {
-                creator,
-                earliest,
-                vfork,
-            };
-            self.announced.insert(child, announced);
-        }
-    }
-
-    /// Processes and threads that were told of and not seen yet.
-    pub(super) fn expected(&self) -> Vec<i32> {
-        self.announced.keys().copied().collect()
-    }
-
-    /// Whether a process was seen, and its creator has not told of it.
-    pub(super) fn awaits_creator(&self, process: usize) -> bool {
-        let pid = self.pid(process).unwrap_or(0);
-        self.unannounced.get(&pid) == Some(&process)
-    }
-
-    /// From now on a process stays as it is known.
-    pub(super) fn is_told(&mut self, process: usize) {
-        if let Some(process) = self.processes.get_mut(process) {
-            process.told = true;
-        }
-    }
-
-    /// The truth about a process that was seen before its creator told of it.
-    fn correct(&mut self, index: usize, creator: usize, earliest: u64, vfork: bool) {
-        let (pid, theirs) = (self.pid(creator), self.image_of(creator));
-        let told = |process: &&mut Process| !process.told;
-        let Some(process) = self.processes.get_mut(index).filter(told) else {
-            return;
-        };
-        process.creator = Some(creator);
-        process.ppid = pid.unwrap_or(process.ppid);
-        let guessed = process.guessed;
-        let Some(used) = process.uses.first_mut() else {
-            return;
-        };
-        let first = *used;
-        if guessed
-            && vfork
-            && first.kind == UseKind::Fork
-            && let Some(theirs) = theirs
-        {
-            *used = Use {
-                image: theirs,
-                kind: UseKind::Shared,
-                ..first
-            };
-            if let Some(image) = self.images.get_mut(first.image) {
-                image.void = true;
-                image.users.clear();
-            }
-            if first.end.is_none()
-                && let Some(image) = self.images.get_mut(theirs)
-            {
-                image.users.insert(index);
-            }
-            return;
-        }
-        if let Some(image) = self.images.get_mut(first.image)
-            && image.owner == index
-            && image.origin == Origin::Fork
-        {
-            image.earliest = image.earliest.max(earliest).min(image.start);
         }
     }
 
@@ -482,29 +308,6 @@ impl Tree {
         }
         for place in images {
             self.images.remove(*place);
-        }
-    }
-
-    /// Something was read of a process.
-    pub(super) fn observe(&mut self, process: usize, look: &Look, now: u64) {
-        if let Some(memory) = &look.memory
-            && let Some(place) = self.image_of(process)
-            && let Some(image) = self.images.get_mut(place)
-        {
-            image.observe(now, memory);
-            if image.hwm > self.highest.0 {
-                self.highest = (image.hwm, now);
-            }
-            image.threads = image.threads.max(look.threads);
-        }
-    }
-
-    /// Where the command was too quick to be looked at even once, its `ru_maxrss` has to do.
-    pub(super) fn never_read(&mut self, maxrss: u64) {
-        if let Some(image) = self.images.get_mut(0)
-            && image.hwm == 0
-        {
-            image.hwm = maxrss;
         }
     }
 
@@ -599,85 +402,6 @@ impl Tree {
             } else {
                 image.read_at_end = false;
             }
-        }
-    }
-
-    /// What to look at: every image once, through a thread that still has memory.
-    pub(super) fn targets(&self) -> Vec<Target> {
-        self.images
-            .with_places()
-            .filter(|(_, image)| image.end.is_none() && !image.void)
-            .filter_map(|(index, image)| {
-                image.users.iter().find_map(|&process| {
-                    let tid = *self.processes.get(process)?.live.first()?;
-                    Some(Target {
-                        process,
-                        image: index,
-                        tid,
-                    })
-                })
-            })
-            .collect()
-    }
-
-    /// Whether what was read is of another address space: the largest virtual size of one never falls
-    /// (`mm->hiwater_vm`).
-    fn is_another(&self, image: usize, memory: &Memory) -> bool {
-        let image = self.images.get(image);
-        image.is_some_and(|image| memory.vm.size < image.largest_size)
-    }
-
-    /// Nobody told, but a process has executed a program.
-    fn executed(&mut self, process: usize, now: u64) {
-        if let Some(pid) = self.pid(process)
-            && self.exec(pid, pid, now).is_some()
-        {
-            self.unnamed.push(pid);
-        }
-    }
-
-    /// Takes in one look at everything, which took from `from` to `to`.
-    pub(super) fn sampled(&mut self, from: u64, to: u64, looks: &[(Target, Look)]) {
-        let mut sum = Amounts::default();
-        let mut parts = Vec::with_capacity(looks.len());
-        let mut memories = Vec::with_capacity(looks.len());
-        for (target, look) in looks {
-            let Some(memory) = &look.memory else {
-                continue;
-            };
-            let mut image = target.image;
-            // A process in a tracing stop may have replaced the image already, and the
-            // tracer is about to say so.
-            if look.state != b't' && self.image_of(target.process) == Some(image) {
-                if self.polled && self.is_another(image, memory) {
-                    self.executed(target.process, to);
-                    image = self.image_of(target.process).unwrap_or(image);
-                }
-                self.observe(target.process, look, to);
-            }
-            sum = sum.plus(&memory.now);
-            parts.push((image, memory.now));
-            memories.push((image, *memory));
-        }
-        if self.recorded {
-            self.readings.push(Reading {
-                at: to,
-                parts: memories,
-            });
-        }
-        self.latest_rss = sum.rss();
-        self.samples += 1;
-        self.sampled_at = to;
-        self.longest_sample = self.longest_sample.max(to.saturating_sub(from));
-        self.peak = largest(self.peak, sum);
-        self.peak_rss_swap = self.peak_rss_swap.max(sum.rss().saturating_add(sum.swap));
-        if sum.rss() > self.best.rss {
-            self.best = Sample {
-                number: self.best.number + 1,
-                at: to,
-                rss: sum.rss(),
-                parts,
-            };
         }
     }
 }
