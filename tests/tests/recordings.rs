@@ -16,7 +16,7 @@ use memtrace::{
     recording::{Head, Writer},
 };
 use memtrace_tests::{
-    DuckDb, Finished, Lab, Missing, Recorded, assert_complete, memtrace, require,
+    DuckDb, Finished, Lab, Missing, Recorded, assert_complete, load, memtrace, require,
     require_privileges, run_to_end, workloads::installed,
 };
 use serde_json::{Value, json};
@@ -42,8 +42,8 @@ fn toolchain() -> Result<PathBuf> {
     Ok(Path::new(String::from_utf8(sysroot.stdout)?.trim()).join("bin"))
 }
 
-/// `memtrace run` of a build of this workspace's `xtask` from nothing. What it needs was
-/// downloaded for these tests.
+/// `memtrace run` of a build from nothing: of a library with some dozens of compilers, or of this workspace's
+/// `xtask` with hundreds. What it needs was downloaded for these tests.
 fn build(lab: &Lab, recording: &Path, resolution: &str) -> Result<Finished> {
     let tools = toolchain()?;
     let target = lab.path("target");
@@ -66,7 +66,7 @@ fn build(lab: &Lab, recording: &Path, resolution: &str) -> Result<Finished> {
         "--offline".as_ref(),
         "--locked".as_ref(),
         "--package".as_ref(),
-        "xtask".as_ref(),
+        load("xtask", "clap").as_ref(),
         "--manifest-path".as_ref(),
         concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml").as_ref(),
         "--target-dir".as_ref(),
@@ -126,7 +126,7 @@ fn a_real_build_is_all_in_its_recording() -> Result<()> {
         let recorded = Recorded::read(&recording)?;
         assert_eq!((&recorded.notes, recorded.lost), (&Vec::new(), 0));
         // Merged to so many spans, or comparing all with all would take hours.
-        let (summary, timeline) = recorded.timeline(None, 2000)?;
+        let (summary, timeline) = recorded.timeline(None, load(2000, 500))?;
         assert_complete(&summary, &timeline);
         assert_eq!(json!(summary.tree.peak_rss), *peak);
 
