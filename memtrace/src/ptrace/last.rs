@@ -193,3 +193,43 @@ fn no_more_than(mut integral: [u128; MEMBERS], most: u128) -> [u128; MEMBERS] {
     }
     integral
 }
+
+#[cfg(test)]
+mod tests {
+    use super::so_far;
+    use crate::ptrace::{
+        status::{Look, Memory},
+        tree::Tree,
+    };
+
+    /// Who was the largest and is forgotten was the largest all the same.
+    #[test]
+    fn the_peak_of_who_is_forgotten_stays() {
+        const PAGE: u64 = 4096;
+        let mut tree = Tree::default();
+        let look = |pid, pages| {
+            let mut memory = Memory {
+                hwm: pages * PAGE,
+                ..Memory::default()
+            };
+            memory.now.anon = memory.hwm;
+            Look {
+                tgid: pid,
+                memory: Some(memory),
+                ..Look::default()
+            }
+        };
+        for (pid, pages) in [(10, 5), (11, 700)] {
+            tree.attached(&look(pid, pages), 1, 10);
+            if let Some(process) = tree.find(pid) {
+                tree.observe(process, &look(pid, pages), 10);
+            }
+        }
+        let peak = |tree: &Tree| so_far(tree, 30, PAGE).tree.peak_rss;
+        assert_eq!(peak(&tree), 700);
+        tree.ended(11, 20);
+        tree.forget(&[1], &[1]);
+        assert_eq!(so_far(&tree, 30, PAGE).images.len(), 1);
+        assert_eq!(peak(&tree), 700);
+    }
+}

@@ -24,7 +24,7 @@ use crate::{
     model::{Model, UseKind},
 };
 
-/// So long the creator's news are waited for, nanoseconds. Longer waits nobody whose creator is gone.
+/// So long the creator's news are waited for, nanoseconds: a creator that is gone never tells.
 const PATIENCE: u64 = 1_000_000_000;
 
 /// Takes in what is told while it goes on.
