@@ -5,14 +5,14 @@ use std::{
     fs::File,
     io::Write as _,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
 };
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::{Certificate, Finished, Partner, Status, Summary, memtrace, run_to_end, workloads};
@@ -200,6 +200,24 @@ impl Lab {
             .env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin")
             .current_dir(&self.dir);
         command
+    }
+
+    /// What a shell's words show on a terminal of so many columns, as script(1) writes it down.
+    ///
+    /// # Errors
+    /// They fail, or there is no script(1).
+    pub fn on_columns(&self, columns: usize, words: &str) -> Result<String> {
+        let words = format!("stty cols {columns}; {words}");
+        let shown = Command::new("script")
+            .args(["-qec", &words, "/dev/null"])
+            .env_remove("COLUMNS")
+            .current_dir(self.dir())
+            .stdin(Stdio::null())
+            .output()
+            .context("run script(1)")?;
+        let text = String::from_utf8_lossy(&shown.stdout).replace('\r', "");
+        ensure!(shown.status.success(), "{text}");
+        Ok(text)
     }
 
     /// Runs a command to its end.

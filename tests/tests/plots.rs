@@ -1,27 +1,15 @@
 //! The timeline in one line, below the summary of a run that was recorded.
 
-use std::process::{Command, Stdio};
-
 use anyhow::{Context as _, Result, ensure};
 use memtrace_tests::{Lab, memtrace, require_privileges};
 
 /// What memtrace with these words shows on a terminal of 80 columns; standard error goes there, too.
 fn shown(lab: &Lab, locale: &str, words: &[String]) -> Result<String> {
-    let script = format!(
-        "stty cols 80; LC_ALL={locale} {} {}",
-        memtrace()?.display(),
-        words.join(" ")
-    );
-    let shown = Command::new("script")
-        .args(["-qec", &script, "/dev/null"])
-        .env_remove("COLUMNS")
-        .current_dir(lab.dir())
-        .stdin(Stdio::null())
-        .output()
-        .context("run script(1)")?;
-    let text = String::from_utf8_lossy(&shown.stdout).replace('\r', "");
-    ensure!(shown.status.success(), "{text}");
-    Ok(text)
+    let memtrace = memtrace()?.display();
+    lab.on_columns(
+        80,
+        &format!("LC_ALL={locale} {memtrace} {}", words.join(" ")),
+    )
 }
 
 /// The two lines of the plot, without what they begin with.

@@ -1,8 +1,6 @@
 //! Reports are as wide as the terminal, and as wide as they need to be in files.
 
-use std::process::{Command, Stdio};
-
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use memtrace_tests::{Lab, memtrace};
 
 /// A word that is wider than any terminal here.
@@ -54,18 +52,8 @@ fn terminals_have_their_width() -> Result<()> {
     let memtrace = memtrace()?.display().to_string();
     let long = long();
     for columns in [47, 90] {
-        let script = format!(
-            "stty cols {columns}; {memtrace} run --per-process -v -- true {long} 2>/dev/tty"
-        );
-        let shown = Command::new("script")
-            .args(["-qec", &script, "/dev/null"])
-            .env_remove("COLUMNS")
-            .current_dir(lab.dir())
-            .stdin(Stdio::null())
-            .output()
-            .context("run script(1)")?;
-        let text = String::from_utf8_lossy(&shown.stdout).replace('\r', "");
-        ensure!(shown.status.success(), "{text}");
+        let words = format!("{memtrace} run --per-process -v -- true {long} 2>/dev/tty");
+        let text = lab.on_columns(columns, &words)?;
         ensure!(
             text.contains("memtrace: ") && text.contains("PID"),
             "{text}"
