@@ -20,8 +20,8 @@ use super::{
 /// Programs of this machine that tests call. Everything else is busybox.
 const PROGRAMS: &[&str] = &[
     "bash", "bpftool", "cat", "chrt", "dash", "env", "false", "head", "id", "ls", "mount",
-    "prlimit", "setarch", "setpriv", "sleep", "stat", "tail", "swapoff", "swapon", "taskset",
-    "time", "timeout", "true", "umount", "unshare",
+    "prlimit", "script", "setarch", "setpriv", "setsid", "sleep", "stat", "tail", "swapoff",
+    "swapon", "taskset", "time", "timeout", "true", "umount", "unshare",
 ];
 
 /// What busybox is for in `init.sh` and tests.
