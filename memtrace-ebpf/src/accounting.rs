@@ -83,20 +83,32 @@ pub(crate) unsafe fn book_locked(image: *mut Image, tree: *mut Tree, update: &Up
     // SAFETY: the caller vouches for the pointers.
     unsafe {
         let mm = key(image);
-        let at_peak = if moment::are_apart() {
+        let done = if moment::are_apart() {
             let what = u64::from(update.member & 3) | (u64::from(update.ending) << 2);
-            book_update(mm, what, update.value, update.at, update.reading) != 0
+            book_update(mm, what, update.value, update.at, update.reading)
         } else {
             // Each update comes here.
             book_and_tell(image, tree, update, false)
         };
+        if done == NOT_BOOKED {
+            return;
+        }
         envelope::changed(image, update.at);
+        moment::end(tree);
+        let at_peak = done == AT_PEAK;
         // After it: a window that it ends tells of the segments before.
         if segments::are_on() {
             segments::changed(mm, update.member, at_peak, update.at);
         }
     }
 }
+
+/// What [`book_update`] returns if there is no such image.
+const NOT_BOOKED: u64 = 0;
+/// If it has booked the update, in a moment that has not ended.
+const BOOKED: u64 = 1;
+/// The same, and the image's RSS is at a new peak.
+const AT_PEAK: u64 = 2;
 
 /// [`book_and_tell`] where most updates are booked without the lock. A function of its own for the verifier,
 /// see `main`. `what` is the member, and 4 if the image is being torn down.
@@ -114,18 +126,18 @@ pub(crate) extern "C" fn book_update(mm: u64, what: u64, value: i64, at: u64, re
         // SAFETY: map values.
         unsafe {
             if let Some(tree) = state::tree((*image).tree) {
-                return book_and_tell(image, tree, update, true).into();
+                return book_and_tell(image, tree, update, true);
             }
         }
     }
-    0
+    NOT_BOOKED
 }
 
-/// Tells relatives of an update, and books it; whether the image's RSS is at a new peak. `seldom` is a constant:
+/// Tells relatives of an update, and books it in a moment, which the caller ends. `seldom` is a constant:
 /// most updates do not come here, and what those mean for relatives is found out here and not in a function
 /// that has to look up the image once more.
 #[inline(always)]
-unsafe fn book_and_tell(image: *mut Image, tree: *mut Tree, update: &Update, seldom: bool) -> bool {
+unsafe fn book_and_tell(image: *mut Image, tree: *mut Tree, update: &Update, seldom: bool) -> u64 {
     let member = update.member;
     // SAFETY: map values, see the callers.
     unsafe {
@@ -136,7 +148,7 @@ unsafe fn book_and_tell(image: *mut Image, tree: *mut Tree, update: &Update, sel
                 let resident = rss(&(*image).cur) + delta;
                 if !seldom {
                     tell_family(image, tree, delta, resident, update.ending);
-                } else if has_family(image) {
+                } else if family::has_relatives(image) {
                     keep_before_change(image, tree);
                     family::resident_changed(image, tree, delta, resident, update.ending);
                 }
@@ -150,9 +162,11 @@ unsafe fn book_and_tell(image: *mut Image, tree: *mut Tree, update: &Update, sel
         }
         moment::begin(tree);
         footprint::take_over(tree, update.at);
-        let at_peak = book(image, tree, update);
-        moment::end(tree);
-        at_peak
+        if book(image, tree, update) {
+            AT_PEAK
+        } else {
+            BOOKED
+        }
     }
 }
 
@@ -183,6 +197,9 @@ pub(crate) unsafe fn book(image: *mut Image, tree: *mut Tree, update: &Update) -
         integrate(image, member, *cur, at);
         *cur = update.value;
         note_freed(image, member, delta);
+        if (*image).state == ImageState::Forking as u32 {
+            footprint::copied(image, tree, member, delta, at);
+        }
 
         let peak = slot(&raw mut (*image).peak, member);
         if update.value > *peak {
@@ -307,19 +324,12 @@ pub(crate) unsafe fn files(pages: *const Pages) -> i64 {
     unsafe { (*pages)[Member::File as usize] + (*pages)[Member::Shmem as usize] }
 }
 
-/// Whether it has relatives, or is just being copied from one.
-#[inline(always)]
-unsafe fn has_family(image: *mut Image) -> bool {
-    // SAFETY: a map value, see the callers.
-    unsafe { (*image).state == ImageState::Forking as u32 || family::has_relatives(image) }
-}
-
 /// Before the image's RSS changes by `delta` to `now`. Most images have no relatives, and nobody to tell.
 #[inline(always)]
 unsafe fn tell_family(image: *mut Image, tree: *mut Tree, delta: i64, now: i64, ending: bool) {
     // SAFETY: map values, see `book`.
     unsafe {
-        if has_family(image) {
+        if family::has_relatives(image) {
             keep_before_change(image, tree);
             family::family_resident_changed(key(image), delta, now, ending.into());
         }
@@ -363,6 +373,9 @@ pub(crate) unsafe fn settle(
             integrate(image, member, *cur, at);
             *cur = value;
             note_freed(image, member, delta);
+            if (*image).state == ImageState::Forking as u32 {
+                footprint::copied(image, tree, member, delta, at);
+            }
             let peak = slot(&raw mut (*image).peak, member);
             if value > *peak {
                 *peak = value;
@@ -381,8 +394,8 @@ pub(crate) unsafe fn settle(
             note_peaks(image, tree, at);
             with_swap::raise_tree(tree);
         }
-        moment::end(tree);
         envelope::changed(image, at);
+        moment::end(tree);
         if segments::are_on() {
             segments::settled(key(image), at_peak, at);
         }
@@ -451,8 +464,8 @@ pub(crate) extern "C" fn enter_tree(mm: u64, at: u64) -> u64 {
         note_files(image, tree, at);
         note_peaks(image, tree, at);
         with_swap::raise_tree(tree);
-        moment::end(tree);
         envelope::changed(image, at);
+        moment::end(tree);
     }
     0
 }

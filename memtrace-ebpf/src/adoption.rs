@@ -330,7 +330,7 @@ unsafe fn begin(mm: u64, task: u64, at: u64) {
     note_past(mm);
     sizes::note_sizes_of(mm, at);
     // First: it must not count for more than it may be.
-    family::family_attach(mm, task);
+    family::family_attach(mm, task, at);
     accounting::enter_tree(mm, at);
 }
 

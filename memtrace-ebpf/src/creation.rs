@@ -10,7 +10,7 @@ use memtrace_ebpf::{
 use crate::{
     accounting, births, counters, family,
     kernel::{Address, Struct, Typed, as_number, config, offset, probe},
-    segments, state,
+    segments, sizes, state,
 };
 
 /// The process's id in its own PID namespace.
@@ -125,22 +125,26 @@ pub(crate) fn process_created(child: Typed, first_hook: bool) -> Option<u32> {
             // SAFETY: map values, under the tree's lock.
             unsafe {
                 let held = state::lock(tree);
+                let at = state::now();
                 accounting::keep_before_change(image, tree);
                 // Of one that ran before, what it copied before it was taken in was not seen.
                 if attached || (late && counters::may_lack_cpus()) {
-                    accounting::settle_now((*image).mm, state::now());
+                    accounting::settle_now((*image).mm, at);
                 }
+                sizes::note_sizes_of((*image).mm, at);
                 (*image).tgid = tgid;
                 (*image).process = id;
                 if let Some(parent) = state::image(own_mm) {
-                    family::family_join((*image).mm, (*parent).mm);
-                    family::family_take_over(index.into(), state::now());
+                    family::family_join((*image).mm, (*parent).mm, at);
+                    family::family_take_over(index.into(), at);
                     if segments::are_on() {
                         segments::look_again((*image).mm);
                         if !segments::from_functions() {
                             segments::segments_forked((*image).mm, (*parent).mm);
                         }
                     }
+                } else {
+                    family::family_alone((*image).mm, at);
                 }
                 // Last: from here on it need not take the lock, unless it has relatives.
                 (*image).state = ImageState::Active as u32;

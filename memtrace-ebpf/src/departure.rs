@@ -96,11 +96,12 @@ pub(crate) fn process_exited(task: impl Struct, tgid: u32, id: u64) {
         let signal = task.follow(offset!(task_signal));
         // Entries are removed under it, and this one's can be another's by now.
         let held = state::lock(tree);
+        let at = state::now();
         if (*process).id == id {
             let again = (*process).exited;
             (*process).exited = 1;
             if again == 0 {
-                family::family_user_leaves((*process).mm, state::now());
+                family::family_user_leaves((*process).mm, at);
                 state::set_tracked(tgid, false);
                 atomic::add((&raw mut (*tree).live).cast(), 1_u64.wrapping_neg());
             }
@@ -110,7 +111,7 @@ pub(crate) fn process_exited(task: impl Struct, tgid: u32, id: u64) {
                 header: event::Header {
                     kind: event::EXIT,
                     tree: (*process).tree,
-                    at: state::now(),
+                    at,
                 },
                 process: id,
                 tgid,

@@ -1,9 +1,9 @@
 //! Ends of images.
 
-use memtrace_ebpf::{CounterLayout, Image, ImageKind, MEMBERS, Stat, event};
+use memtrace_ebpf::{CounterLayout, Image, ImageKind, ImageState, MEMBERS, Stat, event};
 
 use crate::{
-    accounting, counters, envelope, family,
+    accounting, counters, envelope, family, footprint,
     kernel::{Address, Struct, Typed, config, key, offset, probe},
     life, moment, segments, sizes, state,
 };
@@ -158,13 +158,18 @@ pub(crate) extern "C" fn finish_image(mm: u64, at: u64, reason: u64) -> u64 {
             segments::segments_end(mm, at);
         }
         if family::has_relatives(image) || (*image).kind == ImageKind::Attached as u32 {
-            family::family_leave(mm);
+            family::family_leave(mm, at);
             family::family_take_over((*image).tree.into(), at);
+            moment::begin(tree);
             envelope::shared_changed(tree, (*image).tree, at);
+            moment::end(tree);
         }
         let mut residual = 0;
         // Nothing is booked to it from here on.
         moment::begin(tree);
+        if (*image).state == ImageState::Forking as u32 {
+            footprint::shares_nothing(image, tree, at);
+        }
         for member in 0..MEMBERS {
             residual += *(&raw const (*image).cur).cast::<i64>().add(member);
         }

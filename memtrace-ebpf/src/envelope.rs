@@ -2,23 +2,26 @@
 //! mean is told at [`ImageWindow`](memtrace_ebpf::ImageWindow)'s module.
 //!
 //! All that is needed is what an image and its tree hold now and what they held when
-//! their windows were looked at last, so one call after each change does everything, under
-//! the tree's lock. It is a function of its own for the verifier, see
+//! their windows were looked at last, so one call after each change does everything, in the moment of the
+//! change. It is a function of its own for the verifier, see
 //! `main`, and takes the image's address for the same reason. Without a
 //! timeline the verifier removes the call.
+//!
+//! Nearly all changes belong to windows that are open. Those only widen them ([`widen`]), and need the tree's lock
+//! no more than they do without a timeline; it is taken to send windows and to open others.
 
 use core::cmp::max;
 
 use memtrace_ebpf::{
-    Change, ChangeKind, Image, ImageState, MEMBERS, Pages, SIZES, Size, SizesChange, Timeline,
-    Tree,
+    Change, ChangeKind, Image, ImageState, MEMBERS, SIZES, Size, SizesChange, Timeline, Tree,
+    VmMean,
     event::{CHANGE, Header, IMAGE_WINDOW, SIZES_CHANGE, TREE_WINDOW},
     rss,
 };
 
 use crate::{
     accounting::slot,
-    kernel::{Struct, config, key, offset},
+    kernel::{config, key},
     segments, state, words,
 };
 
@@ -37,7 +40,7 @@ pub(crate) fn is_on() -> bool {
     mode() != Timeline::Off as u32
 }
 
-/// The image, and so its tree, has changed. Call under the tree's lock.
+/// The image, and so its tree, has changed. To be called in the moment of the change, under the tree's lock.
 ///
 /// # Safety
 ///
@@ -63,19 +66,80 @@ pub(crate) extern "C" fn timeline_changed(mm: u64, at: u64) -> u64 {
     };
     // SAFETY: map values.
     unsafe {
+        let at = booked_at(tree, at);
         if mode == Timeline::EveryChange as u32 {
             send_changes(image, tree, at);
             return 0;
         }
         turn_tree(tree, (*image).tree, at);
         turn_image(image, tree);
-        widen_image(image, at);
-        widen_tree(tree, at);
+        for member in 0..MEMBERS as u32 {
+            widen_image(image, member);
+            widen_tree(tree, member);
+        }
+        note_image(image, at);
+        note_tree(tree, at);
     }
     0
 }
 
-/// What is shared after fork has changed at the end of an image. Call under the tree's lock.
+/// When a change that was read at `at` was booked: changes are told in the order of their times.
+#[inline(always)]
+unsafe fn booked_at(tree: *mut Tree, at: u64) -> u64 {
+    // SAFETY: a map value, see the callers.
+    max(at, unsafe { (*tree).latest })
+}
+
+/// Whether each change is sent: then each takes the tree's lock, which keeps their order.
+#[inline(always)]
+pub(crate) fn sends_changes() -> bool {
+    mode() == Timeline::EveryChange as u32
+}
+
+/// Whether nothing is to be sent for a change that is read at `at`: there is no timeline, or the windows that it
+/// belongs to are open. To be called in a moment.
+///
+/// # Safety
+///
+/// Both must point at map values.
+#[inline(always)]
+pub(crate) unsafe fn is_within(image: *mut Image, tree: *mut Tree, at: u64) -> bool {
+    if !is_on() {
+        return true;
+    }
+    // SAFETY: the caller vouches for the pointers.
+    unsafe {
+        let (own, whole) = (&raw const (*image).window, &raw const (*tree).window);
+        (*own).updates != 0
+            && (*whole).updates != 0
+            && (*own).start == (*whole).start
+            && booked_at(tree, at) < (*whole).start + config!(window_ns)
+    }
+}
+
+/// Widens the windows of an image and of its tree by a change of a member that was read at `at`, and is
+/// [within](is_within) them. To be called in the moment of the change.
+///
+/// # Safety
+///
+/// Both must point at map values.
+#[inline(always)]
+pub(crate) unsafe fn widen(image: *mut Image, tree: *mut Tree, member: u32, at: u64) {
+    if !is_on() {
+        return;
+    }
+    // SAFETY: the caller vouches for the pointers.
+    unsafe {
+        let at = booked_at(tree, at);
+        keep_for_max(image, tree);
+        widen_image(image, member);
+        widen_tree(tree, member);
+        note_image(image, at);
+        note_tree(tree, at);
+    }
+}
+
+/// What is shared after fork has changed at the end of an image. To be called in a moment, under the tree's lock.
 ///
 /// # Safety
 ///
@@ -95,33 +159,21 @@ pub(crate) unsafe fn shared_changed(tree: *mut Tree, index: u32, at: u64) {
     }
 }
 
-/// Notes the virtual sizes of an image that are not kept otherwise. Call under the tree's
-/// lock.
-///
-/// # Safety
-///
-/// `image` must point at a map value.
+/// The virtual sizes of an image that a timeline has: the first of all that are kept.
 #[inline(always)]
-pub(crate) unsafe fn note_sizes(image: *mut Image, mm: impl Struct) {
-    if !is_on() {
-        return;
+unsafe fn sizes(image: *mut Image) -> *const [u64; SIZES] {
+    const {
+        assert!(Size::Total as u32 == VmMean::Size as u32);
+        assert!(Size::Data as u32 == VmMean::Data as u32);
+        assert!(Size::Stack as u32 == VmMean::Stack as u32);
+        assert!(Size::Exec as u32 == VmMean::Exec as u32);
+        assert!(Size::Heap as u32 == VmMean::Heap as u32);
+        assert!(Size::PageTables as u32 == VmMean::PageTables as u32);
+        assert!(Size::Locked as u32 == VmMean::Locked as u32);
+        assert!(SIZES == VmMean::Locked as usize + 1);
     }
-    // SAFETY: `image` as the caller vouches.
-    unsafe {
-        let start: u64 = mm.load(offset!(mm_start_brk));
-        let end: u64 = mm.load(offset!(mm_brk));
-        let mut sizes = [0; SIZES];
-        sizes[Size::Total as usize] = mm.load(offset!(mm_total_vm));
-        sizes[Size::Data as usize] = mm.load(offset!(mm_data_vm));
-        sizes[Size::Stack as usize] = mm.load(offset!(mm_stack_vm));
-        sizes[Size::Exec as usize] = mm.load(offset!(mm_exec_vm));
-        sizes[Size::PageTables as usize] = mm.load(offset!(mm_pgtables_bytes));
-        sizes[Size::Locked as usize] = mm.load(offset!(mm_locked_vm));
-        if end > start && start != 0 {
-            sizes[Size::Heap as usize] = end - start;
-        }
-        (*image).sizes = sizes;
-    }
+    // SAFETY: a map value, see the callers.
+    unsafe { (&raw const (*image).vm_cur).cast() }
 }
 
 #[inline(always)]
@@ -130,8 +182,7 @@ unsafe fn counts(image: *mut Image) -> bool {
     unsafe { (*image).state != ImageState::Execing as u32 }
 }
 
-/// Sends the tree's window and opens the next, if `at` is beyond it. Clocks are read
-/// before the lock is taken, so `at` can also be a little before it.
+/// Sends the tree's window and opens the next, if `at` is beyond it.
 #[inline(always)]
 unsafe fn turn_tree(tree: *mut Tree, index: u32, at: u64) {
     // SAFETY: a map value, see `timeline_changed`.
@@ -191,10 +242,22 @@ unsafe fn turn_image(image: *mut Image, tree: *mut Tree) {
             (*window).max = held;
             (*window).updates = 0;
         }
+    }
+    // SAFETY: as above.
+    unsafe { keep_for_max(image, tree) };
+}
+
+/// Keeps what the image held when the tree was at its largest in the window, if that has been since the image's last
+/// change.
+#[inline(always)]
+unsafe fn keep_for_max(image: *mut Image, tree: *mut Tree) {
+    // SAFETY: map values, see the callers.
+    unsafe {
+        let window = &raw mut (*image).window;
         if (*window).seq != (*tree).window.seq {
             let at_tree_max = &raw mut (*window).at_tree_max;
             if (*window).counted != 0 {
-                words::copy(at_tree_max, &held);
+                words::copy(at_tree_max, &raw const (*window).last);
             } else {
                 words::clear(at_tree_max);
             }
@@ -203,9 +266,10 @@ unsafe fn turn_image(image: *mut Image, tree: *mut Tree) {
     }
 }
 
+/// What the image holds after a change of any of its members.
 #[inline(always)]
-unsafe fn widen_image(image: *mut Image, at: u64) {
-    // SAFETY: a map value, see `timeline_changed`.
+unsafe fn note_image(image: *mut Image, at: u64) {
+    // SAFETY: a map value, see the callers.
     unsafe {
         let window = &raw mut (*image).window;
         let resident = rss(&(*image).cur);
@@ -216,40 +280,35 @@ unsafe fn widen_image(image: *mut Image, at: u64) {
         if resident < (*window).min_rss {
             (*window).min_rss = resident;
         }
-        widen_members(
-            &raw mut (*image).cur,
-            &raw mut (*window).min,
-            &raw mut (*window).max,
-        );
-        (*window).last = (*image).cur;
-        (*window).sizes = (*image).sizes;
+        // A reading that was booked after a later one can have been the image's peak.
+        let peak = (*image).peak_rss;
+        if peak > (*window).max_rss && (*image).peak_rss_at >= (*window).start {
+            (*window).max_rss = peak;
+            (*window).max_rss_at = (*image).peak_rss_at;
+        }
+        words::copy(&raw mut (*window).sizes, sizes(image));
         (*window).counted = counts(image).into();
         (*window).updates += 1;
         (*window).header.at = at;
     }
 }
 
+/// The same for the tree.
 #[inline(always)]
-unsafe fn widen_tree(tree: *mut Tree, at: u64) {
-    // SAFETY: a map value, see `timeline_changed`.
+unsafe fn note_tree(tree: *mut Tree, at: u64) {
+    // SAFETY: a map value, see the callers.
     unsafe {
         let window = &raw mut (*tree).window;
         let resident = (*tree).rss;
         if resident > (*window).max_rss {
             (*window).max_rss = resident;
             (*window).max_rss_at = max(at, (*window).start);
-            (*window).at_max = (*tree).cur;
+            words::copy(&raw mut (*window).at_max, &raw const (*tree).cur);
             (*window).seq += 1;
         }
         if resident < (*window).min_rss {
             (*window).min_rss = resident;
         }
-        widen_members(
-            &raw mut (*tree).cur,
-            &raw mut (*window).min,
-            &raw mut (*window).max,
-        );
-        (*window).last = (*tree).cur;
         (*window).shared = (*tree).shared;
         (*window).uncertain = (*tree).uncertain;
         (*window).updates += 1;
@@ -257,20 +316,47 @@ unsafe fn widen_tree(tree: *mut Tree, at: u64) {
     }
 }
 
+/// One member of the image has perhaps changed.
 #[inline(always)]
-unsafe fn widen_members(now: *mut Pages, least: *mut Pages, largest: *mut Pages) {
-    for member in 0..MEMBERS as u32 {
-        // SAFETY: map values, see the callers.
-        unsafe {
-            let value = *slot(now, member);
-            let (least, largest) = (slot(least, member), slot(largest, member));
-            if value < *least {
-                *least = value;
-            }
-            if value > *largest {
-                *largest = value;
-            }
+unsafe fn widen_image(image: *mut Image, member: u32) {
+    // SAFETY: a map value, see the callers.
+    unsafe {
+        let window = &raw mut (*image).window;
+        widen_member(
+            *slot(&raw mut (*image).cur, member),
+            slot(&raw mut (*window).min, member),
+            slot(&raw mut (*window).max, member),
+            slot(&raw mut (*window).last, member),
+        );
+    }
+}
+
+/// And so its sum.
+#[inline(always)]
+unsafe fn widen_tree(tree: *mut Tree, member: u32) {
+    // SAFETY: a map value, see the callers.
+    unsafe {
+        let window = &raw mut (*tree).window;
+        widen_member(
+            *slot(&raw mut (*tree).cur, member),
+            slot(&raw mut (*window).min, member),
+            slot(&raw mut (*window).max, member),
+            slot(&raw mut (*window).last, member),
+        );
+    }
+}
+
+#[inline(always)]
+unsafe fn widen_member(value: i64, least: *mut i64, largest: *mut i64, last: *mut i64) {
+    // SAFETY: fields of map values, see the callers.
+    unsafe {
+        if value < *least {
+            *least = value;
         }
+        if value > *largest {
+            *largest = value;
+        }
+        *last = value;
     }
 }
 
@@ -287,12 +373,12 @@ unsafe fn send_changes(image: *mut Image, tree: *mut Tree, at: u64) {
             tree: index,
             at,
         };
-        if (*sent).sizes != (*image).sizes {
-            (*sent).sizes = (*image).sizes;
+        if (*sent).sizes != *sizes(image) {
+            (*sent).sizes = *sizes(image);
             state::send_to_timeline(&SizesChange {
                 header: header(SIZES_CHANGE),
                 image: (*image).id,
-                sizes: (*image).sizes,
+                sizes: (*sent).sizes,
             });
         }
         if counted && (*sent).counted == 0 {

@@ -2,7 +2,7 @@
 
 use core::cmp::min;
 
-use memtrace_ebpf::{EPOCHS, Tree};
+use memtrace_ebpf::{EPOCHS, Image, Member, Tree};
 
 use crate::{accounting::files, state};
 
@@ -16,17 +16,72 @@ use crate::{accounting::files, state};
 pub(crate) unsafe fn take_over(tree: *mut Tree, at: u64) {
     // SAFETY: the caller vouches for the pointer.
     unsafe {
-        let next = (*tree).shared_next;
+        let next = (*tree).shared_next + (*tree).copying;
         if (*tree).shared != next {
-            let until = (*tree).shared_integral_at;
-            if at > until {
-                (*tree).shared_integral.add((*tree).shared, at - until);
-                (*tree).shared_integral_at = at;
-            }
-            (*tree).shared = next;
+            share(tree, next, at);
         }
         (*tree).uncertain = (*tree).uncertain_next;
         (*tree).held_shared = (*tree).held_shared_next;
+    }
+}
+
+/// So many pages are shared from now on.
+#[inline(always)]
+unsafe fn share(tree: *mut Tree, pages: i64, at: u64) {
+    // SAFETY: a map value, see the callers.
+    unsafe {
+        let until = (*tree).shared_integral_at;
+        if at > until {
+            (*tree).shared_integral.add((*tree).shared, at - until);
+            (*tree).shared_integral_at = at;
+        }
+        (*tree).shared = pages;
+    }
+}
+
+/// An image that is being copied has `delta` more pages of a member: `dup_mmap()` copies page-table entries, so
+/// each page that it has is another one's too. Nobody has to be told, as it has no relatives yet. To be called in
+/// a moment.
+///
+/// # Safety
+///
+/// Both must point at map values.
+#[inline(always)]
+pub(crate) unsafe fn copied(image: *mut Image, tree: *mut Tree, member: u32, delta: i64, at: u64) {
+    if member == Member::Swap as u32 || delta == 0 {
+        return;
+    }
+    // SAFETY: the caller vouches for the pointers.
+    unsafe {
+        (*image).shared += delta;
+        (*tree).copying += delta;
+        share(tree, (*tree).shared + delta, at);
+    }
+}
+
+/// An image that is or was being copied has nothing in common with others. To be called in a moment.
+///
+/// # Safety
+///
+/// Both must point at map values.
+#[inline(always)]
+pub(crate) unsafe fn shares_nothing(image: *mut Image, tree: *mut Tree, at: u64) {
+    // SAFETY: the caller vouches for the pointers.
+    unsafe { copied(image, tree, Member::Anon as u32, -(*image).shared, at) };
+}
+
+/// The copy is complete: from now on what it shares is in the hands of who has the lock. To be called in a moment,
+/// under the tree's lock.
+///
+/// # Safety
+///
+/// Both must point at map values.
+#[inline(always)]
+pub(crate) unsafe fn is_copied(image: *mut Image, tree: *mut Tree) {
+    // SAFETY: the caller vouches for the pointers.
+    unsafe {
+        (*tree).copying -= (*image).shared;
+        (*tree).shared_next += (*image).shared;
     }
 }
 

@@ -1,6 +1,6 @@
 //! An image: one address space (`mm_struct`) from its birth to its end.
 
-use crate::{ImageWindow, Pages, SIZES, TOUCHED_CPUS, event::Header};
+use crate::{ImageWindow, Pages, TOUCHED_CPUS, event::Header};
 
 /// Where an image is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -259,8 +259,6 @@ pub struct Image {
     /// Why the record was sent: 1 the last user left and all counters are 0,
     /// 2 `exit_mmap`, 3 read from the map while alive.
     pub end_reason: u32,
-    /// Virtual sizes when last seen, by [`Size`](crate::Size); kept only for a timeline.
-    pub sizes: [u64; SIZES],
     /// The timeline's open window, if one is: the image's last, when it has ended. Where
     /// each change is sent, what was sent last; no window is open then.
     pub window: ImageWindow,

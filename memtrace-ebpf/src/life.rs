@@ -70,7 +70,7 @@ pub(crate) unsafe fn is_alone(image: *mut Image, ending: bool) -> bool {
     unsafe {
         // What comes with the first update of its end, and perhaps with the last, is more than that.
         let stage = if ending { ends::event_reason::BEGUN } else { 0 };
-        (*image).state == ImageState::Active as u32
+        (*image).state != ImageState::Execing as u32
             && (*image).end_reason == stage
             && !family::has_relatives(image)
     }
@@ -91,7 +91,7 @@ unsafe fn book_alone(
     let ending = update.ending;
     // SAFETY: as the caller vouches; what changes does so in a moment.
     unsafe {
-        if envelope::is_on()
+        if envelope::sends_changes()
             || segments::are_on()
             || (ending && config!(ends_at_exit_mmap) == 0)
             || !is_alone(image, ending)
@@ -99,7 +99,8 @@ unsafe fn book_alone(
             return false;
         }
         let mut whole = 0;
-        if !ending {
+        // One that is being copied has them when that is done.
+        if !ending && (*image).state == ImageState::Active as u32 {
             // By its own number: the map's element can be another's by now.
             let number = || as_number(mm.address()).unwrap_or(0);
             sizes::note_others(image, mm, number, update.at);
@@ -107,10 +108,13 @@ unsafe fn book_alone(
         }
         moment::begin(tree);
         // Still: meanwhile it can have ended, and the map's element be another's.
-        let alone = key(image) == mm.address() && is_alone(image, ending);
+        let alone = key(image) == mm.address()
+            && is_alone(image, ending)
+            && envelope::is_within(image, tree, update.at);
         if alone {
             sizes::raise_whole(image, whole);
             accounting::book(image, tree, update);
+            envelope::widen(image, tree, update.member, update.at);
         }
         moment::end(tree);
         alone

@@ -5,7 +5,6 @@ use memtrace_ebpf::{ABSENT, Image, Integral, Tree, VM_MEANS, VmMean};
 
 use crate::{
     ends::event_reason::ENDED,
-    envelope,
     kernel::{Address, Struct, config, key, offset},
     moment, state,
 };
@@ -108,7 +107,6 @@ pub(crate) unsafe fn integrate(image: *mut Image, at: u64) {
 pub(crate) unsafe fn note_sizes(image: *mut Image, mm: impl Struct, at: u64) {
     // SAFETY: `image` as the caller vouches.
     unsafe {
-        envelope::note_sizes(image, mm);
         raise_whole(image, whole(image, mm));
         note_others(image, mm, || key(image), at);
     }

@@ -59,6 +59,9 @@ pub struct Tree {
     pub uncertain_next: i64,
     /// The same for [`Tree::held_shared`].
     pub held_shared_next: i64,
+    /// Pages of images that are being copied ([`ImageState::Forking`](crate::ImageState::Forking)): part of
+    /// [`Tree::shared`], and not of [`Tree::shared_next`], for they change in moments and without the lock.
+    pub copying: i64,
     /// Peak of the footprint's low bound, `rss - shared`, with [`Tree::files`] for all pages of files
     /// and shared memory.
     pub peak_footprint_low: i64,

@@ -75,7 +75,6 @@ pub(crate) const IMAGE: Image = Image {
     cpus: [0; memtrace_ebpf::TOUCHED_CPUS],
     ncpus: 0,
     end_reason: 0,
-    sizes: [0; SIZES],
     window: IMAGE_WINDOW,
 };
 
@@ -100,6 +99,7 @@ pub(crate) const TREE: Tree = Tree {
     shared_next: 0,
     uncertain_next: 0,
     held_shared_next: 0,
+    copying: 0,
     peak_footprint_low: 0,
     peak_footprint_low_at: 0,
     peak_footprint_high: 0,

@@ -10,7 +10,7 @@ use crate::{
     atomic,
     kernel::{Struct as _, Typed, offset, probe},
     moment,
-    state::{current_tgid, image_and_tree as both, now},
+    state::{current_tgid, image_and_tree as both},
 };
 
 /// Page faults of the task's process, with those that took place since the task
@@ -54,22 +54,21 @@ pub(super) fn faults_of_owner(owner: Option<u64>) -> Option<u64> {
 /// A doubt is found that may have existed since the image was looked at last, when
 /// the tree may have been larger: it counts for every moment since then.
 #[inline(always)]
-unsafe fn found_late(image: *mut Image, pages: i64) {
+unsafe fn found_late(image: *mut Image, pages: i64, at: u64) {
     // SAFETY: a map value, see the callers.
-    unsafe { family_found_late((*image).mm, pages) };
+    unsafe { family_found_late((*image).mm, pages, at) };
 }
 
 /// [`found_late`] for the image of `mm`.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn family_found_late(mm: u64, pages: i64) -> u64 {
+pub(crate) extern "C" fn family_found_late(mm: u64, pages: i64, at: u64) -> u64 {
     let Some((image, tree)) = both(mm) else {
         return 0;
     };
     // SAFETY: map values; indices are below the arrays' length.
     unsafe {
         let since = (*image).looked_at;
-        let at = now();
         if pages <= 0 {
             return 0;
         }
@@ -125,12 +124,12 @@ unsafe fn raise_peak(tree: *mut Tree, high: i64, at: u64) {
 /// Takes the faults of the owner since the last look for copies on write, except
 /// those that changed a counter and so brought a page of their own.
 #[inline(always)]
-unsafe fn note_faults(image: *mut Image, faults: Option<u64>) {
+unsafe fn note_faults(image: *mut Image, faults: Option<u64>, at: u64) {
     // SAFETY: map values, see the callers.
     unsafe {
         let Some(faults) = faults else {
             if (*image).uncertain < UNKNOWN {
-                found_late(image, UNKNOWN);
+                found_late(image, UNKNOWN, at);
             }
             return;
         };
@@ -142,10 +141,10 @@ unsafe fn note_faults(image: *mut Image, faults: Option<u64>) {
         let accounted = (*image).fault_pending;
         (*image).fault_pending = 0;
         (*image).faults_seen = faults;
-        found_late(image, since as i64 - accounted as i64);
+        found_late(image, since as i64 - accounted as i64, at);
         // What others who use it have written to is not known before they leave.
         if (*image).borrowers == 0 {
-            (*image).looked_at = now();
+            (*image).looked_at = at;
         }
     }
 }
@@ -171,7 +170,7 @@ pub(crate) extern "C" fn family_before_update(mm: u64, update: u64, at: u64) -> 
         if (*image).state != ImageState::Active as u32 || current_tgid() != (*image).tgid {
             return 0;
         }
-        note_faults(image, faults_of(Typed::current()));
+        note_faults(image, faults_of(Typed::current()), at);
         if update == update::LAST {
             return 0;
         }
@@ -179,7 +178,7 @@ pub(crate) extern "C" fn family_before_update(mm: u64, update: u64, at: u64) -> 
             (*image).fault_pending = 1;
         } else {
             // A peak may be passing: what its nearest relatives wrote to counts.
-            note_relatives(image);
+            note_relatives(image, at);
         }
         family_take_over((*tree).index, at);
     }
@@ -187,14 +186,14 @@ pub(crate) extern "C" fn family_before_update(mm: u64, update: u64, at: u64) -> 
 }
 
 #[inline(always)]
-unsafe fn note_relatives(image: *mut Image) {
+unsafe fn note_relatives(image: *mut Image, at: u64) {
     // SAFETY: map values, see the callers.
     unsafe {
         if let Some(sharer) = find((*image).sharer) {
-            note_faults_of_relative(sharer, (*image).sharer);
+            note_faults_of_relative(sharer, (*image).sharer, at);
         }
         if let Some(heir) = find((*image).heir) {
-            note_faults_of_relative(heir, (*image).heir);
+            note_faults_of_relative(heir, (*image).heir, at);
         }
     }
 }
@@ -203,12 +202,12 @@ unsafe fn note_relatives(image: *mut Image) {
 /// (kernel/exit.c) marks by an owner of none, nobody can write any more; that process's own last
 /// look is due with its end (`family_user_leaves`, `ends::begin_end`).
 #[inline(always)]
-unsafe fn note_faults_of_relative(relative: *mut Image, mm: u64) {
+unsafe fn note_faults_of_relative(relative: *mut Image, mm: u64, at: u64) {
     let owner = owner_of(mm);
     // SAFETY: a map value, see the callers.
     unsafe {
         if owner != Some(0) {
-            note_faults(relative, faults_of_owner(owner));
+            note_faults(relative, faults_of_owner(owner), at);
         }
     }
 }
@@ -218,14 +217,14 @@ unsafe fn note_faults_of_relative(relative: *mut Image, mm: u64) {
 /// each other alone when they end together.)
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(super) extern "C" fn family_before_leave(mm: u64) -> u64 {
+pub(super) extern "C" fn family_before_leave(mm: u64, at: u64) -> u64 {
     let Some(image) = find(mm) else {
         return 0;
     };
     // SAFETY: a map value.
     unsafe {
-        note_last_faults_of((*image).sharer);
-        note_last_faults_of((*image).heir);
+        note_last_faults_of((*image).sharer, at);
+        note_last_faults_of((*image).heir, at);
     }
     0
 }
@@ -234,7 +233,7 @@ pub(super) extern "C" fn family_before_leave(mm: u64) -> u64 {
 /// `sched_process_exit`, its last process can have let go of it without having been looked at: then
 /// nothing is known.
 #[inline(always)]
-unsafe fn note_last_faults_of(mm: u64) {
+unsafe fn note_last_faults_of(mm: u64, at: u64) {
     let Some(relative) = find(mm) else {
         return;
     };
@@ -243,13 +242,13 @@ unsafe fn note_last_faults_of(mm: u64) {
         let seen = (*relative).user_left != 0 || (*relative).end_reason != 0;
         if (*relative).borrowers != 0 {
             // What they wrote to is looked at when they leave, but not without relatives.
-            note_faults(relative, None);
+            note_faults(relative, None, at);
             return;
         }
         match owner_of(mm) {
             Some(0) if seen => {}
-            Some(0) => note_faults(relative, None),
-            owner => note_faults(relative, faults_of_owner(owner)),
+            Some(0) => note_faults(relative, None, at),
+            owner => note_faults(relative, faults_of_owner(owner), at),
         }
     }
 }
@@ -272,13 +271,13 @@ pub(crate) extern "C" fn family_user_leaves(mm: u64, at: u64) -> u64 {
         }
         let faults = faults_of(Typed::current());
         if owns {
-            note_faults(image, faults);
+            note_faults(image, faults, at);
         } else {
             let faults = match faults {
                 Some(faults) => faults as i64,
                 None => UNKNOWN,
             };
-            found_late(image, faults);
+            found_late(image, faults, at);
         }
         if (*image).lent == 0 && owns {
             (*image).user_left = 1;
@@ -302,9 +301,9 @@ pub(crate) extern "C" fn family_before_end(mm: u64, at: u64) -> u64 {
         // it: what its last thread, or they, wrote to is not known, unless that was looked at before.
         let seen = current_tgid() == (*image).tgid || (*image).user_left != 0;
         if !seen || (*image).borrowers != 0 {
-            note_faults(image, None);
+            note_faults(image, None, at);
         }
-        note_relatives(image);
+        note_relatives(image, at);
         if let Some(sharer) = find((*image).sharer) {
             // What it does not share with an earlier one, later ones may share with it, and it will be
             // one of theirs: heirs whatever it has, siblings what it inherited.

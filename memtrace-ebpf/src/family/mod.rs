@@ -31,16 +31,16 @@ mod doubt;
 
 use core::cmp::min;
 
-use memtrace_ebpf::{Image, ImageState, MAX_TREES, Member, Tree, rss};
+use memtrace_ebpf::{Image, MAX_TREES, Member, Tree, rss};
 
 pub(crate) use doubt::{family_before_end, family_before_update, family_user_leaves, update};
 
 use crate::{
-    accounting::keep_before_change,
+    accounting::{keep_before_change, keep_for_peak},
     footprint,
     kernel::Typed,
     moment,
-    state::{control, image as find, image_and_tree as both, now, tree},
+    state::{control, image as find, image_and_tree as both, tree},
 };
 
 /// Stands for "all of it": added to `uncertain` when nothing is known about writes.
@@ -95,21 +95,6 @@ pub(crate) extern "C" fn family_resident_changed(
     0
 }
 
-/// An image that is being copied has so many pages now: `dup_mmap()` copies page-table entries, and each page is
-/// shared. It has no relatives yet, and no doubts.
-///
-/// # Safety
-///
-/// Both must point at map values; call under the tree's lock.
-#[inline(always)]
-pub(crate) unsafe fn copied(image: *mut Image, tree: *mut Tree, now: i64) {
-    // SAFETY: the caller vouches for the pointers.
-    unsafe {
-        (*tree).shared_next += now - (*image).shared;
-        (*image).shared = now;
-    }
-}
-
 /// # Safety
 ///
 /// Both must point at map values; call under the tree's lock.
@@ -123,10 +108,6 @@ pub(crate) unsafe fn resident_changed(
 ) {
     // SAFETY: the caller vouches for the pointers.
     unsafe {
-        if (*image).state == ImageState::Forking as u32 {
-            copied(image, tree, now);
-            return;
-        }
         let mut held = 0;
         if delta > 0 && (*image).sharer != 0 {
             held = min(delta, (*image).cur[Member::Swap as usize]);
@@ -261,12 +242,18 @@ pub(crate) extern "C" fn family_swapped_in(mm: u64, pages: i64) -> u64 {
 /// A fork completed: the image of `mm` shares all its pages with that of `parent`.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn family_join(mm: u64, parent: u64) -> u64 {
+pub(crate) extern "C" fn family_join(mm: u64, parent: u64, at: u64) -> u64 {
     let (Some((image, tree)), Some(parent)) = (both(mm), find(parent)) else {
         return 0;
     };
     // SAFETY: map values.
     unsafe {
+        moment::begin(tree);
+        keep_for_peak(image, tree);
+        footprint::is_copied(image, tree);
+        // From here on whoever changes it takes the lock.
+        (*image).sharer = (*parent).mm;
+        moment::end(tree);
         let resident = rss(&(*image).cur);
         (*image).inherited = resident;
         set_shared(image, tree, resident);
@@ -276,9 +263,9 @@ pub(crate) extern "C" fn family_join(mm: u64, parent: u64) -> u64 {
         // One by one, see `words`.
         (&raw mut (*image).faults_seen).write_volatile(0);
         (&raw mut (*image).fault_pending).write_volatile(0);
-        (*image).looked_at = now();
+        (*image).looked_at = at;
         if !has_relatives(parent) {
-            (*parent).looked_at = now();
+            (*parent).looked_at = at;
             match doubt::faults_of(Typed::current()) {
                 Some(faults) => (*parent).faults_seen = faults,
                 None => (*parent).faults_seen = 0,
@@ -286,6 +273,22 @@ pub(crate) extern "C" fn family_join(mm: u64, parent: u64) -> u64 {
             (*parent).fault_pending = 0;
         }
         become_heir(image, parent, tree);
+    }
+    0
+}
+
+/// A fork completed of an address space that has no image: the one of `mm` shares nothing that counts here.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn family_alone(mm: u64, at: u64) -> u64 {
+    if let Some((image, tree)) = both(mm) {
+        moment::begin(tree);
+        // SAFETY: map values.
+        unsafe {
+            keep_for_peak(image, tree);
+            footprint::shares_nothing(image, tree, at);
+        }
+        moment::end(tree);
     }
     0
 }
@@ -317,7 +320,7 @@ unsafe fn become_heir(image: *mut Image, elder: *mut Image, tree: *mut Tree) {
 /// the others that were, and perhaps nothing.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn family_attach(mm: u64, task: u64) -> u64 {
+pub(crate) extern "C" fn family_attach(mm: u64, task: u64, at: u64) -> u64 {
     let Some((image, tree)) = both(mm) else {
         return 0;
     };
@@ -326,7 +329,7 @@ pub(crate) extern "C" fn family_attach(mm: u64, task: u64) -> u64 {
         let Some(first) = first_attached((*image).tree) else {
             return 0;
         };
-        (*image).looked_at = now();
+        (*image).looked_at = at;
         if let Some(faults) = doubt::faults_of_owner(Some(task)) {
             (*image).faults_seen = faults;
         }
@@ -373,13 +376,13 @@ unsafe fn pass_on_first(image: *mut Image, to: u64) {
 /// The image of `mm` ended: its heirs take its place.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn family_leave(mm: u64) -> u64 {
+pub(crate) extern "C" fn family_leave(mm: u64, at: u64) -> u64 {
     let Some((image, tree)) = both(mm) else {
         return 0;
     };
     // SAFETY: map values.
     unsafe {
-        doubt::family_before_leave(mm);
+        doubt::family_before_leave(mm, at);
         family_unlink(mm);
         family_bequeath(mm);
         if let Some(sharer) = find((*image).sharer) {

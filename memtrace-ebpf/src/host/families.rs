@@ -12,6 +12,7 @@ use super::{
     kernel::{self, BRANCHES},
     machine::Machine,
     state::{self, Point},
+    windows,
 };
 
 /// How many places each process has.
@@ -46,31 +47,38 @@ struct Kernel {
     tells_first: bool,
     /// It takes spin locks in programs.
     spin_lock: bool,
+    /// The timeline's windows are recorded.
+    windows: bool,
 }
 
-const KERNELS: [Kernel; 4] = [
-    Kernel::new(true, true),
-    Kernel::new(true, false),
-    Kernel::new(false, true),
-    Kernel::new(false, false),
+const KERNELS: [Kernel; 8] = [
+    Kernel::new(true, true, false),
+    Kernel::new(true, false, false),
+    Kernel::new(false, true, false),
+    Kernel::new(false, false, false),
+    Kernel::new(true, true, true),
+    Kernel::new(true, false, true),
+    Kernel::new(false, true, true),
+    Kernel::new(false, false, true),
 ];
 
 impl Kernel {
-    const fn new(tells_first: bool, spin_lock: bool) -> Self {
+    const fn new(tells_first: bool, spin_lock: bool, windows: bool) -> Self {
         Self {
             tells_first,
             spin_lock,
+            windows,
         }
     }
 
     fn machine(self) -> Machine {
-        kernel::use_spin_lock(self.spin_lock);
+        kernel::use_config(self.spin_lock, self.windows);
         Machine::new(self.tells_first)
     }
 
     /// With a program that nobody follows.
     fn unfollowed(self) -> Machine {
-        kernel::use_spin_lock(self.spin_lock);
+        kernel::use_config(self.spin_lock, self.windows);
         let machine = Machine::unfollowed(self.tells_first);
         machine.exec(0);
         machine
@@ -237,7 +245,7 @@ fn check_end(machine: &Machine, in_flight: i64) -> Result<(), TestCaseError> {
         high
     );
     prop_assert!(high <= tree.peak_rss);
-    Ok(())
+    windows::check(&tree)
 }
 
 fn held_at_peak(image: &Image, tree: &Tree) -> i64 {

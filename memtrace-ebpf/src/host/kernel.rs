@@ -4,7 +4,7 @@ extern crate std;
 
 use std::cell::Cell;
 
-use memtrace_ebpf::{ABSENT, Config, CounterLayout, Member, Offsets, SumScheme};
+use memtrace_ebpf::{ABSENT, Config, CounterLayout, Member, Offsets, SumScheme, Timeline};
 
 use super::state;
 use crate::{departure, kernel::Typed};
@@ -46,6 +46,9 @@ pub(crate) static OFFSETS: Offsets = Offsets {
 /// How many roots can be asked for.
 pub(crate) const BRANCHES: usize = 2;
 
+/// Width of the timeline's windows: a few steps long, where no time is let pass.
+const WINDOW_NS: u64 = 50;
+
 /// Counters without shares.
 const CONFIG: Config = Config {
     layout: CounterLayout::PerCpu as u32,
@@ -58,16 +61,24 @@ const CONFIG: Config = Config {
     ..Config::UNSET
 };
 
-static SPINNING: Config = Config {
-    spin_lock: 1,
-    ..CONFIG
-};
+/// The kernel takes spin locks in programs, or does not; windows of the timeline are recorded, or are not.
+static CONFIGS: [[Config; 2]; 2] = [
+    [with(0, Timeline::Off), with(0, Timeline::Windows)],
+    [with(1, Timeline::Off), with(1, Timeline::Windows)],
+];
 
-static LOCKED: Config = CONFIG;
+const fn with(spin_lock: u32, timeline: Timeline) -> Config {
+    Config {
+        spin_lock,
+        timeline: timeline as u32,
+        window_ns: WINDOW_NS,
+        ..CONFIG
+    }
+}
 
 std::thread_local! {
     static CURRENT: Cell<u64> = const { Cell::new(0) };
-    static USED: Cell<&'static Config> = const { Cell::new(&SPINNING) };
+    static USED: Cell<&'static Config> = const { Cell::new(&CONFIGS[1][0]) };
 }
 
 /// What the programs were told.
@@ -75,9 +86,9 @@ pub(crate) fn config() -> &'static Config {
     USED.get()
 }
 
-/// The kernel takes spin locks in programs, or does not.
-pub(crate) fn use_spin_lock(takes: bool) {
-    USED.set(if takes { &SPINNING } else { &LOCKED });
+/// What the programs are told from now on: see [`CONFIGS`].
+pub(crate) fn use_config(spin_lock: bool, windows: bool) {
+    USED.set(&CONFIGS[usize::from(spin_lock)][usize::from(windows)]);
 }
 
 /// The address of the task that runs.

@@ -16,6 +16,7 @@ pub(crate) mod segments;
 
 mod families;
 mod races;
+mod windows;
 
 /// Where this kernel has what.
 pub(crate) fn offsets() -> &'static Offsets {

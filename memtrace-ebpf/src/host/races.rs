@@ -15,7 +15,7 @@ use crate::{births, ends, life};
 
 /// A machine whose process 1, a child of the first, has some pages.
 fn with_child() -> Machine {
-    kernel::use_spin_lock(true);
+    kernel::use_config(true, false);
     let machine = Machine::new(true);
     machine.write(0, 1);
     machine.fork(0);
@@ -158,7 +158,7 @@ fn an_entry_is_not_removed_while_a_thread_writes_to_it() {
 
 /// The image of the first process, which has some pages and no relatives.
 fn alone() -> (Rc<Machine>, *mut Image) {
-    kernel::use_spin_lock(true);
+    kernel::use_config(true, false);
     let machine = Rc::new(Machine::new(true));
     for place in 1..5 {
         machine.write(0, place);

@@ -4,7 +4,7 @@ extern crate std;
 
 use std::{any::Any, boxed::Box, cell::RefCell, collections::BTreeMap, vec::Vec};
 
-use memtrace_ebpf::{Branch, Control, Image, Process, Stat, Tree, Wanted};
+use memtrace_ebpf::{Branch, Control, Image, ImageWindow, Process, Stat, Tree, TreeWindow, Wanted};
 
 use super::kernel;
 use crate::creation;
@@ -38,6 +38,8 @@ struct Maps {
     act: Option<(u32, Point, Act)>,
     trees: Vec<*mut Tree>,
     ended: Vec<Image>,
+    tree_windows: Vec<TreeWindow>,
+    image_windows: Vec<ImageWindow>,
     control: *mut Control,
     wanted: BTreeMap<u32, *mut Wanted>,
     branches: Vec<*mut Branch>,
@@ -60,6 +62,8 @@ impl Maps {
             act: None,
             trees: Vec::new(),
             ended: Vec::new(),
+            tree_windows: Vec::new(),
+            image_windows: Vec::new(),
             control: std::ptr::null_mut(),
             wanted: BTreeMap::new(),
             branches: Vec::new(),
@@ -316,8 +320,21 @@ pub(crate) fn ended() -> Vec<Image> {
     with(|maps| maps.ended.clone())
 }
 
-/// There is no timeline.
-pub(crate) const fn send_to_timeline<T>(_record: &T) {}
+/// Of records of the timeline, windows are kept.
+pub(crate) fn send_to_timeline<T: Copy + 'static>(record: &T) {
+    let record: &dyn Any = record;
+    if let Some(window) = record.downcast_ref::<TreeWindow>() {
+        with(|maps| maps.tree_windows.push(*window));
+    }
+    if let Some(window) = record.downcast_ref::<ImageWindow>() {
+        with(|maps| maps.image_windows.push(*window));
+    }
+}
+
+/// The windows that were sent.
+pub(crate) fn windows() -> (Vec<TreeWindow>, Vec<ImageWindow>) {
+    with(|maps| (maps.tree_windows.clone(), maps.image_windows.clone()))
+}
 
 pub(crate) fn next_image_id() -> u64 {
     let control = with(|maps| maps.control);

@@ -7,6 +7,7 @@ use memtrace_ebpf::{Image, ImageState};
 use crate::{
     envelope,
     kernel::{Address, Struct as _, Typed, offset},
+    moment,
     preempt::{further, undisturbed},
     sizes, state,
 };
@@ -51,7 +52,9 @@ fn look(image: *mut Image, mm: Address) {
         let held = state::lock(tree);
         let at = state::now();
         sizes::note_sizes(image, mm, at);
+        moment::begin(tree);
         envelope::changed(image, at);
+        moment::end(tree);
         state::unlock(tree, held);
     }
 }

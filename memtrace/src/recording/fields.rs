@@ -5,7 +5,7 @@
 //! Addresses of kernel memory are not recorded: a recording can be given away.
 
 use memtrace_ebpf::{
-    Branch, COMM_LEN, Image, ImageWindow, Integral, Process, SEGMENTS, SegmentsRecord, Tree,
+    Branch, COMM_LEN, Image, ImageWindow, Integral, Process, SEGMENTS, SIZES, SegmentsRecord, Tree,
     TreeWindow,
     event::{Exec, Exit, Fork, Header, IMAGE_WINDOW, Oom, TREE_WINDOW},
 };
@@ -202,7 +202,6 @@ pub(super) fn image(v: &mut impl Visit, image: &mut Image, base: u64) {
         cpus: _,
         ncpus: _,
         end_reason,
-        sizes,
         window,
     } = image;
     v.number(id);
@@ -241,7 +240,8 @@ pub(super) fn image(v: &mut impl Visit, image: &mut Image, base: u64) {
     v.signed(uncertain);
     v.signed(residual);
     v.small(end_reason);
-    numbers(v, sizes);
+    // No meaning any more: sizes of virtual memory as windows have them.
+    numbers(v, &mut [0; SIZES]);
     image_window(v, window, base);
     if window.updates > 0 {
         window.image = *id;
@@ -347,6 +347,7 @@ pub(super) fn tree(v: &mut impl Visit, tree: &mut Tree, base: u64) {
         index: _,
         held_shared: _,
         held_shared_next: _,
+        copying: _,
         shared_next: _,
         uncertain_next: _,
         latest: _,

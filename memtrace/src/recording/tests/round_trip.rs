@@ -117,7 +117,6 @@ fn kernel_side() -> (Tree, Image, Process) {
     image.vm_integral[7].hi = 62;
     image.residual = i64::MIN;
     image.end_reason = 3;
-    image.sizes = [1, 2, 3, 4, 5, 6, u64::MAX];
     image.window.header.kind = IMAGE_WINDOW;
     image.window.image = 40;
     image.window.updates = 47;
