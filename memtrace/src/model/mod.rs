@@ -50,7 +50,7 @@ use std::collections::BTreeMap;
 
 use memtrace_ebpf::{Image, SegmentsRecord};
 
-pub use self::timeline::{ImageSpan, Loss, Sizes, Timeline, TreeSpan};
+pub use self::timeline::{ImageSpan, Loss, SegmentsMoment, Sizes, Timeline, TreeSpan};
 pub(crate) use self::{
     certificate::is_loss,
     story::{program_of, until_nul},

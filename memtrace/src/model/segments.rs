@@ -164,7 +164,8 @@ pub struct Segments {
     pub left: u64,
 }
 
-fn resident(pages: &Pages) -> i64 {
+/// The members that are resident.
+pub(super) fn resident(pages: &Pages) -> i64 {
     pages[Member::File as usize]
         .saturating_add(pages[Member::Anon as usize])
         .saturating_add(pages[Member::Shmem as usize])

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use memtrace_ebpf::{Change, ImageWindow, SizesChange};
 
-use super::{Loss, Timeline, changes::Changes, spans::Spans, units::Units};
+use super::{Loss, Timeline, changes::Changes, segments::Moments, spans::Spans, units::Units};
 use crate::{
     event::Event,
     model::{Final, Summary},
@@ -53,6 +53,7 @@ pub struct Builder {
     /// timeline's, so they wait.
     ended: VecDeque<ImageWindow>,
     losses: Vec<RawLoss>,
+    segments: Moments,
 }
 
 #[derive(Debug)]
@@ -91,6 +92,8 @@ impl Builder {
             changes: None,
             ended: VecDeque::new(),
             losses: Vec::new(),
+            // They are a fraction of a span in size.
+            segments: Moments::new(options.max_spans / 2),
             options,
         }
     }
@@ -111,6 +114,7 @@ impl Builder {
             }),
             Event::Change(change) => self.change(Single::Change(*change)),
             Event::SizesChange(change) => self.change(Single::Sizes(change.clone())),
+            Event::SegmentsChange(change) => return self.segments.take(change),
             _ => return,
         }
         self.limit_spans();
@@ -163,6 +167,7 @@ impl Builder {
             zero,
             page_size: last.page_size,
         };
+        let segments = self.segments.finish(last, summary, units);
         let tree = std::mem::take(&mut self.spans.tree);
         Timeline {
             width_ns: self.spans.width,
@@ -183,6 +188,7 @@ impl Builder {
                         .collect()
                 })
                 .collect(),
+            segments,
             losses: self
                 .losses
                 .into_iter()

@@ -7,10 +7,15 @@
 mod builder;
 mod changes;
 mod merge;
+mod segments;
 mod spans;
 mod units;
 
-pub use self::builder::{Builder, Options};
+pub(crate) use self::segments::thin;
+pub use self::{
+    builder::{Builder, Options},
+    segments::SegmentsMoment,
+};
 use super::summary::Amounts;
 
 /// The tree and its images over time. Times are nanoseconds since the tree's start, as in
@@ -33,6 +38,10 @@ pub struct Timeline {
     /// While an image is only being built by execve it does not count in the tree: what it
     /// holds is in the envelope then, but `last` and `at_tree_max` are 0.
     pub images: Vec<Vec<ImageSpan>>,
+    /// What the segments of each image held, by time: as of the last change of each window, or after each change,
+    /// and at its peak; what ended has a last moment of 0. Where there are very many, stretches of time have only
+    /// their largest sum and their last moment. In the order of `images`; empty if segments were not told apart.
+    pub segments: Vec<Vec<SegmentsMoment>>,
     /// Where records of the timeline are missing; peaks do not depend on them.
     pub losses: Vec<Loss>,
 }

@@ -2,8 +2,8 @@
 
 use memtrace_ebpf::{Member, Pages, SIZES, Size};
 
-use super::{ImageSpan, Sizes, TreeSpan};
-use crate::model::Amounts;
+use super::{ImageSpan, SegmentsMoment, Sizes, TreeSpan};
+use crate::model::{Amounts, measured::signed_bytes};
 
 /// A number of pages; below 0 counts as nothing.
 pub(super) const fn pages(value: i64) -> u64 {
@@ -55,6 +55,15 @@ impl Units {
             file: self.bytes(pages.file),
             shmem: self.bytes(pages.shmem),
             swap: self.bytes(pages.swap),
+        }
+    }
+
+    pub(super) fn segments(self, moment: &SegmentsMoment) -> SegmentsMoment {
+        SegmentsMoment {
+            at_ns: self.ns(moment.at_ns),
+            resident: moment
+                .resident
+                .map(|pages| signed_bytes(pages, self.page_size)),
         }
     }
 
