@@ -2,6 +2,8 @@
 //!
 //! The sources are plain ES modules. In the page they are one: lines that import are left out,
 //! and `export` in front of a declaration is too. So no two files may declare the same name.
+//!
+//! What shows segments is left out where there are none: nobody calls it then.
 
 use std::fmt::Write as _;
 
@@ -13,6 +15,7 @@ use crate::report::svg::paint::PLOT;
 const MODULES: [&str; 14] = [
     include_str!("assets/format.js"),
     include_str!("assets/dom.js"),
+    include_str!("assets/choose.js"),
     include_str!("assets/run.js"),
     include_str!("assets/state.js"),
     include_str!("assets/plot.js"),
@@ -24,10 +27,17 @@ const MODULES: [&str; 14] = [
     include_str!("assets/compare.js"),
     include_str!("assets/insight.js"),
     include_str!("assets/view.js"),
-    include_str!("assets/main.js"),
 ];
 
+/// Where segments were told apart.
+const SEGMENTS: &str = include_str!("assets/segments.js");
+
+/// Begins when all others are there.
+const MAIN: &str = include_str!("assets/main.js");
+
 const STYLE: &str = include_str!("assets/page.css");
+
+const SEGMENTS_STYLE: &str = include_str!("assets/segments.css");
 
 /// What is embedded.
 pub(super) struct Assets {
@@ -40,9 +50,11 @@ pub(super) struct Assets {
 }
 
 impl Assets {
-    pub(super) fn new() -> Self {
+    /// `segments`: with what shows them.
+    pub(super) fn new(segments: bool) -> Self {
         let mut script = String::from("\n");
-        for module in MODULES {
+        let of_segments = segments.then_some(&SEGMENTS);
+        for module in MODULES.iter().chain(of_segments).chain([&MAIN]) {
             for line in module.lines() {
                 if line.starts_with("import ") {
                     continue;
@@ -51,7 +63,8 @@ impl Assets {
                 script.push('\n');
             }
         }
-        let style = format!("\n{STYLE}{PLOT}");
+        let of_segments = if segments { SEGMENTS_STYLE } else { "" };
+        let style = format!("\n{STYLE}{of_segments}{PLOT}");
         let mut policy = String::new();
         // Writing to a string cannot fail.
         let _ = write!(
@@ -116,7 +129,7 @@ mod tests {
     /// Nothing in the sources ends its element, and the sources fit in one module.
     #[test]
     fn sources_can_be_embedded() {
-        let assets = Assets::new();
+        let assets = Assets::new(true);
         for text in [&assets.script, &assets.style] {
             let small = text.to_lowercase();
             for end in ["</script", "</style", "<!--"] {

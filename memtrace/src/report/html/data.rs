@@ -4,7 +4,8 @@ use serde::Serialize;
 
 use super::{
     numbers::{AmountColumns, Column, EXACT},
-    processes::{ProcessesData, name},
+    processes::{Listed, ProcessesData, name},
+    segments::SegmentsData,
 };
 use crate::{
     model::{Amounts, Fate, Origin, PssSnapshot},
@@ -62,6 +63,8 @@ struct RunData {
     losses: Vec<LossData>,
     snapshots: SnapshotsData,
     images: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    segments: Option<SegmentsData>,
 }
 
 #[derive(Serialize)]
@@ -218,6 +221,7 @@ impl RunData {
         let folded = fold(run, layers, LIMITS);
         let headline = Headline::new(summary);
         let timeline = run.timeline;
+        let listed = Listed::new(summary);
         Self {
             title: one_line(run.title),
             figure: headline.figure,
@@ -238,7 +242,7 @@ impl RunData {
                 .collect(),
             windows: WindowsData::new(&folded.windows),
             rows: RowsData::new(run, layers, &folded),
-            processes: ProcessesData::new(run, &folded),
+            processes: ProcessesData::new(run, &folded, &listed),
             losses: timeline
                 .losses
                 .iter()
@@ -255,6 +259,7 @@ impl RunData {
                 .iter()
                 .filter(|image| matches!(image.fate, Fate::Alive | Fate::Ended))
                 .count(),
+            segments: SegmentsData::new(run, &listed.processes),
         }
     }
 }

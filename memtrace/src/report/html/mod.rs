@@ -25,7 +25,9 @@ pub(super) mod markup;
 mod numbers;
 mod peaks;
 mod processes;
+mod segments;
 mod statics;
+mod vlq;
 
 use std::io;
 
@@ -34,6 +36,7 @@ use self::{
     data::PageData,
     growth::Growth,
     markup::{escape_json, escape_markup},
+    segments::tells_segments,
 };
 use super::{
     chart::{Run, layers::Layers},
@@ -57,7 +60,8 @@ pub fn html(out: &mut impl io::Write, runs: &[Run<'_>]) -> io::Result<()> {
         }
     };
     let layers: Vec<Layers> = runs.iter().map(|run| Layers::new(run.summary)).collect();
-    let assets = Assets::new();
+    let told = runs.iter().any(|run| tells_segments(run.summary));
+    let assets = Assets::new(told);
     let titles: Vec<String> = runs.iter().map(|run| one_line(run.title)).collect();
     let title = escape_markup(&titles.join(" and "));
     write!(

@@ -128,14 +128,21 @@ pub(super) fn figures(summary: &Summary) -> Vec<Figures<'_>> {
 }
 
 /// The images that a process has for itself.
-fn own(process: &ProcessSummary) -> impl Iterator<Item = &ImageUse> {
+pub(super) fn own(process: &ProcessSummary) -> impl Iterator<Item = &ImageUse> {
     let images = process.images.iter();
     images.filter(|used| used.kind != UseKind::Failed && used.kind != UseKind::Shared)
 }
 
-impl ProcessesData {
-    pub(super) fn new(run: &Run<'_>, folded: &Folded) -> Self {
-        let summary = run.summary;
+/// The processes of the tree and the table, in order of creation.
+pub(super) struct Listed<'a> {
+    pub(super) processes: Vec<Figures<'a>>,
+    /// How many are not among them.
+    left_out: usize,
+}
+
+impl<'a> Listed<'a> {
+    /// Those with the largest peaks.
+    pub(super) fn new(summary: &'a Summary) -> Self {
         // Largest first, each by the largest that it or a descendant of it reached: so that no
         // process is listed without its ancestors.
         let mut most: Vec<u64> = vec![0; summary.processes.len()];
@@ -158,6 +165,17 @@ impl ProcessesData {
         let left_out = kept.len().saturating_sub(PROCESSES);
         kept.truncate(PROCESSES);
         kept.sort_by_key(|of| of.index);
+        Self {
+            processes: kept,
+            left_out,
+        }
+    }
+}
+
+impl ProcessesData {
+    pub(super) fn new(run: &Run<'_>, folded: &Folded, listed: &Listed<'_>) -> Self {
+        let summary = run.summary;
+        let kept = &listed.processes;
         // Of each process, the index among the kept ones of it or of its nearest kept ancestor.
         let mut nearest: Vec<Option<usize>> = vec![None; summary.processes.len()];
         let mut next = kept.iter().enumerate().peekable();
@@ -194,7 +212,7 @@ impl ProcessesData {
             let execs = execs.filter(|used| used.kind == UseKind::Exec);
             execs.map(|used| used.start_ns).take(100).collect()
         };
-        let listed: u64 = kept
+        let at_tree_peak: u64 = kept
             .iter()
             .fold(0, |sum, of| sum.saturating_add(of.at_tree_peak));
         let of = |value: &dyn Fn(&Figures<'_>) -> u64| kept.iter().map(value).collect();
@@ -231,8 +249,8 @@ impl ProcessesData {
             execs: kept.iter().map(|of| execs(of.process)).collect(),
             rows: kept.iter().map(|of| rows(of.process)).collect(),
             untold: kept.iter().map(|of| untold(of.process)).collect(),
-            left_out,
-            left_out_at_tree_peak: summary.tree.own_peak().rss().saturating_sub(listed),
+            left_out: listed.left_out,
+            left_out_at_tree_peak: summary.tree.own_peak().rss().saturating_sub(at_tree_peak),
         }
     }
 }

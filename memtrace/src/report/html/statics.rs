@@ -8,7 +8,7 @@ use super::{
     insight,
     markup::escape_markup,
     peaks,
-    processes::{Figures, figures},
+    processes::{Figures, figures, name},
 };
 use crate::{
     model::Summary,
@@ -19,6 +19,7 @@ use crate::{
             layers::Layers,
         },
         svg::{Size, inline},
+        text::segment_rows,
         units::{duration, grouped, human, seconds},
     },
 };
@@ -57,6 +58,7 @@ pub(super) fn write(
         )?;
         holders(out, run.summary, layers, &which)?;
         insight::write(out, run, i, &which)?;
+        segments(out, run.summary, &which)?;
         processes(out, run.summary, &which)?;
     }
     writeln!(
@@ -124,6 +126,33 @@ fn bar(layer: usize, part: u64, whole: u64) -> String {
         "<svg class=\"hbar\" width=\"100%\" height=\"14\" aria-hidden=\"true\">\
          <rect class=\"mt-l{layer}\" width=\"{whole}.{rest:02}%\" height=\"14\" rx=\"2\"/></svg>"
     )
+}
+
+/// What the largest image consisted of, where segments were told apart.
+fn segments(out: &mut dyn io::Write, summary: &Summary, which: &str) -> io::Result<()> {
+    let biggest = summary.tree.biggest.and_then(|i| summary.images.get(i));
+    let Some(image) = biggest.filter(|image| image.segments.is_some()) else {
+        return Ok(());
+    };
+    writeln!(
+        out,
+        "<section class=\"card\"><h2>What memory was for{which}</h2>\n\
+         <p class=\"quiet\">Of {} [{}], the largest, in bytes.</p>\n\
+         <div class=\"scroll\"><table class=\"grid\"><thead><tr><th scope=\"col\">Segment</th>\
+         <th scope=\"col\" class=\"number\">Most resident</th><th scope=\"col\" class=\"number\">At its peak</th>\
+         <th scope=\"col\" class=\"number\">Of it anonymous</th><th scope=\"col\" class=\"number\">Swapped out</th>\
+         <th scope=\"col\" class=\"number\">Virtual</th></tr></thead>\n<tbody>",
+        escape_markup(&name(image)),
+        image.pid
+    )?;
+    for (segment, numbers) in segment_rows(image) {
+        write!(out, "<tr><th scope=\"row\">{segment}</th>")?;
+        for number in numbers {
+            write!(out, "<td class=\"number\">{number}</td>")?;
+        }
+        writeln!(out, "</tr>")?;
+    }
+    writeln!(out, "</tbody></table></div></section>")
 }
 
 fn processes(out: &mut dyn io::Write, summary: &Summary, which: &str) -> io::Result<()> {

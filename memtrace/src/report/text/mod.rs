@@ -12,7 +12,7 @@ mod page;
 mod segments;
 mod table;
 
-pub(super) use segments::title;
+pub(super) use segments::{rows as segment_rows, title};
 
 use std::io::{self, Write as _};
 

@@ -70,7 +70,9 @@ fn amount(bytes: i64) -> String {
 }
 
 /// The rows of an image's table: label and numbers, of those segments that held anything.
-pub(super) fn rows(image: &ImageSummary) -> impl Iterator<Item = (&'static str, [String; 5])> {
+pub(in crate::report) fn rows(
+    image: &ImageSummary,
+) -> impl Iterator<Item = (&'static str, [String; 5])> {
     let table = image.segments.iter().flat_map(|segments| segments.table);
     table.filter(SegmentUse::held_anything).map(|part| {
         let numbers = [

@@ -84,7 +84,8 @@ function main() {
     const known = view in views ? view : "";
     state.forget();
     state.trail = [];
-    state.set({ view: known });
+    // Of another run, the same number is another process.
+    state.set(known === state.view ? {} : { view: known, process: null });
     for (const tab of tabs) tab.setAttribute("aria-selected", String(tab.dataset.view === known));
     const single = runs.length === 1 ? runs[0] : { a: runs[0], b: runs[1] }[known];
     if (state.range) {

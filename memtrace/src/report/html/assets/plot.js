@@ -33,7 +33,7 @@ export function stepsBack(count, width, y) {
 
 export class Plot {
   /**
-   * `options`: `label`, `height`, `end`, `step` (of the cursor, ns), `peakAt`, `most` (largest amount),
+   * `options`: `label`, `height`, `begin` (0 if it is left out), `end`, `step` (of the cursor, ns), `peakAt`, `most` (largest amount),
    * `snap(a, b)` (a range that can be answered), `describe(at)` (words), `paint(plot)` (what to draw).
    */
   constructor(state, options) {
@@ -50,7 +50,7 @@ export class Plot {
         role: "slider",
         "aria-label": options.label,
         "aria-describedby": "keys",
-        "aria-valuemin": 0,
+        "aria-valuemin": (options.begin ?? 0) / 1e9,
         "aria-valuemax": options.end / 1e9,
         "aria-orientation": "horizontal",
         keydown: (event) => this.key(event),
@@ -75,7 +75,11 @@ export class Plot {
   }
 
   get view() {
-    return this.state.zoom ?? [0, this.options.end];
+    return this.state.zoom ?? [this.begin, this.options.end];
+  }
+
+  get begin() {
+    return this.options.begin ?? 0;
   }
 
   get bottom() {
@@ -194,21 +198,22 @@ export class Plot {
 
   /** Looks at a range whose width is changed by `factor` around the cursor, and moved by `shift` of it. */
   look(factor, shift) {
-    const { end } = this.options;
+    const { begin: first, options } = this;
+    const { end } = options;
     const [from, until] = this.view;
-    const width = Math.max(1000, Math.min(end, (until - from) * factor));
+    const width = Math.max(1000, Math.min(end - first, (until - from) * factor));
     const around = this.state.pin ?? (from + until) / 2;
     const part = Math.max(0, Math.min(1, (around - from) / (until - from)));
     const start = factor === 1 ? from + shift * width : around - part * width;
-    const begin = Math.round(Math.max(0, Math.min(end - width, start)));
-    this.state.set({ zoom: width >= end ? null : [begin, Math.round(begin + width)] });
+    const begin = Math.round(Math.max(first, Math.min(end - width, start)));
+    this.state.set({ zoom: width >= end - first ? null : [begin, Math.round(begin + width)] });
   }
 
   /** Puts the cursor somewhere; with `extend`, the range reaches from where it was to there. */
   go(at, extend) {
     const { end, peakAt } = this.options;
     const before = this.state.pin ?? peakAt;
-    const now = Math.max(0, Math.min(end, Math.round(at)));
+    const now = Math.max(this.begin, Math.min(end, Math.round(at)));
     this.anchor = extend ? (this.anchor ?? before) : null;
     this.state.set({ pin: now, hover: null });
     if (extend) this.select(this.anchor, now);
@@ -227,7 +232,7 @@ export class Plot {
       ArrowRight: () => this.go(at + step, event.shiftKey),
       PageUp: () => this.go(at - step * 10, event.shiftKey),
       PageDown: () => this.go(at + step * 10, event.shiftKey),
-      Home: () => this.go(0, event.shiftKey),
+      Home: () => this.go(this.begin, event.shiftKey),
       End: () => this.go(options.end, event.shiftKey),
       p: () => this.go(options.peakAt, false),
       Enter: () => this.zoomIn(),

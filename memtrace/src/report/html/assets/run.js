@@ -14,7 +14,7 @@ function amounts(columns, length) {
 }
 
 /** The number of elements that are not above `value`, in an ordered array between two indices. */
-function upperBound(array, value, low = 0, high = array.length) {
+export function upperBound(array, value, low = 0, high = array.length) {
   while (low < high) {
     const middle = (low + high) >>> 1;
     if (array[middle] <= value) low = middle + 1;
@@ -40,6 +40,7 @@ export class Run {
       losses: data.losses,
       images: data.images,
       processes: data.processes,
+      segments: data.segments ?? null,
     });
     this.count = data.windows.count;
     const w = data.windows;
@@ -304,7 +305,7 @@ export class Run {
   }
 
   /** What the image of a row held over time: `[from, until, bytes]`, the most of each window. */
-  *segments(row) {
+  *stretches(row) {
     const { rows } = this;
     for (let e = rows.first[row]; e < rows.first[row + 1]; e += 1) {
       const window = rows.window[e];

@@ -11,6 +11,8 @@ export class State {
     this.trail = [];
     this.pin = null;
     this.hover = null;
+    /** Index of the process that is looked at closer. */
+    this.process = null;
     this.sort = "";
     this.query = "";
     Object.assign(this, this.read());
@@ -57,6 +59,7 @@ export class State {
       const seconds = Number.parseFloat(text);
       return Number.isFinite(seconds) && seconds >= 0 ? Math.round(seconds * 1e9) : null;
     };
+    const index = (text) => (/^\d+$/.test(text) ? Number(text) : null);
     const range = (text) => {
       const ends = (text ?? "").split("-").map(time);
       return ends.length === 2 && ends[0] !== null && ends[1] > ends[0] ? ends : null;
@@ -66,6 +69,7 @@ export class State {
       range: range(values.get("t")),
       zoom: range(values.get("zoom")),
       pin: time(values.get("at") ?? ""),
+      process: index(values.get("process") ?? ""),
       sort: values.get("sort") ?? "",
       query: values.get("q") ?? values.get("pid") ?? "",
     };
@@ -78,6 +82,7 @@ export class State {
     if (this.range) values.set("t", this.range.map(time).join("-"));
     if (this.zoom) values.set("zoom", this.zoom.map(time).join("-"));
     if (this.pin !== null) values.set("at", time(this.pin));
+    if (this.process !== null) values.set("process", this.process);
     if (this.sort) values.set("sort", this.sort);
     if (this.query) values.set("q", this.query);
     const hash = values.toString();

@@ -1,6 +1,7 @@
 // The table of processes: sorted, filtered, copied.
 import { counted, csvField, duration, grouped, human, seconds } from "./format.js";
 import { tellingCommands } from "./commands.js";
+import { chooser } from "./choose.js";
 import { copyText, el } from "./dom.js";
 
 const ROWS = 25;
@@ -117,7 +118,7 @@ export function tableSection(run, state) {
           const value = column.of(i);
           const attributes = { class: column.numeric ? "number" : column.code ? "code" : false, "data-value": column.numeric ? value : false };
           if (column.code) attributes.title = value;
-          return el(column.head ? "th" : "td", column.head ? { scope: "row", ...attributes } : attributes, value === null ? "–" : column.show(value, i));
+          return el(column.head ? "th" : "td", column.head ? { scope: "row", ...attributes } : attributes, value === null ? "–" : column.head ? chooser(run, state, i, value) : column.show(value, i));
         }),
       ),
     );

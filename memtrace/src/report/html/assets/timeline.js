@@ -27,21 +27,12 @@ function paint(run, plot) {
     return;
   }
   const y = (bytes) => plot.y(bytes);
-  const floor = new Float64Array(count);
-  const names = [];
-  run.layers.forEach((layer, l) => {
-    if (layer.images === 0) return;
-    const roof = floor.slice();
-    for (let c = 0; c < count; c += 1) {
-      const stack = columns.last[c] ? run.stackLast[l] : run.stackAtMax[l];
-      if (columns.window[c] >= 0) roof[c] += stack[columns.window[c]];
-    }
-    const d = steps(count, COLUMN, (c) => y(roof[c])) + stepsBack(count, COLUMN, (c) => y(floor[c]));
-    add("path", { class: `mt-l${l}`, d });
-    if (patternOf(l)) add("path", { class: patternOf(l), d });
-    names.push(placeName(layer.name, floor, roof, plot));
-    floor.set(roof);
-  });
+  const held = (l) => (c) => {
+    const stack = columns.last[c] ? run.stackLast[l] : run.stackAtMax[l];
+    return columns.window[c] >= 0 ? stack[columns.window[c]] : 0;
+  };
+  const layers = run.layers.map((layer, l) => ({ look: l, name: layer.name, held: held(l), images: layer.images }));
+  const names = stackColumns(plot, count, layers.filter((layer) => layer.images > 0), add);
   const top = (c) => y(columns.max[c]);
   const band = steps(count, COLUMN, top) + stepsBack(count, COLUMN, (c) => y(columns.min[c]));
   add("path", { class: "mt-band", d: band });
@@ -52,11 +43,25 @@ function paint(run, plot) {
   // Both of it are known after a window's last change, not at its maximum.
   const needed = (c) => (columns.window[c] < 0 ? 0 : run.neededAfter(columns.window[c]));
   if (run.shared.some((bytes) => bytes > 0)) add("path", { class: "needed", d: steps(count, COLUMN, (c) => y(needed(c))) });
-  for (const name of names) {
-    if (name) add("text", { class: "areaname mt-halo", x: name.x, y: name.y, "text-anchor": "middle" }, name.text);
-  }
+  for (const name of names) add("text", { class: "areaname mt-halo", x: name.x, y: name.y, "text-anchor": "middle" }, name.text);
   snapshots(run, plot, add);
   marks(run, plot, add);
+}
+
+/** Draws `layers` on each other, each with a `look`, a `name` and what it `held(column)`; gives where names fit. */
+export function stackColumns(plot, count, layers, add) {
+  const y = (bytes) => plot.y(bytes);
+  const floor = new Float64Array(count);
+  const names = [];
+  for (const { look, name, held } of layers) {
+    const roof = floor.map((below, c) => below + held(c));
+    const d = steps(count, COLUMN, (c) => y(roof[c])) + stepsBack(count, COLUMN, (c) => y(floor[c]));
+    add("path", { class: `mt-l${look}`, d });
+    if (patternOf(look)) add("path", { class: patternOf(look), d });
+    names.push(placeName(name, floor, roof, plot));
+    floor.set(roof);
+  }
+  return names.filter(Boolean);
 }
 
 /** Where in an area its name fits: in the widest stretch that is high enough. */
@@ -112,8 +117,8 @@ function isNear(run) {
   return run.limit <= 4 * run.peak.rss;
 }
 
-/** Losses, limit, OOM kills, and the peak. */
-function marks(run, plot, add) {
+/** Where records are missing. */
+export function lostStretches(run, plot, add) {
   const { width, bottom } = plot;
   const top = plot.y(plot.top) - 6;
   for (const loss of run.losses) {
@@ -122,6 +127,13 @@ function marks(run, plot, add) {
     const title = svg("title", {}, `${counted(loss.records, "record", "records")} lost: ${loss.reason}`);
     add("rect", { class: "mt-lost", x: from, y: top, width: Math.max(2, until - from), height: bottom - top }, title);
   }
+}
+
+/** Losses, limit, OOM kills, and the peak. */
+function marks(run, plot, add) {
+  const { width, bottom } = plot;
+  const top = plot.y(plot.top) - 6;
+  lostStretches(run, plot, add);
   if (run.limit !== null && !isNear(run)) {
     add("text", { class: "mt-bad mt-halo", x: width - 6, y: top + 18, "text-anchor": "end" }, `limit ${human(run.limit)}, far above`);
   } else if (run.limit !== null && run.limit <= plot.top) {

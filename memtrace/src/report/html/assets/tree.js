@@ -1,5 +1,6 @@
 // The processes as a tree over time; like ones in one row, the colour tells how much they held.
 import { counted, human, timeLabel, timeTicks } from "./format.js";
+import { chooser } from "./choose.js";
 import { tellingCommands } from "./commands.js";
 import { el, onWidth, svg } from "./dom.js";
 
@@ -69,9 +70,9 @@ function bars(run, processes, lanes, height, scale, most) {
     const [from, until] = life(run, i);
     put(from, until, lanes[n], 0);
     for (const row of run.processes.rows[i]) {
-      // Segments that are too short to be seen are drawn together, as the largest of them.
+      // Stretches that are too short to be seen are drawn together, as the largest of them.
       let [begin, most] = [null, 0];
-      for (const [a, b, bytes] of run.segments(row)) {
+      for (const [a, b, bytes] of run.stretches(row)) {
         begin ??= Math.max(a, from);
         most = Math.max(most, bytes);
         const stop = Math.min(b, until);
@@ -129,6 +130,7 @@ export function treeSection(run, state) {
     const indent = "\u00a0\u00a0".repeat(Math.min(12, node.depth + (member ? 1 : 0)));
     const foldable = !member && node.children.size > 0;
     const name = member ? `[${run.processes.pid[processes[0]]}]` : node.name;
+    const title = { class: "name", title: member ? run.processes.command[processes[0]] : node.name };
     const flip = (set) => () => {
       if (!set.delete(key)) set.add(key);
       render();
@@ -142,7 +144,7 @@ export function treeSection(run, state) {
     const label = [
       indent,
       foldable ? el("button", { type: "button", class: "fold", "aria-label": `${open ? "Fold" : "Unfold"} ${name}`, click: flip(closed) }, open ? "▾" : "▸") : el("span", { class: "fold" }),
-      el("span", { class: "name", title: member ? run.processes.command[processes[0]] : node.name }, name),
+      count === 1 ? chooser(run, state, processes[0], name, title) : el("span", title, name),
       pids,
       count > 1 ? el("button", many, `×${count}`) : null,
       killed ? el("span", { class: "killed" }, "OOM") : null,

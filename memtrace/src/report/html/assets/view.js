@@ -4,6 +4,7 @@ import { growthSection, overlaySection } from "./compare.js";
 import { insightsOf } from "./insight.js";
 import { tableSection } from "./table.js";
 import { timelineSection } from "./timeline.js";
+import { segmentsSection } from "./segments.js";
 import { treeSection } from "./tree.js";
 import { el } from "./dom.js";
 
@@ -14,6 +15,7 @@ export function runView(run, state, sections, index) {
     timelineSection(run, state),
     el("div", { class: "answers" }, holdersSection(run, state), compositionSection(run, state)),
     treeSection(run, state),
+    run.segments ? segmentsSection(run, state) : null,
     insights.length > 0 ? el("div", { class: insights.length > 1 ? "answers even" : "" }, insights) : null,
     tableSection(run, state),
   ].filter(Boolean);
