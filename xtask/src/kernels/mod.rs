@@ -43,13 +43,14 @@ use self::{
 use crate::bpf::{self, Broken};
 
 /// Test programs that guests have no use for.
-const HOST_ONLY: [&str; 10] = [
+const HOST_ONLY: [&str; 11] = [
     // Compilers and browsers do not fit into an initial file system, nor do the readers of
     // exports; what they read is the same on every kernel.
     "builds",
     "export",
     "formats",
     "html",
+    "html_segments",
     "recordings",
     // Of the form of results, read by programs that do not fit either, and with a snapshot that a slow
     // machine has no time for.
