@@ -6,6 +6,7 @@ pub(crate) mod golden;
 mod properties;
 mod recorder;
 mod segments;
+mod segments_timeline;
 mod simulator;
 mod timeline;
 
