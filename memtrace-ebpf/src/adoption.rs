@@ -11,7 +11,7 @@ use memtrace_ebpf::{
 use crate::{
     accounting, atomic, births, counters, creation, departure, ends, family,
     kernel::{Address, Struct, Typed, as_number, config, key, offset},
-    sizes, state,
+    segments, sizes, state,
 };
 
 /// Looks at a thread of the machine, and takes its process in if that belongs to a tree: if it was asked
@@ -288,6 +288,7 @@ pub(crate) extern "C" fn attach_image(mm: u64, tgid: u64, task: u64) -> u64 {
                 (*process).flags |= ProcessFlags::SHARES_IMAGE;
                 (*image).lent = 1;
                 atomic::add(&raw mut (*image).borrowers, 1);
+                segments::found_lent(mm);
             }
         } else if is_to_be_read(image) {
             let held = state::lock(tree);
@@ -298,6 +299,7 @@ pub(crate) extern "C" fn attach_image(mm: u64, tgid: u64, task: u64) -> u64 {
                 // CPUs that have not changed it since can have shares.
                 (*image).ncpus = TOUCHED_CPUS as u32 + 1;
                 accounting::settle_now(mm, at);
+                segments::found(mm);
                 begin(mm, task, at);
             }
             state::unlock(tree, held);
@@ -314,9 +316,13 @@ pub(crate) extern "C" fn attach_image(mm: u64, tgid: u64, task: u64) -> u64 {
 }
 
 /// Whether nobody has read yet what an image holds that was there before.
+///
+/// # Safety
+///
+/// `image` must point at a map value.
 #[inline(always)]
-unsafe fn is_to_be_read(image: *mut Image) -> bool {
-    // SAFETY: a map value, see the callers.
+pub(crate) unsafe fn is_to_be_read(image: *mut Image) -> bool {
+    // SAFETY: the caller vouches for the pointer.
     unsafe {
         (*image).kind == ImageKind::Attached as u32
             && (*image).state == ImageState::Execing as u32

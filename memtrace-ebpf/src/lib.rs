@@ -103,7 +103,7 @@ pub use config::{
 pub use image::{Image, ImageKind, ImageState, Integral, VM_FIELDS, VM_MEANS, VmField, VmMean};
 pub use process::{Process, ProcessFlags};
 pub use reading::reading;
-pub use segment::{SEGMENTS, Segment, SegmentHooks, SegmentsChange, SegmentsRecord};
+pub use segment::{BASES, Base, SEGMENTS, Segment, SegmentHooks, SegmentsChange, SegmentsRecord};
 pub use stat::Stat;
 pub use timeline::{Change, ChangeKind, ImageWindow, SIZES, Size, SizesChange, TreeWindow};
 pub use tree::{Control, EPOCHS, MAX_TREES, Tree};

@@ -100,7 +100,8 @@ pub struct SegmentsRecord {
     /// 1 while [`SegmentsRecord::at_peak`] is the same as `cur`.
     pub at_peak_is_cur: u64,
     /// Pages that segments held when the image's last page was gone, in absolute numbers, beyond what
-    /// could not be told: what was booked to one and left another.
+    /// could not be told: what was booked to one and left another. Of an image that was there before tracing: the
+    /// pages that it had then, until a [`Base`] tells what they are for.
     pub residual: u64,
     /// Pages of address space of each segment, as seen when it was looked at last.
     pub mapped: [u64; SEGMENTS],
@@ -142,6 +143,22 @@ pub struct SegmentsChange {
     pub swapped: [i64; SEGMENTS],
 }
 
+/// What an image that was there before tracing had in each segment then, as userspace found out: a map value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Base {
+    /// [`Image::id`](crate::Image::id); 0 once its segments have it.
+    pub image: u64,
+    /// No segment of it is wrong by more pages.
+    pub within: u64,
+    /// Pages of each segment, beyond what is booked to it. Of [`Segment::Unknown`], which gives them, it has no meaning.
+    pub held: [Pages; SEGMENTS],
+}
+
+/// As many can be told at a time.
+pub const BASES: usize = 256;
+
+const _: () = assert!(size_of::<Base>() == 16 + 288);
 const _: () = assert!(size_of::<SegmentsChange>() == 16 + 8 + 2 * 72);
 const _: () =
     assert!(size_of::<SegmentsRecord>() == 16 + 16 + 2 * 288 + 2 * 72 + 32 + 24 + 3 * 72 + 24 + 56);
@@ -149,3 +166,7 @@ const _: () =
 #[cfg(feature = "user")]
 // SAFETY: `repr(C)`, the size asserted above is the sum of the fields: no padding; any bytes are valid.
 unsafe impl aya::Pod for SegmentsRecord {}
+
+#[cfg(feature = "user")]
+// SAFETY: as above.
+unsafe impl aya::Pod for Base {}

@@ -143,7 +143,6 @@ fn mistakes() {
         "attach --cgroup",
         "attach 2147483647",
         "attach --duration x 1",
-        "attach --segments 1",
         "top --count 3",
         "top --interval 1ms",
         "time",

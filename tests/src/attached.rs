@@ -9,6 +9,9 @@ use crate::{Checkpoints, Finished, Held, Lab, Partner, Summary, memtrace};
 /// The point at which everything that is there has been taken in.
 const TAKEN_IN: &str = "what runs is taken in";
 
+/// The one at which it is known what its pages are for, with `--segments`.
+const TOLD_APART: &str = "what its pages are for is read";
+
 /// A workload that runs by itself.
 ///
 /// # Errors
@@ -60,6 +63,23 @@ impl<'a> Attached<'a> {
         targets: &[String],
         options: &[&str],
     ) -> Result<Self> {
+        let mut attached = Self::begun(before, lab, targets, options)?;
+        attached.go_on_to(TAKEN_IN)?;
+        attached.held.go_on()?;
+        attached.settled(options)
+    }
+
+    /// With `--segments` not before it is known what pages are for.
+    fn settled(mut self, options: &[&str]) -> Result<Self> {
+        if options.contains(&"--segments") {
+            self.go_on_to(TOLD_APART)?;
+            self.held.go_on()?;
+        }
+        Ok(self)
+    }
+
+    /// memtrace, started.
+    fn begun(before: &[&str], lab: &'a Lab, targets: &[String], options: &[&str]) -> Result<Self> {
         let socket = lab.path("checkpoints");
         if socket.exists() {
             fs::remove_file(&socket)?;
@@ -70,21 +90,42 @@ impl<'a> Attached<'a> {
         line.extend(checkpoints.options());
         line.extend(targets.iter().cloned());
         let memtrace = Partner::start(&mut lab.fixed(&line))?;
-        let mut held = checkpoints.accept()?;
-        loop {
-            let point = held
-                .point()?
-                .context("memtrace ends without having attached")?;
-            held.go_on()?;
-            if point == TAKEN_IN {
-                break;
-            }
-        }
+        let held = checkpoints.accept()?;
         Ok(Self {
             lab,
             memtrace,
             held,
         })
+    }
+
+    /// Lets it go on until it reaches a point, where it waits.
+    fn go_on_to(&mut self, wanted: &str) -> Result<()> {
+        loop {
+            let point = self.held.point()?;
+            let point = point.context("memtrace ends without having attached")?;
+            if point == wanted {
+                return Ok(());
+            }
+            self.held.go_on()?;
+        }
+    }
+
+    /// As [`Attached::to`], where something is done when everything has been taken in, before anything else is found
+    /// out about it.
+    ///
+    /// # Errors
+    /// As for [`Attached::to`], and of what is done.
+    pub fn meanwhile(
+        lab: &'a Lab,
+        targets: &[String],
+        options: &[&str],
+        act: impl FnOnce() -> Result<()>,
+    ) -> Result<Self> {
+        let mut attached = Self::begun(&[], lab, targets, options)?;
+        attached.go_on_to(TAKEN_IN)?;
+        act()?;
+        attached.held.go_on()?;
+        attached.settled(options)
     }
 
     /// memtrace itself.

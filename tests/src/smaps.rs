@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs, ops::Range, path::Path};
 
 use anyhow::{Context, Result};
 
-use crate::page;
+use crate::{Image, page};
 
 /// Pages of one segment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -93,6 +93,23 @@ pub fn read(path: &Path, program: &str) -> Result<Segments> {
     Ok(all)
 }
 
+/// Whether what a script wrote with `smaps @NAME` has bss and heap in one mapping, as where the heap happens to
+/// begin right behind the bss.
+///
+/// # Errors
+/// As for [`read`].
+pub fn is_mixed(path: &Path) -> Result<bool> {
+    let text = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+    let (stat, smaps) = text.split_once('\n').context("two parts")?;
+    let (_, fields) = stat.rsplit_once(") ").context("a name")?;
+    let start_brk: u64 = fields.split(' ').nth(44).context("a field")?.parse()?;
+    let heap = smaps.lines().find(|line| line.ends_with("[heap]"));
+    let Some((start, _)) = heap.and_then(|line| line.split_once('-')) else {
+        return Ok(false);
+    };
+    Ok(hex(start)? < start_brk)
+}
+
 /// Shared memory counts by itself; what a process wrote to its private copy of it does not.
 fn add(all: &mut Segments, segment: &'static str, mut held: Held, bss: u64) {
     if bss > 0 {
@@ -150,4 +167,34 @@ fn of(range: Range<u64>, path: &str, program: &str, layout: &Layout) -> &'static
         _ if name.ends_with(".so") || name.contains(".so.") => "lib",
         _ => "file",
     }
+}
+
+/// Segments at the image's peak, in pages. Before 6.1 sizes in address space are not known of most: then
+/// they are those of `own`.
+///
+/// # Errors
+/// A segment has less than nothing.
+pub fn at_peak(image: &Image, own: &Segments) -> Result<Segments> {
+    let mut all = Segments::new();
+    for one in &image.segments {
+        let pages = |bytes: i64| -> Result<u64> { Ok(u64::try_from(bytes)? / page()) };
+        let held = Held {
+            resident: pages(one.at_peak.resident_bytes)?,
+            anon: pages(one.at_peak.anon_bytes)?,
+            swapped: pages(one.at_peak.swapped_bytes)?,
+            mapped: match one.at_peak.virtual_bytes {
+                Some(bytes) => bytes / page(),
+                None => own.get(&*one.segment).map_or(0, |held| held.mapped),
+            },
+        };
+        let name: &str = &one.segment;
+        let known = [
+            "text", "data", "heap", "stack", "anon", "lib", "file", "shmem", "unknown",
+        ];
+        let name = known.into_iter().find(|known| *known == name);
+        if held != Held::default() {
+            all.insert(name.context("an unknown segment")?, held);
+        }
+    }
+    Ok(all)
 }

@@ -19,33 +19,6 @@ fn only(run: &Run) -> Result<&Image> {
     Ok(image)
 }
 
-/// Segments at the image's peak, in pages. Before 6.1 sizes in address space are not known of most: then
-/// they are those of `own`.
-fn at_peak(image: &Image, own: &Segments) -> Result<Segments> {
-    let mut all = Segments::new();
-    for one in &image.segments {
-        let pages = |bytes: i64| -> Result<u64> { Ok(u64::try_from(bytes)? / page()) };
-        let held = Held {
-            resident: pages(one.at_peak.resident_bytes)?,
-            anon: pages(one.at_peak.anon_bytes)?,
-            swapped: pages(one.at_peak.swapped_bytes)?,
-            mapped: match one.at_peak.virtual_bytes {
-                Some(bytes) => bytes / page(),
-                None => own.get(&*one.segment).map_or(0, |held| held.mapped),
-            },
-        };
-        let name: &str = &one.segment;
-        let known = [
-            "text", "data", "heap", "stack", "anon", "lib", "file", "shmem", "unknown",
-        ];
-        let name = known.into_iter().find(|known| *known == name);
-        if held != Held::default() {
-            all.insert(name.context("an unknown segment")?, held);
-        }
-    }
-    Ok(all)
-}
-
 /// Runs words, and compares the segments at their end, where a last mapping makes the peak, with smaps.
 /// Gives them.
 fn compare(lab: &Lab, words: &str) -> Result<Segments> {
@@ -66,7 +39,7 @@ fn compare_only(lab: &Lab, words: &str) -> Result<(Run, Segments)> {
         assert_eq!(image.segments_within_bytes, Some(0), "{words}");
     }
     let own = smaps::read(&lab.path("top"), workloads::SCRIPT)?;
-    let found = at_peak(image, &own)?;
+    let found = smaps::at_peak(image, &own)?;
     assert_eq!(found, own, "{words}");
     Ok((run, found))
 }
@@ -184,7 +157,7 @@ fn a_child_has_its_parents_segments() -> Result<()> {
         .context("no child")?;
     assert_eq!(child.segments_within_bytes, Some(0), "{child:?}");
     let own = smaps::read(&lab.path("child"), workloads::SCRIPT)?;
-    assert_eq!(at_peak(child, &own)?, own);
+    assert_eq!(smaps::at_peak(child, &own)?, own);
     let none = compare(&lab, "anon 300")?;
     assert_eq!(of(&own, "anon").resident + 3, of(&none, "anon").resident);
     Ok(())
@@ -205,7 +178,7 @@ fn is_called_exact(lab: &Lab, words: &str) -> Result<bool> {
     let exact = image.segments_within_bytes == Some(0);
     if exact {
         let own = smaps::read(&lab.path("top"), workloads::SCRIPT)?;
-        assert_eq!(at_peak(image, &own)?, own, "{words}");
+        assert_eq!(smaps::at_peak(image, &own)?, own, "{words}");
     }
     Ok(exact)
 }

@@ -10,8 +10,9 @@ use aya_ebpf::{
 use crate::{
     kernel::{Address, Struct as _, Typed, as_number, offset},
     preempt::undisturbed,
+    programs::tasks,
     segments::{
-        self,
+        self, before,
         context::{self, how},
         find,
     },
@@ -196,4 +197,17 @@ fn call(ctx: &BtfTracePointContext) {
         number::EXECVE | number::EXECVEAT => context::execute(),
         _ => {}
     }
+}
+
+/// `iter/task`: called for each thread in the PID namespace of who reads, in the reader's context. Those of images of
+/// which userspace has found out what they had before tracing get that.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/task")]
+pub(crate) extern "C" fn base_segments(context: *const tasks::Context) -> i32 {
+    let Some(task) = tasks::task(context) else {
+        return 0;
+    };
+    undisturbed(|| {
+        before::segments_based(task.follow(offset!(task_mm)).address());
+    })
 }

@@ -15,18 +15,23 @@ pub(crate) struct Context {
     task: *const u8,
 }
 
+/// The thread that such a program is called for; none in the end.
+#[inline(always)]
+pub(crate) fn task(context: *const Context) -> Option<Typed> {
+    // SAFETY: the context of these programs; volatile, so that the verifier sees the one load that it knows.
+    let task = unsafe { core::ptr::read_volatile(&raw const (*context).task) };
+    (!task.is_null()).then(|| Typed::new(task))
+}
+
 /// Called for each thread in the PID namespace of who reads, in the reader's context, and in the end without
 /// one. What it has taken in is counted (`Control::attached`): as long as that changes, there can be more.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/task")]
 pub(crate) extern "C" fn attach(context: *const Context) -> i32 {
-    // SAFETY: the context of these programs; volatile, so that the verifier sees the one load that it knows.
-    let task = unsafe { core::ptr::read_volatile(&raw const (*context).task) };
-    if task.is_null() {
+    let Some(task) = task(context) else {
         return 0;
-    }
+    };
     undisturbed(|| {
-        let task = Typed::new(task);
         adoption::came_across(task);
         #[cfg(not(feature = "lean"))]
         if counters::threads_have_caches()

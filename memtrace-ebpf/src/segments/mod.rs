@@ -6,6 +6,7 @@
 //! counted, as a bound of how wrong the others can be. Everything here runs under the tree's lock, but
 //! for contexts, which only their own thread uses.
 
+pub(crate) mod before;
 pub(crate) mod context;
 pub(crate) mod find;
 mod kind;
@@ -136,6 +137,14 @@ pub(crate) extern "C" fn segment_told(mm: u64, member: u64, own: u64) -> u64 {
         (*segments).image = (*image).id;
         (*segments).header.tree = (*image).tree;
         let delta = unbooked(image, segments, member);
+        if before::is_to_be_read(image) {
+            return match delta {
+                0 => NOTHING,
+                // That is what these pages are, whatever they are for.
+                _ if member == Member::Shmem as u32 => Segment::Shmem as u64,
+                _ => Segment::Unknown as u64,
+            };
+        }
         if own != 0 {
             watch(mm, image, segments, member, delta);
         }
@@ -212,6 +221,21 @@ unsafe fn booker(segments: *mut SegmentsRecord, member: u32) -> *mut u32 {
     unsafe { accounting::slot(&raw mut (*segments).bookers, member) }
 }
 
+/// Whether segments are told apart, and only where two never change one address space at a time.
+#[inline(always)]
+fn are_told_in_turns() -> bool {
+    are_on() && (!from_functions() || counters::threads_have_caches())
+}
+
+/// The image of `mm` was there before tracing, and more than one process has it: whether its owner waits meanwhile, as for
+/// vfork, is not known.
+#[inline(always)]
+pub(crate) fn found_lent(mm: u64) {
+    if are_told_in_turns() {
+        segments_lent(mm);
+    }
+}
+
 /// The current process creates another task, with these flags of clone(2). A process that shares the address space
 /// and does not keep its creator waiting, as vfork does, is as a thread is, and not counted as one.
 #[inline(always)]
@@ -219,8 +243,7 @@ pub(crate) fn lent(flags: u64) {
     const CLONE_VM: u64 = 0x100;
     const CLONE_VFORK: u64 = 0x4000;
     const CLONE_THREAD: u64 = 0x10000;
-    if are_on()
-        && (!from_functions() || counters::threads_have_caches())
+    if are_told_in_turns()
         && flags & (CLONE_VM | CLONE_VFORK | CLONE_THREAD) == CLONE_VM
         && state::is_tracked(state::current_tgid())
     {
@@ -255,7 +278,10 @@ pub(crate) extern "C" fn segment_changed(mm: u64, member: u64, segment: u64, pea
             .add(member as usize);
         *booked += delta;
         *booker(segments, member) = thread();
-        if segment == Segment::Unknown as u32 && !context::is_executing(mm) {
+        if segment == Segment::Unknown as u32
+            && !before::is_to_be_read(image)
+            && !context::is_executing(mm)
+        {
             let moved = if delta < 0 { -delta } else { delta } as u64;
             if (*image).end_reason == 0 {
                 // Atomic, as in `segments_moved`.
@@ -451,8 +477,9 @@ pub(crate) extern "C" fn segments_forked(mm: u64, parent: u64) -> u64 {
             for segment in 0..Segment::Unknown as u32 {
                 sum += *cell(&raw mut (*parent).cur, segment, member);
             }
-            // Some mappings are not copied (MADV_DONTFORK), or another thread has changed them since.
-            if sum != *unknown {
+            // Some mappings are not copied (MADV_DONTFORK), or another thread has changed them since; or what the
+            // parent had before tracing is not told apart yet.
+            if sum != *unknown || (*parent).residual != 0 {
                 continue;
             }
             for segment in 0..Segment::Unknown as u32 {
@@ -492,6 +519,14 @@ pub(crate) fn look_again(mm: u64) {
     if let Some(segments) = SEGMENTS_OF.get_ptr_mut(mm) {
         // SAFETY: a map value.
         unsafe { (*segments).looked_for = u64::MAX };
+    }
+}
+
+/// What the image of `mm`, which was there before tracing, held is read. Call under the tree's lock.
+#[inline(always)]
+pub(crate) fn found(mm: u64) {
+    if are_on() {
+        before::segments_found(mm);
     }
 }
 

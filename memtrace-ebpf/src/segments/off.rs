@@ -24,6 +24,10 @@ pub(crate) const fn segments_forked(_mm: u64, _parent: u64) -> u64 {
     0
 }
 
+pub(crate) const fn found(_mm: u64) {}
+
+pub(crate) const fn found_lent(_mm: u64) {}
+
 pub(crate) const fn look_again(_mm: u64) {}
 
 #[cfg(not(test))]

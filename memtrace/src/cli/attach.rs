@@ -22,6 +22,7 @@ Examples:
   memtrace attach 1234 1300              each of several, and their sum
   memtrace attach --name postgres        every process of that name
   memtrace attach --unit nginx.service   all of a unit, or of a --cgroup, a --container
+  memtrace attach --segments -v 1234     what its pages are for
   memtrace attach --max-peak 2GiB 1234   fail if it needs more from now on
   memtrace attach -o job.memtrace 1234   the whole timeline, for memtrace report";
 
@@ -32,7 +33,9 @@ pub(crate) const NOTES: &str = "\
 From the moment at which memtrace attaches each change of the process's memory is seen, as with
 `memtrace run`; the process does not notice, goes on afterwards, and keeps its exit status. What was
 before is known to the kernel alone: its VmHWM is shown. Which pages its processes shared from
-before is not known, so that what they needed together is a range.
+before is not known, so that what they needed together is a range. With
+--segments, what pages are for that were there before is read from /proc/PID/smaps, in a moment in
+which nothing changes, if there is one.
 
 Of several processes, as of those of a name, each is a tree of its own, and all together are one
 more. A cgroup, a unit or a container is a single tree: all that is in it at the beginning, and

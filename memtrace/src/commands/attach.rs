@@ -31,10 +31,6 @@ const SHOWN: Shown = Shown {
 /// Why nothing was measured.
 #[derive(Debug, thiserror::Error)]
 enum AttachError {
-    #[error(
-        "--segments cannot tell what pages are for that were there before: leave it out, or look at them with `memtrace maps`"
-    )]
-    Segments,
     #[error(transparent)]
     Output(#[from] OutputError),
     #[error(transparent)]
@@ -90,9 +86,6 @@ fn prepare<'a>(
     args: &'a AttachArgs,
     targets: &[Target],
 ) -> Result<(Outputs<'a>, Option<Screen>), AttachError> {
-    if args.tracing.segments {
-        return Err(AttachError::Segments);
-    }
     distinct(args).map_err(OutputError::from)?;
     let screen = args
         .tui

@@ -207,7 +207,12 @@ impl Probe {
             .then(|| running::function(kernel))
             .transpose()?;
         let all = further.iter().chain(&plan).copied();
-        verify::all(&mut probe.ebpf, all, &btf, threads.as_ref())?;
+        let walks: &[_] = match choice.segments {
+            SegmentHooks::Off => &[running::PROGRAM],
+            _ => &[segments::BASES, running::PROGRAM],
+        };
+        let threads = threads.as_ref().map(|function| (function, walks));
+        verify::all(&mut probe.ebpf, all, &btf, threads)?;
         phases.done("the kernel verifies the programs");
         for (program, _) in plan {
             probe.attach(program)?;

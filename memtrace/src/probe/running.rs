@@ -84,11 +84,7 @@ impl Probe {
             self.wait_no_longer()?;
             self.go_on_until_nobody_is_found()?;
         }
-        let program: &mut Iter = load::program_mut(&mut self.ebpf, PROGRAM)?;
-        program.unload().map_err(|source| ProbeError::Attach {
-            program: PROGRAM,
-            source: Box::new(source),
-        })?;
+        self.unload_walk(PROGRAM)?;
         let taken = self.taken_in(roots)?;
         if roots.len() > 1 {
             let followed: HashMap<u32, u32> = taken.followed.iter().copied().collect();
@@ -149,7 +145,7 @@ impl Probe {
         // perhaps not come across: once more.
         let (mut before, mut idle) = (self.control()?.attached, 0);
         for _ in 0..MOST_PASSES {
-            self.go_through_threads()?;
+            self.go_through_threads(PROGRAM)?;
             let now = self.control()?.attached;
             idle = if now == before { idle + 1 } else { 0 };
             // For whom there is no room, there is none another time either.
@@ -165,7 +161,7 @@ impl Probe {
     /// Whether somebody waits for a process that is not followed.
     fn is_anyone_waiting(&mut self) -> Result<bool, ProbeError> {
         let before = self.control()?.waiting;
-        self.go_through_threads()?;
+        self.go_through_threads(PROGRAM)?;
         Ok(self.control()?.waiting != before)
     }
 
@@ -179,15 +175,24 @@ impl Probe {
             .map_err(map_error("write", MAP))
     }
 
-    /// Calls the program for each thread once.
-    fn go_through_threads(&mut self) -> Result<(), ProbeError> {
+    /// A program that goes through all threads is not needed any more.
+    pub(super) fn unload_walk(&mut self, name: &'static str) -> Result<(), ProbeError> {
+        let program: &mut Iter = load::program_mut(&mut self.ebpf, name)?;
+        program.unload().map_err(|source| ProbeError::Attach {
+            program: name,
+            source: Box::new(source),
+        })
+    }
+
+    /// Calls the program of this name for each thread once.
+    pub(super) fn go_through_threads(&mut self, name: &'static str) -> Result<(), ProbeError> {
         let failed = |source: io::Error| ProbeError::Threads { source };
-        let program: &mut Iter = load::program_mut(&mut self.ebpf, PROGRAM)?;
+        let program: &mut Iter = load::program_mut(&mut self.ebpf, name)?;
         let mut threads = program
             .attach()
             .and_then(|link| program.take_link(link))
             .map_err(|source| ProbeError::Attach {
-                program: PROGRAM,
+                program: name,
                 source: Box::new(source),
             })?
             .into_file()

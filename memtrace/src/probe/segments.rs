@@ -6,7 +6,7 @@ use aya::{
     maps::{HashMap, MapError},
     programs::{FEntry, FExit},
 };
-use memtrace_ebpf::{SegmentHooks, SegmentsRecord};
+use memtrace_ebpf::{Base, SegmentHooks, SegmentsRecord};
 
 use super::{Probe, ProbeError, attach, load::program_mut};
 use crate::kernel;
@@ -39,6 +39,9 @@ enum Function {
     /// The one that unmaps, whose name depends on the kernel.
     Zap,
 }
+
+/// The program that adds what was there before tracing, called for each thread.
+pub(super) const BASES: &str = "base_segments";
 
 /// The tracepoints of [`SegmentHooks::Hints`], as in [`super::load`].
 pub(super) const HINTS: [(&str, &str); 3] = [
@@ -132,6 +135,46 @@ impl Probe {
             Err(MapError::KeyNotFound) => Ok(None),
             Err(error) => Err(failed(error)),
         }
+    }
+
+    /// Gives the segments of images that were there before tracing, by the address of their `mm_struct`, what they
+    /// had then. What has ended does not get it.
+    ///
+    /// # Errors
+    ///
+    /// When the map cannot be written or going through all threads fails.
+    pub fn base_segments(&mut self, bases: &[(u64, Base)]) -> Result<(), ProbeError> {
+        const MAP: &str = "BASES_OF";
+        let failed = |operation| {
+            move |source: MapError| ProbeError::Map {
+                operation,
+                map: MAP,
+                source,
+            }
+        };
+        for some in bases.chunks(memtrace_ebpf::BASES) {
+            let mut map =
+                HashMap::<_, u64, Base>::try_from(self.map_mut(MAP)?).map_err(failed("open"))?;
+            for (mm, base) in some {
+                map.insert(mm, base, 0).map_err(failed("fill"))?;
+            }
+            self.go_through_threads(BASES)?;
+            let mut map =
+                HashMap::<_, u64, Base>::try_from(self.map_mut(MAP)?).map_err(failed("open"))?;
+            for (mm, _) in some {
+                map.remove(mm).map_err(failed("empty"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// No image gets any more of [`Probe::base_segments`].
+    ///
+    /// # Errors
+    ///
+    /// When the program for it cannot be unloaded.
+    pub fn end_bases(&mut self) -> Result<(), ProbeError> {
+        self.unload_walk(BASES)
     }
 
     /// Segments of images that live.

@@ -51,7 +51,7 @@ impl Kind<'_> {
 }
 
 /// Loads the programs of `plan`, pairs of a program and the tracepoint that it is for: from the
-/// last, which should be the largest. And, with the function of the kernel that calls it, the one that goes
+/// last, which should be the largest. And, with the function of the kernel that calls them, those that go
 /// through all threads.
 ///
 /// # Errors
@@ -61,12 +61,12 @@ pub(super) fn all(
     ebpf: &mut Ebpf,
     plan: impl Iterator<Item = (&'static str, &'static str)>,
     btf: &Btf,
-    threads: Option<&Btf>,
+    threads: Option<(&Btf, &[&'static str])>,
 ) -> Result<(), ProbeError> {
     let mut plan: Vec<_> = plan.collect();
-    if threads.is_some() {
-        plan.push((running::PROGRAM, running::FUNCTION));
-    }
+    let (threads, walks) = threads.unzip();
+    let walks = walks.into_iter().flatten();
+    plan.extend(walks.map(|name| (*name, running::FUNCTION)));
     let mut wanted: Vec<Wanted<'_>> = ebpf
         .programs_mut()
         .filter_map(|(found, program)| {

@@ -69,12 +69,18 @@ fn stat_field(stat: &[u8], number: usize) -> Option<u64> {
 ///
 /// If its smaps cannot be read.
 pub fn of_process(pid: u32, layout: &Layout) -> Result<Option<[Held; SEGMENTS]>, ProcError> {
+    let text = text_of(pid)?;
+    Ok((!text.is_empty()).then(|| segments(&text, layout)))
+}
+
+/// The smaps of a process; nothing is in it if the process has no address space.
+///
+/// # Errors
+///
+/// If it cannot be read.
+pub fn text_of(pid: u32) -> Result<Vec<u8>, ProcError> {
     let path = Path::new("/proc").join(pid.to_string()).join("smaps");
-    match fs::read(&path) {
-        Ok(text) if text.is_empty() => Ok(None),
-        Ok(text) => Ok(Some(segments(&text, layout))),
-        Err(source) => Err(ProcError { path, source }),
-    }
+    fs::read(&path).map_err(|source| ProcError { path, source })
 }
 
 /// What one segment has, bytes.
@@ -112,6 +118,37 @@ pub fn segments(smaps: &[u8], layout: &Layout) -> [Held; SEGMENTS] {
         done.add_to(&mut all, layout);
     }
     all
+}
+
+/// Bytes of which smaps does not tell on which side of an address they are, if that is a border between segments within one
+/// mapping without a file: the bss, the heap, and what lies behind it can be one, where nothing lies between them.
+#[must_use]
+pub fn undecided(smaps: &[u8], borders: &[u64]) -> u64 {
+    let mut sum = 0_u64;
+    let mut add = |mapping: Mapping<'_>| {
+        if !mapping.has_no_file() {
+            return;
+        }
+        for border in borders {
+            let sides = (
+                border.saturating_sub(mapping.start),
+                mapping.end.saturating_sub(*border),
+            );
+            let held = mapping.held.resident.saturating_add(mapping.held.swapped);
+            // Outside of it one of the sides is 0.
+            sum = sum.saturating_add(held.min(sides.0).min(sides.1));
+        }
+    };
+    let mut mapping: Option<Mapping<'_>> = None;
+    for line in smaps.split(|&byte| byte == b'\n') {
+        if let Some(next) = Mapping::parse(line) {
+            mapping.replace(next).map(&mut add);
+        } else if let Some(mapping) = &mut mapping {
+            mapping.take(line);
+        }
+    }
+    mapping.map(add);
+    sum
 }
 
 /// One mapping.
@@ -239,6 +276,11 @@ impl<'a> Mapping<'a> {
         }
     }
 
+    fn has_no_file(&self) -> bool {
+        let name = self.name;
+        name.is_empty() || name == b"[heap]" || name.starts_with(b"[anon:")
+    }
+
     fn is_shmem(&self, layout: &Layout) -> bool {
         let own: [&[u8]; 3] = [b"/memfd:", b"/dev/zero", b"/SYSV"];
         own.iter().any(|prefix| self.name.starts_with(prefix)) || layout.tmpfs.contains(self.device)
@@ -283,7 +325,7 @@ pub fn tmpfs(mountinfo: &[u8]) -> BTreeSet<Vec<u8>> {
 mod tests {
     use proptest::{collection::vec, prelude::*};
 
-    use super::{Held, Layout, segments, stat_field, tmpfs};
+    use super::{Held, Layout, segments, stat_field, tmpfs, undecided};
     use memtrace_ebpf::Segment;
 
     /// As Linux 6.18 writes it, shortened.
@@ -346,6 +388,24 @@ VmFlags: rd wr mr mw me gd ac
         assert_eq!(of(Segment::File), [2, 2, 1, 0]);
         assert_eq!(of(Segment::Shmem), [2, 1, 0, 0]);
         assert_eq!(of(Segment::Unknown), [0, 0, 0, 0]);
+    }
+
+    /// Where a border lies within a mapping without a file, no more can be wrong than what the smaller side can have.
+    #[test]
+    fn what_lies_around_a_border_is_undecided() {
+        // The heap has three pages of four, and the border leaves one page on its left or right.
+        for (border, pages) in [
+            (0x100_0000, 0),
+            (0x100_1000, 1),
+            (0x100_2000, 2),
+            (0x100_3000, 1),
+            (0x100_4000, 0),
+            // Of the program's file.
+            (0x40_1000, 0),
+        ] {
+            assert_eq!(undecided(TEXT, &[border]), pages * 4096, "{border:x}");
+        }
+        assert_eq!(undecided(TEXT, &[0x100_1000, 0x40_4000]), 2 * 4096);
     }
 
     #[test]

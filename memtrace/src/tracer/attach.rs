@@ -211,6 +211,10 @@ pub(super) fn attach<'a>(
         },
     )?;
     session.drain();
+    if tracer.segments {
+        session.find_bases();
+        phases.done("what its pages are for is read");
+    }
     let mut attachment = Attachment {
         living,
         deadline: duration.map(|duration| began + duration),

@@ -59,7 +59,7 @@ struct Doubt<T> {
 
 /// Whether /proc shows this image of a process. Not while it is torn down: from `exec_mmap()` on, long before
 /// anything tells that another program is executed, it shows the next one.
-fn is_in_use(image: &Image) -> bool {
+pub(super) fn is_in_use(image: &Image) -> bool {
     image.state == ImageState::Active as u32 && image.end_reason == 0
 }
 
@@ -236,7 +236,8 @@ impl CrossChecker {
             };
             differs(resident, theirs.resident).max(swapped)
         });
-        let bound = after.untold.saturating_mul(self.page_size);
+        let untold = after.untold.saturating_add(after.residual);
+        let bound = untold.saturating_mul(self.page_size);
         let difference = differences.max().unwrap_or(0).saturating_sub(bound);
         Ok(Some((after, difference)))
     }

@@ -1,6 +1,7 @@
 //! Runs a command under observation: the library's entrance.
 
 mod attach;
+mod bases;
 mod cross_check;
 mod ears;
 mod error;
@@ -168,6 +169,8 @@ impl Tracer {
     /// Tells apart what pages are for: text, data, heap, stack, libraries and so on. It costs each
     /// page fault of the tree, and a little each one of the machine; without programs on kernel
     /// functions each system call, too.
+    ///
+    /// What pages are for that were there before [`Tracer::attach`] is read from `/proc/PID/smaps`.
     #[must_use]
     pub const fn segments(mut self, wanted: bool) -> Self {
         self.segments = wanted;

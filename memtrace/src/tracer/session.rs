@@ -10,7 +10,7 @@ use std::{
 use memtrace_ebpf::Stat;
 
 use super::{
-    TraceError, Tracer,
+    TraceError, Tracer, bases,
     cross_check::CrossChecker,
     limits,
     looking::{self, Looking, Onlooker},
@@ -217,6 +217,26 @@ impl<'a> Session<'a> {
             ..
         } = self;
         probe.drain(|event| take(model, feed, looking.as_mut(), *view, &event));
+    }
+
+    /// Finds out what pages of those that were taken in are for, where that is told apart.
+    pub(super) fn find_bases(&mut self) {
+        let Self {
+            probe,
+            model,
+            feed,
+            looking,
+            view,
+            options,
+            ..
+        } = self;
+        let found = bases::find(probe, *view, options.page_size, |probe| {
+            probe.drain(|event| take(model, feed, looking.as_mut(), *view, &event));
+        });
+        if let Err(error) = found {
+            // What is unknown is said to be.
+            log::warn!("what pages were for before stays unknown: {error}");
+        }
     }
 
     /// Has whoever looks on look, if it is time; a break if that was enough.
