@@ -191,9 +191,12 @@ pub(crate) unsafe fn book(image: *mut Image, tree: *mut Tree, update: &Update) -
             return false;
         }
         *booked = update.reading;
-        keep_for_peak(image, tree);
         let cur = slot(&raw mut (*image).cur, member);
         let delta = update.value - *cur;
+        // What was held at the peak before is of no interest if this makes another one.
+        if !raises_tree(image, tree, member, delta) {
+            keep_for_peak(image, tree);
+        }
         integrate(image, member, *cur, at);
         *cur = update.value;
         note_freed(image, member, delta);
@@ -205,7 +208,7 @@ pub(crate) unsafe fn book(image: *mut Image, tree: *mut Tree, update: &Update) -
         if update.value > *peak {
             *peak = update.value;
         }
-        let at_peak = raise_image(image, at);
+        let at_peak = raise_image_by(image, member, at);
         if (*image).state != ImageState::Execing as u32 {
             add_to_tree(image, tree, member, delta, at);
             note_files(image, tree, at);
@@ -257,6 +260,40 @@ pub(crate) extern "C" fn book_older(
     0
 }
 
+/// Whether a change of a member by `delta` makes a new peak of the tree's RSS.
+#[inline(always)]
+unsafe fn raises_tree(image: *mut Image, tree: *mut Tree, member: u32, delta: i64) -> bool {
+    // SAFETY: map values, see `book`.
+    unsafe {
+        member != Member::Swap as u32
+            && (*image).state != ImageState::Execing as u32
+            && (*tree).rss + delta > (*tree).peak_rss
+    }
+}
+
+/// [`raise_image`] when one member has changed: while the image grows, only that has to be copied.
+#[inline(always)]
+unsafe fn raise_image_by(image: *mut Image, member: u32, at: u64) -> bool {
+    // SAFETY: a map value, see `book`.
+    unsafe {
+        let now = rss(&(*image).cur);
+        if now <= (*image).peak_rss {
+            (*image).own_peak_is_cur = 0;
+            return false;
+        }
+        (*image).peak_rss = now;
+        (*image).peak_rss_at = at;
+        let (cur, own_peak) = (&raw mut (*image).cur, &raw mut (*image).own_peak);
+        if (*image).own_peak_is_cur != 0 {
+            *slot(own_peak, member) = *slot(cur, member);
+        } else {
+            words::copy(own_peak, cur);
+            (*image).own_peak_is_cur = 1;
+        }
+        true
+    }
+}
+
 /// Raises the peak of the image's RSS to what it is; whether that is more than ever.
 #[inline(always)]
 unsafe fn raise_image(image: *mut Image, at: u64) -> bool {
@@ -269,6 +306,7 @@ unsafe fn raise_image(image: *mut Image, at: u64) -> bool {
             (*image).peak_rss_at = at;
             words::copy(&raw mut (*image).own_peak, &raw const (*image).cur);
         }
+        (*image).own_peak_is_cur = 0;
         at_peak
     }
 }

@@ -77,7 +77,15 @@ pub(crate) extern "C" fn timeline_changed(mm: u64, at: u64) -> u64 {
             widen_image(image, member);
             widen_tree(tree, member);
         }
+        let window = &raw mut (*image).window;
+        (*window).counted = counts(image).into();
         note_image(image, at);
+        note_shared(tree);
+        if (*tree).rss > (*tree).window.max_rss {
+            words::copy(&raw mut (*tree).window.at_max, &raw const (*tree).cur);
+            raise_tree(tree, at);
+        }
+        (*tree).at_max_is_cur = 0;
         note_tree(tree, at);
     }
     0
@@ -117,24 +125,35 @@ pub(crate) unsafe fn is_within(image: *mut Image, tree: *mut Tree, at: u64) -> b
     }
 }
 
-/// Widens the windows of an image and of its tree by a change of a member that was read at `at`, and is
-/// [within](is_within) them. To be called in the moment of the change.
+/// Widens the windows of an image and of its tree by a change of a member that is [within](is_within) them. To be
+/// called in the moment of the change, when it is booked.
 ///
 /// # Safety
 ///
 /// Both must point at map values.
 #[inline(always)]
-pub(crate) unsafe fn widen(image: *mut Image, tree: *mut Tree, member: u32, at: u64) {
+pub(crate) unsafe fn widen(image: *mut Image, tree: *mut Tree, member: u32) {
     if !is_on() {
         return;
     }
     // SAFETY: the caller vouches for the pointers.
     unsafe {
-        let at = booked_at(tree, at);
-        keep_for_max(image, tree);
+        // The time at which it is booked.
+        let at = (*tree).latest;
+        if (*tree).rss > (*tree).window.max_rss {
+            // What images held at the maximum before is of no interest any more, also what this one did.
+            keep_at_max(tree, member);
+            raise_tree(tree, at);
+        } else {
+            (*tree).at_max_is_cur = 0;
+            keep_for_max(image, tree);
+        }
         widen_image(image, member);
         widen_tree(tree, member);
         note_image(image, at);
+        if (*image).state == ImageState::Forking as u32 {
+            note_shared(tree);
+        }
         note_tree(tree, at);
     }
 }
@@ -150,8 +169,7 @@ pub(crate) unsafe fn shared_changed(tree: *mut Tree, index: u32, at: u64) {
     // SAFETY: the caller vouches for the pointer.
     unsafe {
         if mode == Timeline::Windows as u32 && (*tree).window.updates != 0 {
-            (*tree).window.shared = (*tree).shared;
-            (*tree).window.uncertain = (*tree).uncertain;
+            note_shared(tree);
         }
         if mode == Timeline::EveryChange as u32 {
             send_shared(tree, index, at);
@@ -286,10 +304,39 @@ unsafe fn note_image(image: *mut Image, at: u64) {
             (*window).max_rss = peak;
             (*window).max_rss_at = (*image).peak_rss_at;
         }
-        words::copy(&raw mut (*window).sizes, sizes(image));
-        (*window).counted = counts(image).into();
+        if (*image).sizes_are_new != 0 {
+            (*image).sizes_are_new = 0;
+            words::copy(&raw mut (*window).sizes, sizes(image));
+        }
         (*window).updates += 1;
         (*window).header.at = at;
+    }
+}
+
+/// The tree has more than at any time of the window before.
+#[inline(always)]
+unsafe fn raise_tree(tree: *mut Tree, at: u64) {
+    // SAFETY: a map value, see the callers.
+    unsafe {
+        let window = &raw mut (*tree).window;
+        (*window).max_rss = (*tree).rss;
+        (*window).max_rss_at = max(at, (*window).start);
+        (*window).seq += 1;
+    }
+}
+
+/// Keeps the members' sums at the maximum. While it grows, only the one that changed has to be copied.
+#[inline(always)]
+unsafe fn keep_at_max(tree: *mut Tree, member: u32) {
+    // SAFETY: a map value, see the callers.
+    unsafe {
+        let (cur, at_max) = (&raw mut (*tree).cur, &raw mut (*tree).window.at_max);
+        if (*tree).at_max_is_cur != 0 {
+            *slot(at_max, member) = *slot(cur, member);
+            return;
+        }
+        words::copy(at_max, cur);
+        (*tree).at_max_is_cur = 1;
     }
 }
 
@@ -300,19 +347,21 @@ unsafe fn note_tree(tree: *mut Tree, at: u64) {
     unsafe {
         let window = &raw mut (*tree).window;
         let resident = (*tree).rss;
-        if resident > (*window).max_rss {
-            (*window).max_rss = resident;
-            (*window).max_rss_at = max(at, (*window).start);
-            words::copy(&raw mut (*window).at_max, &raw const (*tree).cur);
-            (*window).seq += 1;
-        }
         if resident < (*window).min_rss {
             (*window).min_rss = resident;
         }
-        (*window).shared = (*tree).shared;
-        (*window).uncertain = (*tree).uncertain;
         (*window).updates += 1;
         (*window).header.at = at;
+    }
+}
+
+/// What is shared after fork.
+#[inline(always)]
+unsafe fn note_shared(tree: *mut Tree) {
+    // SAFETY: a map value, see the callers.
+    unsafe {
+        (*tree).window.shared = (*tree).shared;
+        (*tree).window.uncertain = (*tree).uncertain;
     }
 }
 

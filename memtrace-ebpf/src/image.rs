@@ -163,6 +163,8 @@ pub struct Image {
     pub peak_rss_at: u64,
     /// All members at the peak of RSS.
     pub own_peak: Pages,
+    /// 1 if the last change raised the peak, so that [`Image::own_peak`] is [`Image::cur`].
+    pub own_peak_is_cur: u64,
     /// Peak of RSS + swap.
     pub peak_rss_swap: i64,
     /// RSS + swap after an increase that a swap-in may take back with its next
@@ -193,6 +195,8 @@ pub struct Image {
     pub vm_integral: [Integral; VM_MEANS],
     /// Until when they are integrated.
     pub vm_integral_at: u64,
+    /// 1 if the timeline's window does not have them yet.
+    pub sizes_are_new: u64,
     /// `max(mm->hiwater_vm, mm->total_vm)` when last seen, pages: the exact `VmPeak`.
     pub hiwater_vm: u64,
     /// Of an image that was there before: `mm->hiwater_vm` when tracing began. As long as that stays, what the

@@ -114,7 +114,7 @@ unsafe fn book_alone(
         if alone {
             sizes::raise_whole(image, whole);
             accounting::book(image, tree, update);
-            envelope::widen(image, tree, update.member, update.at);
+            envelope::widen(image, tree, update.member);
         }
         moment::end(tree);
         alone

@@ -32,6 +32,7 @@ pub(crate) extern "C" fn sizes_change(mm: u64, at: u64) -> u64 {
         set(VmMean::PageTables, fields.load(offset!(mm_pgtables_bytes)));
         set(VmMean::Locked, fields.load(offset!(mm_locked_vm)));
         set(VmMean::Pinned, fields.load(offset!(mm_pinned_vm)));
+        (*image).sizes_are_new = 1;
     }
     moment::end(tree);
     0
@@ -51,6 +52,7 @@ pub(crate) extern "C" fn page_tables_change(mm: u64, at: u64) -> u64 {
         integrate(image, at);
         let bytes = Address::new(mm).load(offset!(mm_pgtables_bytes));
         set_size(image, VmMean::PageTables, bytes);
+        (*image).sizes_are_new = 1;
     }
     moment::end(tree);
     0

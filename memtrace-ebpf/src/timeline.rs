@@ -44,14 +44,13 @@ pub enum Size {
 /// Number of [`Size`]s.
 pub const SIZES: usize = 7;
 
-/// One image in one window; the record [`event::IMAGE_WINDOW`](crate::event::IMAGE_WINDOW).
+/// One image in one window; the record [`event::IMAGE_WINDOW`](crate::event::IMAGE_WINDOW). What each change
+/// needs comes first, for the cache.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct ImageWindow {
     /// Filled when it is sent: when the window's last change was.
     pub header: Header,
-    /// [`Image::id`](crate::Image::id).
-    pub image: u64,
     /// Start of the window, a multiple of its width.
     pub start: u64,
     /// The tree's number that `at_tree_max` belongs to.
@@ -62,20 +61,22 @@ pub struct ImageWindow {
     pub max_rss: i64,
     /// When that was first reached in the window.
     pub max_rss_at: u64,
-    /// Least value of each member.
-    pub min: Pages,
-    /// Largest value of each member.
-    pub max: Pages,
-    /// Each member after the last change.
-    pub last: Pages,
-    /// See the module.
-    pub at_tree_max: Pages,
-    /// Virtual sizes at the last change, by [`Size`].
-    pub sizes: [u64; SIZES],
     /// Changes in the window; 0: none is open.
     pub updates: u32,
     /// 1 if it counts in the tree, 0 while it is only being built by execve.
     pub counted: u32,
+    /// Each member after the last change.
+    pub last: Pages,
+    /// Largest value of each member.
+    pub max: Pages,
+    /// Least value of each member.
+    pub min: Pages,
+    /// See the module.
+    pub at_tree_max: Pages,
+    /// [`Image::id`](crate::Image::id).
+    pub image: u64,
+    /// Virtual sizes at the last change, by [`Size`].
+    pub sizes: [u64; SIZES],
 }
 
 /// The tree in one window; the record [`event::TREE_WINDOW`](crate::event::TREE_WINDOW).
@@ -94,20 +95,20 @@ pub struct TreeWindow {
     pub max_rss: i64,
     /// When that was first reached in the window.
     pub max_rss_at: u64,
-    /// Least sum of each member.
-    pub min: Pages,
-    /// Largest sum of each member.
-    pub max: Pages,
+    /// Changes in the window; 0: none is open.
+    pub updates: u64,
     /// Each member's sum after the last change.
     pub last: Pages,
+    /// Largest sum of each member.
+    pub max: Pages,
+    /// Least sum of each member.
+    pub min: Pages,
     /// Each member's sum at the maximum of RSS.
     pub at_max: Pages,
     /// [`Tree::shared`](crate::Tree::shared) after the last change.
     pub shared: i64,
     /// [`Tree::uncertain`](crate::Tree::uncertain) after the last change.
     pub uncertain: i64,
-    /// Changes in the window; 0: none is open.
-    pub updates: u64,
 }
 
 /// One change of one counter, where each is recorded; the record

@@ -46,8 +46,8 @@ pub(crate) static OFFSETS: Offsets = Offsets {
 /// How many roots can be asked for.
 pub(crate) const BRANCHES: usize = 2;
 
-/// Width of the timeline's windows: a few steps long, where no time is let pass.
-const WINDOW_NS: u64 = 50;
+/// Width of the timeline's windows: some steps long, where no time is let pass.
+const WINDOW_NS: u64 = 200;
 
 /// Counters without shares.
 const CONFIG: Config = Config {

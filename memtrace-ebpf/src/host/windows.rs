@@ -26,6 +26,7 @@ pub(super) fn check(tree: &Tree) -> Result<(), TestCaseError> {
     }
     for window in &of_tree {
         check_time(window.start, window.header.at)?;
+        prop_assert_eq!(rss(&window.at_max), window.max_rss, "{:?}", window);
     }
     for window in images.values().flatten() {
         check_time(window.start, window.header.at)?;

@@ -20,7 +20,7 @@ use super::{
     kernel::{BRANCHES, OFFSETS, Struct, config, current, switch_to},
     state,
 };
-use crate::{births, creation, life};
+use crate::{births, creation, envelope, life};
 
 /// A page of memory.
 type Page = u64;
@@ -429,14 +429,19 @@ impl Machine {
         self.mm_of(self.space_of(who).expect("it has one"))
     }
 
-    /// Whether updates of the process's image need no lock.
+    /// Whether updates of the process's image need no lock, as long as a step takes.
     pub(crate) fn is_alone(&self, who: usize) -> bool {
+        const STEP_NS: u64 = 50;
         let spins = config().spin_lock != 0;
-        let image = self
+        let found = self
             .living_space(who)
-            .and_then(|space| state::image(self.mm_of(space).address()));
-        // SAFETY: a map value of this thread's.
-        spins && image.is_some_and(|image| unsafe { life::is_alone(image, false) })
+            .and_then(|space| state::image_and_tree(self.mm_of(space).address()));
+        let until = state::now() + STEP_NS;
+        // SAFETY: map values of this thread's.
+        let is_alone = |(image, tree)| unsafe {
+            life::is_alone(image, false) && envelope::is_within(image, tree, until)
+        };
+        spins && found.is_some_and(is_alone)
     }
 
     pub(crate) fn pid(&self, who: usize) -> u32 {
