@@ -10,9 +10,14 @@ const [, , executablePath, file, screenshots] = process.argv;
 const url = pathToFileURL(file).href;
 const seen = { errors: [], requests: [], dialogs: 0 };
 // How slow a machine is decides nothing: milliseconds until something that must happen is given up.
-const PATIENCE = 600_000;
+const PATIENCE = 120_000;
 // A sandbox needs privileges that containers do not give. The pages are our own.
 const browser = await chromium.launch({ executablePath, args: ["--no-sandbox", "--force-color-profile=srgb"], timeout: PATIENCE });
+
+/** A picture to look at, for who wants them: drawing whole pages takes a third of the time. */
+const picture = async (page, name, options) => {
+  if (process.env.MEMTRACE_TEST_PICTURES) await page.screenshot({ path: `${screenshots}-${name}.png`, ...options });
+};
 
 async function open(options, hash = "") {
   const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, deviceScaleFactor: 1, ...options });
@@ -143,7 +148,7 @@ async function keyboard(page) {
     });
     return outside.map((shape) => shape.getAttribute("class"));
   });
-  await page.screenshot({ path: `${screenshots}-range.png` });
+  await picture(page, "range");
   // The link shows the same to somebody else.
   const other = await open({}, seen.keyboard.hash);
   seen.linked = await answers(other);
@@ -255,11 +260,11 @@ async function plain() {
     rows: document.querySelectorAll("#static section:not(.insight) .grid tbody tr").length,
   }));
   seen.plain.insight = await insight(page);
-  await page.screenshot({ path: `${screenshots}-plain.png`, fullPage: true });
+  await picture(page, "plain", { fullPage: true });
   await page.context().close();
 }
 
-/** Pictures to look at; and that nothing sticks out of narrow pages. */
+/** That nothing sticks out of narrow pages, and paper is white; and pictures to look at. */
 async function pictures() {
   for (const [name, options, media] of [
     ["light", { colorScheme: "light" }, "screen"],
@@ -269,12 +274,12 @@ async function pictures() {
     const page = await open(options);
     await page.emulateMedia({ media });
     await page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
-    await page.screenshot({ path: `${screenshots}-${name}.png`, fullPage: true });
+    await picture(page, name, { fullPage: true });
     const overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
     seen.overflow = Math.max(seen.overflow, overflow);
     if (name === "dark") {
       await page.emulateMedia({ media: null });
-      await page.pdf({ path: `${screenshots}-print.pdf`, format: "A4" });
+      if (process.env.MEMTRACE_TEST_PICTURES) await page.pdf({ path: `${screenshots}-print.pdf`, format: "A4" });
       await page.emulateMedia({ media: "print" });
       seen.printed = await page.evaluate(() => getComputedStyle(document.body).backgroundColor);
     }

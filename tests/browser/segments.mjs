@@ -14,6 +14,11 @@ const PATIENCE = 600_000;
 const browser = await chromium.launch({ executablePath, args: ["--no-sandbox", "--force-color-profile=srgb"], timeout: PATIENCE });
 const seen = { errors: [] };
 
+/** A picture to look at, for who wants them. */
+const picture = async (page, name) => {
+  if (process.env.MEMTRACE_TEST_PICTURES) await page.screenshot({ path: `${pictures}-${name}.png`, fullPage: true });
+};
+
 async function open(hash, options) {
   const page = await browser.newPage({ viewport: { width: 1280, height: 900 }, ...options });
   page.setDefaultTimeout(PATIENCE);
@@ -82,10 +87,10 @@ for (let i = 0; i < 5; i += 1) await page.keyboard.press("ArrowRight");
 seen.keyboard = await legend(page);
 seen.spoken = await plot.getAttribute("aria-valuetext");
 const hash = await page.evaluate(() => location.hash);
-await page.screenshot({ path: `${pictures}-light.png`, fullPage: true });
+await picture(page, "light");
 const other = await open(hash, { colorScheme: "dark" });
 seen.linked = await legend(other);
-await other.screenshot({ path: `${pictures}-dark.png`, fullPage: true });
+await picture(other, "dark");
 await other.setViewportSize({ width: 420, height: 900 });
 await other.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
 seen.overflow = await other.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);

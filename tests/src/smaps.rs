@@ -103,11 +103,15 @@ pub fn is_mixed(path: &Path) -> Result<bool> {
     let (stat, smaps) = text.split_once('\n').context("two parts")?;
     let (_, fields) = stat.rsplit_once(") ").context("a name")?;
     let start_brk: u64 = fields.split(' ').nth(44).context("a field")?.parse()?;
-    let heap = smaps.lines().find(|line| line.ends_with("[heap]"));
-    let Some((start, _)) = heap.and_then(|line| line.split_once('-')) else {
-        return Ok(false);
-    };
-    Ok(hex(start)? < start_brk)
+    // Up to 6.2 the bss is called so, too, if it ends where the heap begins (`show_map_vma()`, fs/proc/task_mmu.c).
+    for line in smaps.lines().filter(|line| line.ends_with("[heap]")) {
+        let (start, rest) = line.split_once('-').context("an address")?;
+        let (end, _) = rest.split_once(' ').context("an address")?;
+        if hex(start)? < start_brk && start_brk < hex(end)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Shared memory counts by itself; what a process wrote to its private copy of it does not.

@@ -46,7 +46,10 @@ fn assert_peak(lab: &Lab, image: &Image, written: &str) -> Result<Segments> {
     // Where the heap happens to lie right behind the bss, smaps does not tell one from the other.
     if !mixed {
         assert_eq!(found, own, "{written}");
-        assert_eq!(image.segments_within_bytes, Some(0), "{written}");
+        // What a thread held back at that time is found right after the rest, and not told for certain.
+        let held_back = if threads_hold_back_changes() { 64 } else { 0 };
+        let within = image.segments_within_bytes.context("no bound")?;
+        assert!(within <= held_back * page(), "{written}: {within}");
         assert_eq!(image.segments_left_bytes, 0, "{written}");
     }
     Ok(own)

@@ -1,8 +1,8 @@
 //! The HTML report in a real browser: what it shows is compared with the JSON of the same run
 //! and, for ranges of time, with the changes that the run was made of.
 //!
-//! Needs Chromium, Node.js, and `npm ci --prefix tests/browser`. Pictures of the pages are left
-//! in Cargo's directory for tests, to be looked at.
+//! Needs Chromium, Node.js, and `npm ci --prefix tests/browser`. With `MEMTRACE_TEST_PICTURES=1`
+//! pictures of the pages are left in Cargo's directory for tests, to be looked at.
 
 use std::{
     collections::BTreeMap,

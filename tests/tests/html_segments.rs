@@ -1,6 +1,6 @@
 //! What memory was for, in the HTML report: in a real browser, against arithmetic and the JSON of the same run.
 //!
-//! Needs Chromium, Node.js, and `npm ci --prefix tests/browser`. Pictures of the page are left in Cargo's
+//! Needs Chromium, Node.js, and `npm ci --prefix tests/browser`. With `MEMTRACE_TEST_PICTURES=1` pictures of the page are left in Cargo's
 //! directory for tests, to be looked at.
 
 use std::{
