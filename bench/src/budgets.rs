@@ -3,7 +3,7 @@
 use crate::{
     results::{Budget, HandlerCost, Results, Verdict, Wall},
     storm,
-    tools::{GNU_TIME, MEMTRACE},
+    tools::{GNU_TIME, MEMTRACE, RECORDING},
     workloads::{C_BUILD, FAULTS, SPAWN, START},
 };
 
@@ -77,6 +77,24 @@ pub(crate) fn judge(results: &Results, selected: &dyn Fn(Part) -> bool) -> Vec<B
         "x",
         1.03,
         beyond(C_BUILD),
+    );
+    let recorded = |workload| {
+        let recorded = wall(results, workload, RECORDING).and_then(|row| row.beyond_start);
+        crate::statistics::ratio(recorded?, beyond(workload)?)
+    };
+    add(
+        Part::Wall(FAULTS),
+        text("fault loop, recorded in windows of 10 ms over not recorded"),
+        "x",
+        1.01,
+        recorded(FAULTS),
+    );
+    add(
+        Part::Wall(C_BUILD),
+        text("compiling C, recorded in windows of 10 ms over not recorded"),
+        "x",
+        1.01,
+        recorded(C_BUILD),
     );
     add(
         Part::Wall(START),

@@ -16,6 +16,8 @@ pub(crate) const UNTRACED: &str = "untraced";
 pub(crate) const MEMTRACE: &str = "memtrace run";
 /// The name of memtrace when it records.
 pub(crate) const RECORDING: &str = "memtrace run -o FILE";
+/// The name of memtrace when it records every change.
+const EVERY_CHANGE: &str = "memtrace run -o FILE --resolution 0";
 /// The name of memtrace when it sees the end of every system call.
 const VM_EVENTS: &str = "memtrace run --vm-events";
 /// The name of memtrace when it tells apart what pages are for.
@@ -82,7 +84,7 @@ impl Tool {
 
     /// Whether it is memtrace, which says on standard error when a result is not exact.
     pub(crate) fn is_memtrace(&self) -> bool {
-        [MEMTRACE, RECORDING, VM_EVENTS].contains(&self.name)
+        self.name.starts_with("memtrace ")
     }
 }
 
@@ -176,6 +178,21 @@ pub(crate) fn available(lab: &Lab, quick: bool) -> Result<(Vec<Tool>, Vec<ToolUs
         Tool {
             name: RECORDING,
             prefix: with(&[&binary, "run", "-q", "-o", &output, "--force", "--"]),
+            takes: Takes::Words,
+        },
+        Tool {
+            name: EVERY_CHANGE,
+            prefix: with(&[
+                &binary,
+                "run",
+                "-q",
+                "-o",
+                &output,
+                "--force",
+                "--resolution",
+                "0",
+                "--",
+            ]),
             takes: Takes::Words,
         },
     ];

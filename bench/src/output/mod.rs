@@ -145,6 +145,7 @@ mod tests {
                 wall("start", "/usr/bin/time -v", 2.0, None),
                 wall("faults", "untraced", 1000.0, Some(1.0)),
                 wall("faults", "memtrace run", 1060.0, Some(1.06)),
+                wall("faults", "memtrace run -o FILE", 2120.0, Some(2.12)),
             ],
             programs: Vec::new(),
             handler: vec![
@@ -184,6 +185,8 @@ mod tests {
                 (Some(24.0), Verdict::Met),
                 (Some(1.06), Verdict::Met),
                 (None, Verdict::NotMeasured),
+                (None, Verdict::NotMeasured),
+                (Some(2.0), Verdict::Missed),
                 (None, Verdict::NotMeasured),
                 (Some(19.0), Verdict::Missed),
                 (Some(2.0), Verdict::Met),
@@ -233,8 +236,8 @@ left out: bpftrace (not installed; apt-get install bpftrace)
 note: the machine is busy
 
 Wall time beyond start-up, ratio to the untraced run
-  workload      untraced  memtrace run
-  about faults         1          1.06
+  workload      untraced  memtrace run  memtrace run -o FILE
+  about faults         1          1.06                  2.12
 ";
         assert!(text.starts_with(expected), "{text}");
         let missed = text
