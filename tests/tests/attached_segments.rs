@@ -22,6 +22,17 @@ fn begin(lab: &Lab, words: &str) -> Result<Partner> {
     Partner::start(&mut line)
 }
 
+/// Lets a workload that is attached to go on, until it has said that it is done and is told to end.
+fn to_the_end(mut workload: Partner, attached: Attached<'_>) -> Result<Summary> {
+    workload.tell()?;
+    workload.expect("done")?;
+    workload.tell()?;
+    workload.finish()?;
+    let summary = attached.finish()?;
+    summary.assert_exact();
+    Ok(summary)
+}
+
 /// The process with the status or smaps that it wrote, by its id.
 fn process(summary: &Summary, pid: u32) -> Result<&Process> {
     let mut processes = summary.processes.iter();
@@ -70,12 +81,7 @@ fn what_was_there_is_in_its_segment_and_what_goes_leaves_it() -> Result<()> {
         workload.expect("ready")?;
         let options = ["--segments", "--handler", handler];
         let attached = Attached::to(&lab, &[workload.pid().to_string()], &options)?;
-        workload.tell()?;
-        workload.expect("done")?;
-        workload.tell()?;
-        workload.finish()?;
-        let summary = attached.finish()?;
-        summary.assert_exact();
+        let summary = to_the_end(workload, attached)?;
         let own = assert_peak(&lab, summary.root()?.last_image()?, "top")?;
         let before = smaps::read(&lab.path("before"), workloads::SCRIPT)?;
         // What the words say.
@@ -184,12 +190,7 @@ fn a_child_has_what_its_parent_had_before() -> Result<()> {
     let mut workload = begin(&lab, words)?;
     workload.expect("ready")?;
     let attached = Attached::to(&lab, &[workload.pid().to_string()], &["--segments"])?;
-    workload.tell()?;
-    workload.expect("done")?;
-    workload.tell()?;
-    workload.finish()?;
-    let summary = attached.finish()?;
-    summary.assert_exact();
+    let summary = to_the_end(workload, attached)?;
     assert_eq!(summary.tree.images, 2);
     assert_peak(&lab, summary.root()?.last_image()?, "top")?;
     let mut images = summary.processes.iter().flat_map(|one| &one.images);
@@ -212,13 +213,8 @@ fn everyone_who_is_taken_in_has_segments() -> Result<()> {
     let mut workload = begin(&lab, words)?;
     workload.expect("ready")?;
     let attached = Attached::to(&lab, &[workload.pid().to_string()], &["--segments"])?;
-    workload.tell()?;
-    workload.expect("done")?;
     let root = workload.pid();
-    workload.tell()?;
-    workload.finish()?;
-    let summary = attached.finish()?;
-    summary.assert_exact();
+    let summary = to_the_end(workload, attached)?;
     assert_peak(&lab, process(&summary, root)?.last_image()?, "top")?;
     let child = summary.processes.iter().find(|one| one.pid != root);
     assert_peak(&lab, child.context("no child")?.last_image()?, "child")?;
@@ -273,16 +269,8 @@ fn whenever_it_attaches_the_bound_holds() -> Result<()> {
         }
         let attached = Attached::to(&lab, &[workload.pid().to_string()], &["--segments"])?;
         while workload.line()? != "last" {}
-        workload.tell()?;
-        workload.expect("done")?;
-        workload.tell()?;
-        workload.finish()?;
-        let summary = attached.finish()?;
-        summary.assert_exact();
-        let image = summary.root()?.last_image()?;
-        let own = smaps::read(&lab.path("top"), workloads::SCRIPT)?;
-        let within = image.segments_within_bytes.context("no bound")?;
-        assert_within(image, &own, within)?;
+        let summary = to_the_end(workload, attached)?;
+        assert_bound(&lab, &summary)?;
     }
     Ok(())
 }
@@ -298,17 +286,10 @@ fn what_smaps_does_not_tell_has_a_bound() -> Result<()> {
     let mut workload = memtrace_tests::begin(&lab, words)?;
     workload.expect("ready")?;
     let attached = Attached::to(&lab, &[workload.pid().to_string()], &["--segments"])?;
-    workload.tell()?;
-    workload.expect("done")?;
-    workload.tell()?;
-    workload.finish()?;
-    let summary = attached.finish()?;
-    summary.assert_exact();
-    let image = summary.root()?.last_image()?;
-    let own = smaps::read(&lab.path("top"), workloads::SCRIPT)?;
-    let within = image.segments_within_bytes.context("no bound")?;
+    let summary = to_the_end(workload, attached)?;
+    let within = assert_bound(&lab, &summary)?;
     assert_eq!(within > 0, smaps::is_mixed(&lab.path("before"))?);
-    assert_within(image, &own, within)
+    Ok(())
 }
 
 /// Two that have one address space can change it at the same moment: where that is not noticed, there is no bound.
@@ -324,12 +305,7 @@ fn who_shares_an_address_space_may_have_no_bound() -> Result<()> {
         let mut workload = begin(&lab, &words)?;
         workload.expect("ready")?;
         let attached = Attached::to(&lab, &[workload.pid().to_string()], &["--segments"])?;
-        workload.tell()?;
-        workload.expect("done")?;
-        workload.tell()?;
-        workload.finish()?;
-        let summary = attached.finish()?;
-        summary.assert_exact();
+        let summary = to_the_end(workload, attached)?;
         let seen = summary.certificate.segments.as_ref().context("no word")?;
         let mut images = summary.processes.iter().flat_map(|one| &one.images);
         let image = images.next().context("no image")?;
@@ -341,6 +317,15 @@ fn who_shares_an_address_space_may_have_no_bound() -> Result<()> {
         assert_within(image, &own, 0)?;
     }
     Ok(())
+}
+
+/// No segment of the workload's at its peak is further from smaps than is said, which is given.
+fn assert_bound(lab: &Lab, summary: &Summary) -> Result<u64> {
+    let image = summary.root()?.last_image()?;
+    let own = smaps::read(&lab.path("top"), workloads::SCRIPT)?;
+    let within = image.segments_within_bytes.context("no bound")?;
+    assert_within(image, &own, within)?;
+    Ok(within)
 }
 
 /// No segment at the image's peak is wrong by more.
