@@ -10,7 +10,7 @@ use memtrace_ebpf::{
 use crate::{
     accounting, births, counters, family,
     kernel::{Address, Struct, Typed, as_number, config, offset, probe},
-    segments, sizes, state,
+    peaks, segments, sizes, state,
 };
 
 /// The process's id in its own PID namespace.
@@ -126,7 +126,7 @@ pub(crate) fn process_created(child: Typed, first_hook: bool) -> Option<u32> {
             unsafe {
                 let held = state::lock(tree);
                 let at = state::now();
-                accounting::keep_before_change(image, tree);
+                peaks::keep_before_change(image, tree);
                 // Of one that ran before, what it copied before it was taken in was not seen.
                 if attached || (late && counters::may_lack_cpus()) {
                     accounting::settle_now((*image).mm, at);

@@ -73,6 +73,8 @@ mod life;
 #[path = "host/moment.rs"]
 mod moment;
 #[cfg(test)]
+mod peaks;
+#[cfg(test)]
 #[path = "host/repeat.rs"]
 mod repeat;
 #[cfg(test)]

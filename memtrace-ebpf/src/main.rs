@@ -57,6 +57,7 @@ mod line;
 mod lock;
 mod log;
 mod moment;
+mod peaks;
 mod preempt;
 mod programs;
 mod repeat;

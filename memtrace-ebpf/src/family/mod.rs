@@ -36,10 +36,10 @@ use memtrace_ebpf::{Image, MAX_TREES, Member, Tree, rss};
 pub(crate) use doubt::{family_before_end, family_before_update, family_user_leaves, update};
 
 use crate::{
-    accounting::{keep_before_change, keep_for_peak},
     footprint,
     kernel::Typed,
     moment,
+    peaks::{keep_before_change, keep_for_peak},
     state::{control, image as find, image_and_tree as both, tree},
 };
 
