@@ -4,6 +4,8 @@
 //! before, so the tree is the sum of its images at any time and a missed event is
 //! healed by the next one. What belongs together is booked in one moment (`moment`).
 
+use core::cmp::max;
+
 use memtrace_ebpf::{Image, ImageState, MEMBERS, Member, Pages, Tree, rss};
 
 use crate::{
@@ -61,12 +63,13 @@ pub(crate) unsafe fn book_locked(image: *mut Image, tree: *mut Tree, update: &Up
         if done == NOT_BOOKED {
             return;
         }
-        envelope::changed(image, update.at);
+        let at = booked_at(tree, update.at);
+        envelope::changed(image, at);
         moment::end(tree);
         let at_peak = done == AT_PEAK;
         // After it: a window that it ends tells of the segments before.
         if segments::are_on() {
-            segments::changed(mm, update.member, at_peak, update.at);
+            segments::changed(mm, update.member, at_peak, at);
         }
     }
 }
@@ -242,13 +245,22 @@ unsafe fn note_freed(image: *mut Image, member: u32, delta: i64) {
 unsafe fn advance(tree: *mut Tree, at: u64) -> u64 {
     // SAFETY: a map value, see `book`.
     unsafe {
-        let latest = (*tree).latest;
-        if at < latest {
-            return latest;
-        }
+        let at = booked_at(tree, at);
         (*tree).latest = at;
         at
     }
+}
+
+/// When what was read at `at` is booked, or has been: what the timeline says of it is told as of then, so that times are
+/// in the order of records.
+///
+/// # Safety
+///
+/// `tree` must point at a map value.
+#[inline(always)]
+pub(crate) unsafe fn booked_at(tree: *mut Tree, at: u64) -> u64 {
+    // SAFETY: as the caller vouches.
+    max(at, unsafe { (*tree).latest })
 }
 
 /// Keeps what the image has of files and shared memory, if no other of the tree has more: the largest

@@ -148,6 +148,8 @@ pub(crate) extern "C" fn finish_image(mm: u64, at: u64, reason: u64) -> u64 {
     };
     // SAFETY: map values.
     unsafe {
+        // Not before its last change.
+        let at = accounting::booked_at(tree, at);
         moment::begin(tree);
         accounting::integrate_all(image, at);
         if (*image).held_rss_swap > (*image).peak_rss_swap {

@@ -20,7 +20,7 @@ use memtrace_ebpf::{
 };
 
 use crate::{
-    accounting::slot,
+    accounting::{booked_at, slot},
     kernel::{config, key},
     segments, state, words,
 };
@@ -89,13 +89,6 @@ pub(crate) extern "C" fn timeline_changed(mm: u64, at: u64) -> u64 {
         note_tree(tree, at);
     }
     0
-}
-
-/// When a change that was read at `at` was booked: changes are told in the order of their times.
-#[inline(always)]
-unsafe fn booked_at(tree: *mut Tree, at: u64) -> u64 {
-    // SAFETY: a map value, see the callers.
-    max(at, unsafe { (*tree).latest })
 }
 
 /// Whether each change is sent: then each takes the tree's lock, which keeps their order.
