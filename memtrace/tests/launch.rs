@@ -36,8 +36,8 @@ fn finish(spec: &Spec) -> Finished {
 
 /// What a command writes to the file `$OUT`.
 fn output_with(spec: Spec, inherited: &Inherited) -> String {
-    let directory = Directory::new("output");
-    let file = directory.0.join("out");
+    let directory = Directory::new();
+    let file = directory.0.path().join("out");
     fs::write(&file, "").unwrap();
     fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();
     let stopped = spawn_stopped(&spec.env("OUT", &file), inherited).unwrap();
@@ -70,9 +70,9 @@ fn deaths_by_signal_pass() {
 
 #[test]
 fn what_cannot_run_says_so_as_gnu_time_does() {
-    let directory = Directory::new("cannot-run");
+    let directory = Directory::new();
     let plain = directory.file("plain", "exit 0\n", 0o644);
-    let gone = directory.0.join("gone");
+    let gone = directory.0.path().join("gone");
     let inside = plain.join("inside");
     let missing = "memtrace-no-such-command";
     for (file, code, reason) in [
@@ -98,8 +98,8 @@ fn what_cannot_run_says_so_as_gnu_time_does() {
 
 #[test]
 fn the_path_is_searched_as_execvp_does() {
-    let directory = Directory::new("path");
-    let (first, second) = (directory.0.join("1"), directory.0.join("2"));
+    let directory = Directory::new();
+    let (first, second) = (directory.0.path().join("1"), directory.0.path().join("2"));
     fs::create_dir(&first).unwrap();
     fs::create_dir(&second).unwrap();
     fs::write(first.join("mt-cmd"), "#!/bin/sh\nexit 1\n").unwrap();
@@ -119,7 +119,7 @@ fn the_path_is_searched_as_execvp_does() {
 
 #[test]
 fn a_script_without_interpreter_line_runs_in_the_shell() {
-    let directory = Directory::new("noexec");
+    let directory = Directory::new();
     let script = directory.file("script", "test \"$1|$2\" = 'a b|c' && exit 9\n", 0o755);
     let spec = Spec::new([script.as_os_str(), "a b".as_ref(), "c".as_ref()]);
     assert_eq!(finish(&spec).exit_status(), Some(9));
@@ -160,8 +160,8 @@ fn arguments_environment_and_directory_arrive() {
 /// What a program without a shell around it writes to its standard output;
 /// redirects that of this process, so only for [`in_child`].
 fn direct_output(argv: &[&str], inherited: &Inherited) -> String {
-    let directory = Directory::new("direct");
-    let file = directory.0.join("out");
+    let directory = Directory::new();
+    let file = directory.0.path().join("out");
     process::redirect_stdout(&fs::File::create(&file).unwrap());
     let stopped = spawn_stopped(&Spec::new(argv), inherited).unwrap();
     let mut running = stopped.release().unwrap();
@@ -290,8 +290,8 @@ fn a_name_shows_before_the_command_does() {
 
 #[test]
 fn dropping_ends_and_reaps_without_running() {
-    let directory = Directory::new("drop");
-    let mark = directory.0.join("ran");
+    let directory = Directory::new();
+    let mark = directory.0.path().join("ran");
     let spec = Spec::new(["touch".as_ref(), mark.as_os_str()]);
     let process = stopped(&spec);
     let pid = process.pid();
@@ -331,8 +331,8 @@ fn a_death_before_the_release_is_told() {
 
 #[test]
 fn the_command_never_outlives_a_killed_tracer_unreleased() {
-    let directory = Directory::new("orphan");
-    let mark = directory.0.join("ran");
+    let directory = Directory::new();
+    let mark = directory.0.path().join("ran");
     let fifo = Fifo::new(&directory);
     let spec = Spec::new(["touch".as_ref(), mark.as_os_str()]);
     let tracer = process::fork_child(|| {

@@ -1,24 +1,11 @@
 //! Pages of the manual: one for each command that the help names, well-formed.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
 /// Requests that the pages use. groff says nothing of one that it does not know unless asked.
 const REQUESTS: [&str; 12] = [
     "EE", "EX", "IP", "PP", "RE", "RS", "SH", "TH", "TP", "br", "el", "ie",
 ];
-
-struct Directory(PathBuf);
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 fn memtrace(words: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_memtrace"))
@@ -43,11 +30,6 @@ fn pages(directory: &Path) -> BTreeMap<String, String> {
         .collect()
 }
 
-fn directory(name: &str) -> Directory {
-    let name = format!("memtrace-man-{name}-{}", std::process::id());
-    Directory(std::env::temp_dir().join(name))
-}
-
 /// The commands that `memtrace help` lists.
 fn commands() -> Vec<String> {
     memtrace(&["help"])
@@ -64,8 +46,8 @@ fn commands() -> Vec<String> {
 /// beside them.
 #[test]
 fn every_command_has_a_page() {
-    let directory = directory("pages");
-    let pages = pages(&directory.0);
+    let directory = tempfile::tempdir().expect("a directory");
+    let pages = pages(directory.path());
     let commands = commands();
     assert!(commands.len() >= 11, "{commands:?}");
     let mut expected: Vec<String> = commands
@@ -114,8 +96,8 @@ fn every_command_has_a_page() {
 /// where it is, has no complaint.
 #[test]
 fn pages_are_well_formed() {
-    let directory = directory("form");
-    for (name, page) in pages(&directory.0) {
+    let directory = tempfile::tempdir().expect("a directory");
+    for (name, page) in pages(directory.path()) {
         assert!(page.is_ascii(), "{name}");
         let mut open = Vec::new();
         let mut heads = 0;
@@ -135,7 +117,7 @@ fn pages_are_well_formed() {
             }
         }
         assert_eq!((open.as_slice(), heads), ([].as_slice(), 1), "{name}");
-        let path = directory.0.join(&name);
+        let path = directory.path().join(&name);
         let Ok(output) = Command::new("groff")
             .args(["-man", "-ww", "-z", "-Tascii"])
             .arg(&path)

@@ -25,25 +25,17 @@ fn recording() -> String {
 }
 
 /// A file in a directory of its own that goes with it.
-struct Scratch(PathBuf);
+struct Scratch(tempfile::TempDir);
 
 impl Scratch {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("memtrace-{}-{name}", std::process::id()));
-        fs::create_dir_all(&path).expect("a directory");
-        Self(path)
+    fn new() -> Self {
+        Self(tempfile::tempdir().expect("a directory"))
     }
 
     fn file(&self, bytes: &[u8]) -> String {
-        let path = self.0.join("x.memtrace");
+        let path = self.0.path().join("x.memtrace");
         fs::write(&path, bytes).expect("a file");
         path.display().to_string()
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
@@ -81,8 +73,8 @@ fn the_json_is_that_of_the_run() {
     let expected = fs::read_to_string(golden("make.json")).expect("a file");
     let shown = good(&report(&[&recording(), "--json", "-"]));
     assert_eq!(parse(&shown), parse(&expected));
-    let scratch = Scratch::new("json");
-    let out = scratch.0.join("out.json").display().to_string();
+    let scratch = Scratch::new();
+    let out = scratch.0.path().join("out.json").display().to_string();
     assert_eq!(good(&report(&[&recording(), "--json", &out])), "");
     assert_eq!(fs::read_to_string(out).expect("a file"), shown);
 }
@@ -138,7 +130,7 @@ fn tables_are_sorted_and_filtered() {
 #[test]
 fn a_cut_is_told() {
     let bytes = fs::read(recording()).expect("a file");
-    let scratch = Scratch::new("cut");
+    let scratch = Scratch::new();
     let file = scratch.file(&bytes[..bytes.len() - 1]);
     let note = "cut after +1.000 s (262 bytes behind that are no whole block): memtrace was killed, or the disk was full";
     for options in [
@@ -173,7 +165,7 @@ fn a_cut_is_told() {
 /// What cannot be read is said with its cause, and what to do.
 #[test]
 fn errors_have_causes() {
-    let scratch = Scratch::new("errors");
+    let scratch = Scratch::new();
     refused(
         &["/nonexistent"],
         1,

@@ -48,10 +48,15 @@ impl Cgroup {
     }
 
     fn make(kind: &str, root: &Path, limit: &str, value: u64) -> Result<Self, Missing> {
-        let path = root.join(format!("memtrace-tests-{}", std::process::id()));
         let missing =
             |what: &Path, error| Missing(format!("no {kind} cgroup: {}: {error}", what.display()));
-        fs::create_dir(&path).map_err(|error| missing(&path, error))?;
+        // Its members may outlive the test: the name is nobody's, whatever PIDs come again.
+        let path = tempfile::Builder::new()
+            .prefix("memtrace-tests-")
+            .disable_cleanup(true)
+            .tempdir_in(root)
+            .map_err(|error| missing(root, error))?
+            .keep();
         let group = Self { path };
         let file = group.path.join(limit);
         fs::write(&file, value.to_string()).map_err(|error| missing(&file, error))?;

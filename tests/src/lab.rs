@@ -2,14 +2,12 @@
 
 use std::{
     env, fs,
-    fs::File,
+    fs::{File, Permissions},
     io::Write as _,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -23,7 +21,7 @@ static ALONE: Mutex<()> = Mutex::new(());
 /// this process nor another test binary.
 #[derive(Debug)]
 pub struct Lab {
-    dir: PathBuf,
+    dir: tempfile::TempDir,
     // Fields are dropped in order: first the machine is free, then this process's threads.
     _machine: Flock<File>,
     _process: MutexGuard<'static, ()>,
@@ -44,15 +42,20 @@ impl Lab {
     /// # Errors
     /// The directory or the lock cannot be made.
     pub fn new() -> Result<Self> {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
         let process = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let base = Path::new(env!("OUT_DIR"));
         let lock = File::create(base.join("lock")).context("create the lock file of the tests")?;
         let machine = Flock::lock(lock, FlockArg::LockExclusive)
             .map_err(|(_, error)| anyhow!("lock the tests' lock file: {error}"))?;
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let dir = env::temp_dir().join(format!("memtrace-tests-{}-{number}", std::process::id()));
-        fs::create_dir(&dir).with_context(|| format!("create {}", dir.display()))?;
+        // No name made of the PID: storms of processes use all PIDs up, and what a survivor wrote may be
+        // all that is left of an earlier test.
+        let dir = tempfile::Builder::new()
+            .prefix("memtrace-tests-")
+            // Other users' workloads find their way into it.
+            .permissions(Permissions::from_mode(0o755))
+            .disable_cleanup(env::var_os("MEMTRACE_KEEP").is_some())
+            .tempdir()
+            .context("make a directory for the test")?;
         Ok(Self {
             dir,
             _machine: machine,
@@ -63,13 +66,13 @@ impl Lab {
     /// The directory.
     #[must_use]
     pub fn dir(&self) -> &Path {
-        &self.dir
+        self.dir.path()
     }
 
     /// A path in the directory.
     #[must_use]
     pub fn path(&self, name: &str) -> PathBuf {
-        self.dir.join(name)
+        self.dir.path().join(name)
     }
 
     /// A script's command line (see [`workloads::script`]); `@NAME` is a path in the directory.
@@ -198,7 +201,7 @@ impl Lab {
         command
             .env_clear()
             .env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin")
-            .current_dir(&self.dir);
+            .current_dir(self.dir.path());
         command
     }
 
@@ -225,7 +228,7 @@ impl Lab {
     /// # Errors
     /// It cannot be started or takes too long.
     pub fn to_end(&self, command: &mut Command) -> Result<Finished> {
-        run_to_end(command, &self.dir)
+        run_to_end(command, self.dir.path())
     }
 }
 
@@ -255,10 +258,7 @@ fn evidence(certificate: &Certificate) -> Result<()> {
 impl Drop for Lab {
     fn drop(&mut self) {
         if env::var_os("MEMTRACE_KEEP").is_some() {
-            eprintln!("the test's files are kept in {}", self.dir.display());
-            return;
+            eprintln!("the test's files are kept in {}", self.dir().display());
         }
-        // A survivor may still write; the directory is in the system's temporary one.
-        let _ = fs::remove_dir_all(&self.dir);
     }
 }

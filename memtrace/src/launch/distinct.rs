@@ -199,23 +199,15 @@ mod tests {
 
     use super::*;
 
-    struct Directory(PathBuf);
+    struct Directory(tempfile::TempDir);
 
     impl Directory {
-        fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("distinct-{name}-{}", std::process::id()));
-            fs::create_dir(&path).unwrap();
-            Self(path)
+        fn new() -> Self {
+            Self(tempfile::tempdir().unwrap())
         }
 
         fn path(&self, name: &str) -> PathBuf {
-            self.0.join(name)
-        }
-    }
-
-    impl Drop for Directory {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
+            self.0.path().join(name)
         }
     }
 
@@ -228,7 +220,7 @@ mod tests {
     /// One file by every kind of name, whether it is there or not.
     #[test]
     fn one_file_by_two_names_is_refused() {
-        let dir = Directory::new("names");
+        let dir = Directory::new();
         fs::write(dir.path("there"), "").unwrap();
         fs::hard_link(dir.path("there"), dir.path("hard")).unwrap();
         fs::create_dir(dir.path("sub")).unwrap();
@@ -290,7 +282,7 @@ mod tests {
     /// A stream that goes to the file of an option loses its contents, unless both append.
     #[test]
     fn inherited_streams_count() {
-        let dir = Directory::new("streams");
+        let dir = Directory::new();
         let path = dir.path("log");
         let plain = fs::File::create(&path).unwrap();
         let appending = fs::File::options().append(true).open(&path).unwrap();
@@ -313,7 +305,7 @@ mod tests {
     /// Two may read a file; none may write what another reads.
     #[test]
     fn an_input_is_not_overwritten() {
-        let dir = Directory::new("inputs");
+        let dir = Directory::new();
         fs::write(dir.path("a"), "x").unwrap();
         let mut files = Distinct::new();
         files.input("the recording", &dir.path("a")).unwrap();

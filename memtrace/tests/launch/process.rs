@@ -8,24 +8,18 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// A directory that is removed at the end of the test.
-pub(crate) struct Directory(pub(crate) PathBuf);
+pub(crate) struct Directory(pub(crate) tempfile::TempDir);
 
 impl Directory {
-    pub(crate) fn new(name: &str) -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("memtrace-launch-{name}-{}-{number}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        fs::create_dir(&path).unwrap();
-        Self(path)
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
     }
 
     pub(crate) fn file(&self, name: &str, contents: &str, mode: u32) -> PathBuf {
-        let path = self.0.join(name);
+        let path = self.0.path().join(name);
         // Written by another process: while a test on another thread forks, a
         // file that this one has open for writing is busy (ETXTBSY).
         let status = std::process::Command::new("/bin/sh")
@@ -39,12 +33,6 @@ impl Directory {
     }
 }
 
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
 /// A named pipe, so that no descriptor has to be left open for the children.
 pub(crate) struct Fifo {
     pub(crate) path: PathBuf,
@@ -53,7 +41,7 @@ pub(crate) struct Fifo {
 
 impl Fifo {
     pub(crate) fn new(directory: &Directory) -> Self {
-        let path = directory.0.join("fifo");
+        let path = directory.0.path().join("fifo");
         let name = CString::new(path.as_os_str().as_bytes()).unwrap();
         // SAFETY: the name is a C string.
         assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);

@@ -39,7 +39,7 @@ fn what_is_sent_to_the_tracer_reaches_the_command() {
                  trap 'echo usr2 >>$OUT' USR2; trap 'echo cont >>$OUT' CONT; \
                  trap 'echo term >>$OUT; exit 5' TERM; \
                  echo ready >>$OUT; while :; do sleep 0.01; done";
-    let directory = Directory::new("signals");
+    let directory = Directory::new();
     let fifo = Fifo::new(&directory);
     let tracer = tracer(traps, &fifo);
     assert_eq!(fifo.read_line(), "ready");
@@ -60,7 +60,7 @@ fn what_is_sent_to_the_tracer_reaches_the_command() {
 
 #[test]
 fn a_command_that_dies_of_sigterm_takes_the_tracer_along() {
-    let directory = Directory::new("signals");
+    let directory = Directory::new();
     let fifo = Fifo::new(&directory);
     let tracer = tracer("echo ready >>$OUT; exec sleep 1000", &fifo);
     assert_eq!(fifo.read_line(), "ready");
@@ -70,7 +70,7 @@ fn a_command_that_dies_of_sigterm_takes_the_tracer_along() {
 
 #[test]
 fn a_command_that_dies_of_sigint_takes_the_tracer_along() {
-    let directory = Directory::new("signals");
+    let directory = Directory::new();
     let fifo = Fifo::new(&directory);
     for signal in [libc::SIGINT, libc::SIGQUIT] {
         let tracer = tracer("echo ready >>$OUT; exec sleep 1000", &fifo);
@@ -83,7 +83,7 @@ fn a_command_that_dies_of_sigint_takes_the_tracer_along() {
 /// The terminal gives Ctrl-C and Ctrl-\ to the command, too: it must not get them twice.
 #[test]
 fn the_tracer_leaves_to_the_command_what_the_terminal_sends() {
-    let directory = Directory::new("signals");
+    let directory = Directory::new();
     let fifo = Fifo::new(&directory);
     // Each line is one signal that arrived; the answer to USR1 comes after all before it.
     let script = "trap 'echo int >>$OUT' INT; trap 'echo quit >>$OUT' QUIT; \
@@ -113,7 +113,7 @@ fn the_tracer_leaves_to_the_command_what_the_terminal_sends() {
 
 #[test]
 fn ignored_on_entry_stays_ignored() {
-    let directory = Directory::new("signals");
+    let directory = Directory::new();
     let fifo = Fifo::new(&directory);
     let script = "trap 'exit 4' TERM; echo ready >>$OUT; while :; do sleep 0.01; done";
     let tracer = tracer_after(|| process::ignore(libc::SIGHUP), script, &fifo);
@@ -125,7 +125,7 @@ fn ignored_on_entry_stays_ignored() {
 
 #[test]
 fn a_stop_from_the_keyboard_stops_both_and_both_go_on() {
-    let directory = Directory::new("signals");
+    let directory = Directory::new();
     let fifo = Fifo::new(&directory);
     // SIGTSTP does nothing to a process group that no other process of its
     // session watches over (setpgid(2)), so this builds what a shell builds.
@@ -154,7 +154,7 @@ fn a_stop_from_the_keyboard_stops_both_and_both_go_on() {
 
 #[test]
 fn a_stop_of_the_tracer_reaches_a_command_that_runs() {
-    let directory = Directory::new("signals");
+    let directory = Directory::new();
     let fifo = Fifo::new(&directory);
     let status = process::in_child(|| {
         process::new_session();
@@ -176,8 +176,8 @@ fn a_stop_of_the_tracer_reaches_a_command_that_runs() {
 
 #[test]
 fn a_signal_before_the_release_ends_both() {
-    let directory = Directory::new("fatal");
-    let mark = directory.0.join("ran");
+    let directory = Directory::new();
+    let mark = directory.0.path().join("ran");
     let script = format!("touch {}", mark.display());
     let status = process::in_child(|| {
         let mut signals = Signals::take_over().unwrap();

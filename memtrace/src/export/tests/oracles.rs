@@ -2,7 +2,7 @@
 //! the summary in it. `tests/export/install` installs them.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io::{BufWriter, Write as _},
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -72,13 +72,11 @@ fn ask(command: &mut Command, queries: &[String]) -> Vec<Json> {
 }
 
 /// A directory that is removed in the end.
-struct Directory(PathBuf);
+struct Directory(tempfile::TempDir);
 
 impl Directory {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("memtrace-{name}-{}", std::process::id()));
-        fs::create_dir(&path).expect("a directory");
-        Self(path)
+    fn new() -> Self {
+        Self(tempfile::tempdir().expect("a directory"))
     }
 
     fn write(
@@ -86,15 +84,9 @@ impl Directory {
         name: &str,
         write: impl FnOnce(&mut BufWriter<File>) -> Result<(), ExportError>,
     ) {
-        let mut out = BufWriter::new(File::create(self.0.join(name)).expect("a file"));
+        let mut out = BufWriter::new(File::create(self.0.path().join(name)).expect("a file"));
         write(&mut out).expect("it writes");
         out.flush().expect("it writes");
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
@@ -136,7 +128,7 @@ fn perfetto_finds_our_numbers(width: u64) {
     let history = eventful();
     let (summary, timeline) = (history.summary(), history.timeline(width));
     let data = data(&summary, &timeline);
-    let directory = Directory::new(&format!("perfetto-{width}"));
+    let directory = Directory::new();
     directory.write("trace", |out| perfetto::write(&data, out));
     let queries = [
         "select name, value from stats where severity in ('error', 'data_loss') and value > 0",
@@ -163,7 +155,7 @@ fn perfetto_finds_our_numbers(width: u64) {
     command
         .arg(script("query.mjs"))
         .arg(engine)
-        .arg(directory.0.join("trace"));
+        .arg(directory.0.path().join("trace"));
     let answers = ask(&mut command, &queries);
 
     assert_eq!(answers[0], serde_json::json!([]));
@@ -277,7 +269,7 @@ fn duckdb_finds_the_summary_in_the_tables() {
         spans: &told,
         ..data(&summary, &timeline)
     };
-    let directory = Directory::new("tables");
+    let directory = Directory::new();
     write_tables(&directory, &data);
     let mut queries: Vec<String> = [
         "select max(rss_max_bytes) from 'tree.parquet'",
@@ -337,7 +329,7 @@ fn duckdb_finds_the_summary_in_the_tables() {
         ));
     }
     let mut command = Command::new(python);
-    command.arg(script("query.py")).arg(&directory.0);
+    command.arg(script("query.py")).arg(directory.0.path());
     let answers = ask(&mut command, &queries);
 
     let json = |value: u64| serde_json::json!([[value]]);

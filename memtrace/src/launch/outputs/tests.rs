@@ -12,26 +12,19 @@ use super::{
 };
 
 /// A directory that is removed at the end of the test.
-struct Directory(PathBuf);
+struct Directory(tempfile::TempDir);
 
 impl Directory {
-    fn new(name: &str, mode: u32) -> Self {
-        let path = std::env::temp_dir().join(format!("memtrace-{name}-{}", std::process::id()));
-        fs::create_dir(&path).unwrap();
-        fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
-        Self(path)
+    fn new(mode: u32) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        fs::set_permissions(directory.path(), Permissions::from_mode(mode)).unwrap();
+        Self(directory)
     }
 
     fn file(&self, name: &str, contents: &str) -> PathBuf {
-        let path = self.0.join(name);
+        let path = self.0.path().join(name);
         fs::write(&path, contents).unwrap();
         path
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
@@ -54,7 +47,7 @@ fn write(path: &Path, if_exists: IfExists, text: &str) -> Result<String, OutputE
 
 #[test]
 fn what_happens_to_contents() {
-    let directory = Directory::new("contents", 0o700);
+    let directory = Directory::new(0o700);
     let path = directory.file("f", "old");
     assert_eq!(write(&path, IfExists::Append, "+new").unwrap(), "old+new");
     let error = write(&path, IfExists::Refuse, "x").unwrap_err().to_string();
@@ -70,7 +63,10 @@ fn what_happens_to_contents() {
         ("r", IfExists::Refuse),
         ("o", IfExists::Overwrite),
     ] {
-        assert_eq!(write(&directory.0.join(name), if_exists, "n").unwrap(), "n");
+        assert_eq!(
+            write(&directory.0.path().join(name), if_exists, "n").unwrap(),
+            "n"
+        );
     }
     let empty = directory.file("empty", "");
     assert_eq!(write(&empty, IfExists::Refuse, "n").unwrap(), "n");
@@ -80,14 +76,14 @@ fn what_happens_to_contents() {
 /// Contents stay until somebody writes, and only what was made is taken away again.
 #[test]
 fn claims_change_nothing_but_what_they_made() {
-    let directory = Directory::new("claims", 0o700);
+    let directory = Directory::new(0o700);
     let old = directory.file("old", "old");
     assert!(claim_output(&old, false).is_err());
     let claim = claim_output(&old, true).unwrap();
     assert!(claim.replaces && claim.made.is_none());
     assert_eq!(fs::read_to_string(&old).unwrap(), "old");
 
-    let new = directory.0.join("new");
+    let new = directory.0.path().join("new");
     let claim = claim_output(&new, false).unwrap();
     assert!(!claim.replaces && new.exists());
     claim.made.unwrap().remove();
@@ -104,39 +100,39 @@ fn claims_change_nothing_but_what_they_made() {
 
 #[test]
 fn links_are_followed_only_in_private_directories() {
-    let private = Directory::new("private", 0o700);
-    let shared = Directory::new("shared", 0o1777);
+    let private = Directory::new(0o700);
+    let shared = Directory::new(0o1777);
     let target = private.file("target", "old");
-    let missing = private.0.join("missing");
+    let missing = private.0.path().join("missing");
     for (name, to) in [("link", &target), ("dangling", &missing)] {
-        symlink(to, private.0.join(name)).unwrap();
-        symlink(to, shared.0.join(name)).unwrap();
-        let error = write(&shared.0.join(name), IfExists::Overwrite, "x").unwrap_err();
+        symlink(to, private.0.path().join(name)).unwrap();
+        symlink(to, shared.0.path().join(name)).unwrap();
+        let error = write(&shared.0.path().join(name), IfExists::Overwrite, "x").unwrap_err();
         assert!(matches!(error, OutputError::SharedLink(_)), "{error:?}");
     }
     assert!(!missing.exists());
     assert_eq!(fs::read_to_string(&target).unwrap(), "old");
     assert_eq!(
-        write(&private.0.join("link"), IfExists::Overwrite, "new").unwrap(),
+        write(&private.0.path().join("link"), IfExists::Overwrite, "new").unwrap(),
         "new"
     );
     assert_eq!(
-        write(&private.0.join("dangling"), IfExists::Refuse, "new").unwrap(),
+        write(&private.0.path().join("dangling"), IfExists::Refuse, "new").unwrap(),
         "new"
     );
 
     let own = shared.file("own", "old");
     assert_eq!(write(&own, IfExists::Overwrite, "new").unwrap(), "new");
-    fs::hard_link(&target, shared.0.join("second-name")).unwrap();
-    let error = write(&shared.0.join("second-name"), IfExists::Append, "x").unwrap_err();
+    fs::hard_link(&target, shared.0.path().join("second-name")).unwrap();
+    let error = write(&shared.0.path().join("second-name"), IfExists::Append, "x").unwrap_err();
     assert!(matches!(error, OutputError::SharedFile(_)), "{error:?}");
     assert_eq!(fs::read_to_string(&target).unwrap(), "new");
 }
 
 #[test]
 fn refusals_name_path_and_remedy() {
-    let directory = Directory::new("refusals", 0o700);
-    let absent = directory.0.join("no/f");
+    let directory = Directory::new(0o700);
+    let absent = directory.0.path().join("no/f");
     let error = open_output(&absent, IfExists::Overwrite).unwrap_err();
     let shown = absent.display();
     assert_eq!(
@@ -186,7 +182,7 @@ fn under_sudo_the_rights_and_the_owner_are_the_callers() {
     if !is_root() {
         return;
     }
-    let directory = Directory::new("sudo", 0o755);
+    let directory = Directory::new(0o755);
     let (uid, gid) = (4_000_000_001, 4_000_000_002);
     let caller = caller_from(Some(uid.to_string().into()), Some(gid.to_string().into())).unwrap();
     let open = |path: &Path| {
@@ -196,16 +192,16 @@ fn under_sudo_the_rights_and_the_owner_are_the_callers() {
         result
     };
     // Root's directory: not for the caller.
-    let error = open(&directory.0.join("f")).unwrap_err().to_string();
+    let error = open(&directory.0.path().join("f")).unwrap_err().to_string();
     assert!(
         error.contains("Permission denied for user 4000000001"),
         "{error}"
     );
     assert!(error.contains("sudo env -u SUDO_UID"), "{error}");
     // Theirs: the file is theirs too.
-    chown(&directory.0, Some(uid), Some(gid)).unwrap();
-    open(&directory.0.join("f")).unwrap();
-    let metadata = fs::metadata(directory.0.join("f")).unwrap();
+    chown(directory.0.path(), Some(uid), Some(gid)).unwrap();
+    open(&directory.0.path().join("f")).unwrap();
+    let metadata = fs::metadata(directory.0.path().join("f")).unwrap();
     assert_eq!((metadata.uid(), metadata.gid()), (uid, gid));
     // Root's file that only root may write.
     let roots = directory.file("roots", "old");
@@ -213,7 +209,7 @@ fn under_sudo_the_rights_and_the_owner_are_the_callers() {
     // Root's rights are back.
     assert_eq!(fs::metadata(directory.file("again", "")).unwrap().uid(), 0);
     // A shared directory, and a file of someone else that all may write.
-    let shared = Directory::new("sudo-shared", 0o1777);
+    let shared = Directory::new(0o1777);
     let other = shared.file("other", "old");
     chown(&other, Some(uid + 5), None).unwrap();
     fs::set_permissions(&other, Permissions::from_mode(0o666)).unwrap();
@@ -225,36 +221,36 @@ fn under_sudo_the_rights_and_the_owner_are_the_callers() {
 /// A directory for outputs is made, found, or refused if it may be another user's trap.
 #[test]
 fn directories_are_made_but_traps_are_not_used() {
-    let private = Directory::new("made", 0o700);
-    let made = private.0.join("tables");
-    for path in [&made, &private.0.join("tables/"), &made] {
+    let private = Directory::new(0o700);
+    let made = private.0.path().join("tables");
+    for path in [&made, &private.0.path().join("tables/"), &made] {
         output_directory(path).unwrap();
         assert!(made.is_dir());
     }
-    symlink(&made, private.0.join("link")).unwrap();
-    output_directory(&private.0.join("link")).unwrap();
+    symlink(&made, private.0.path().join("link")).unwrap();
+    output_directory(&private.0.path().join("link")).unwrap();
     let file = private.file("file", "old");
     let error = output_directory(&file).unwrap_err();
     assert!(
         error.to_string().contains("file: Not a directory"),
         "{error}"
     );
-    let error = output_directory(&private.0.join("no/such")).unwrap_err();
+    let error = output_directory(&private.0.path().join("no/such")).unwrap_err();
     assert!(
         error.to_string().contains("does its directory exist?"),
         "{error}"
     );
 
-    let shared = Directory::new("made-shared", 0o1777);
-    output_directory(&shared.0.join("tables")).unwrap();
-    output_directory(&shared.0.join("tables")).unwrap();
-    symlink(&made, shared.0.join("link")).unwrap();
-    let error = output_directory(&shared.0.join("link")).unwrap_err();
+    let shared = Directory::new(0o1777);
+    output_directory(&shared.0.path().join("tables")).unwrap();
+    output_directory(&shared.0.path().join("tables")).unwrap();
+    symlink(&made, shared.0.path().join("link")).unwrap();
+    let error = output_directory(&shared.0.path().join("link")).unwrap_err();
     assert!(matches!(error, OutputError::SharedLink(_)), "{error}");
     if is_root() {
-        chown(&shared.0, Some(1), None).unwrap();
-        chown(shared.0.join("tables"), Some(2), None).unwrap();
-        let error = output_directory(&shared.0.join("tables")).unwrap_err();
+        chown(shared.0.path(), Some(1), None).unwrap();
+        chown(shared.0.path().join("tables"), Some(2), None).unwrap();
+        let error = output_directory(&shared.0.path().join("tables")).unwrap_err();
         assert!(matches!(error, OutputError::SharedFile(_)), "{error}");
     }
 }

@@ -11,7 +11,6 @@ use std::{
     fs,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU32, Ordering},
 };
 
 use super::{Places, Target, TargetsError, find};
@@ -21,19 +20,19 @@ const OWN: i32 = 4242;
 
 /// A system of files, removed at the end of the test.
 struct System {
+    _directory: tempfile::TempDir,
     root: PathBuf,
     mounts: String,
 }
 
 impl System {
     fn new() -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("memtrace-targets-{}-{number}", std::process::id());
-        let root = std::env::temp_dir().canonicalize().unwrap().join(name);
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().canonicalize().unwrap();
         fs::create_dir_all(root.join("proc")).unwrap();
         symlink(OWN.to_string(), root.join("proc/self")).unwrap();
         let system = Self {
+            _directory: directory,
             root,
             mounts: String::new(),
         };
@@ -111,12 +110,6 @@ impl System {
 
     fn message(&self, target: &Target) -> String {
         self.find(target).unwrap_err().to_string()
-    }
-}
-
-impl Drop for System {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.root);
     }
 }
 
