@@ -53,7 +53,7 @@ pub(crate) fn came_across(task: Typed) -> bool {
     let mm = task.follow(offset!(task_mm)).address();
     let mut image = 0;
     if what as u32 & ProcessFlags::SHARES_IMAGE == 0 {
-        image = attach_image(mm, tgid.into(), number);
+        image = attach_image(mm, tgid.into(), id, number);
     } else {
         state::count(Stat::Borrowed);
     }
@@ -264,54 +264,75 @@ pub(crate) extern "C" fn forget_image(mm: u64) -> u64 {
     0
 }
 
-/// The process `tgid`, which ran before, has the address space `mm`, as `task` tells, one of its threads: what
-/// that holds is read if it was not. Gives the image's id, 0 or [`GONE`]. A function of its own for the verifier, see
-/// `main`.
+/// The process `id`, `tgid`, which ran before, has the address space `mm`, as `task` tells, one of its threads: what
+/// that holds is read if it was not. Gives the id of the image that it has, 0 or [`GONE`]. A function of its own for
+/// the verifier, see `main`.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn attach_image(mm: u64, tgid: u64, task: u64) -> u64 {
-    let Some(process) = state::process(tgid as u32) else {
-        return 0;
-    };
+pub(crate) extern "C" fn attach_image(mm: u64, tgid: u64, id: u64, task: u64) -> u64 {
     if mm != 0 && state::image(mm).is_none() {
         births::create_image(mm, tgid, ImageKind::Attached as u64);
     }
     let Some((image, tree)) = state::image_and_tree(mm) else {
         return 0;
     };
-    // SAFETY: map values.
+    // SAFETY: map values, under the tree's lock.
     unsafe {
-        let id = (*image).id;
-        if (*image).process != (*process).id {
-            // It was lent to it, as vfork does.
-            if (*process).image != id {
+        // The process runs: meanwhile it can execute a program, and others end.
+        let held = state::lock(tree);
+        let there = Address::new(task).follow(offset!(task_mm)).address() == mm;
+        let mut found = 0;
+        if key(image) == mm {
+            found = (*image).id;
+            if (*image).process == id && is_to_be_read(image) {
+                found = GONE;
+                if there {
+                    let at = state::now();
+                    // CPUs that have not changed it since can have shares.
+                    (*image).ncpus = TOUCHED_CPUS as u32 + 1;
+                    accounting::settle_now(mm, at);
+                    segments::found(mm);
+                    begin(mm, task, at);
+                    found = (*image).id;
+                }
+            }
+            if found != GONE {
+                found = take_image(image, tgid as u32, id);
+            }
+        }
+        state::unlock(tree, held);
+        found
+    }
+}
+
+/// The process `id`, `tgid`, has the image, unless it has executed a program since it is followed: then it has
+/// what its own hook told. Gives the id of that which it has. Call under the tree's lock.
+///
+/// # Safety
+///
+/// `image` must point at a map value.
+#[inline(always)]
+unsafe fn take_image(image: *mut Image, tgid: u32, id: u64) -> u64 {
+    // SAFETY: map values, as the caller vouches; entries are removed under the lock.
+    unsafe {
+        let Some(process) = state::process(tgid) else {
+            return (*image).id;
+        };
+        if (*process).id != id {
+            return (*image).id;
+        }
+        if (*process).flags & ProcessFlags::ATTACHED != 0 && (*process).image == 0 {
+            if (*image).process != id {
+                // It was lent to it, as vfork does.
                 (*process).flags |= ProcessFlags::SHARES_IMAGE;
                 (*image).lent = 1;
                 atomic::add(&raw mut (*image).borrowers, 1);
-                segments::found_lent(mm);
+                segments::found_lent(key(image));
             }
-        } else if is_to_be_read(image) {
-            let held = state::lock(tree);
-            let there = Address::new(task).follow(offset!(task_mm)).address() == mm;
-            let is_new = key(image) == mm && is_to_be_read(image);
-            let at = state::now();
-            if is_new && there {
-                // CPUs that have not changed it since can have shares.
-                (*image).ncpus = TOUCHED_CPUS as u32 + 1;
-                accounting::settle_now(mm, at);
-                segments::found(mm);
-                begin(mm, task, at);
-            }
-            state::unlock(tree, held);
-            if is_new && !there {
-                return GONE;
-            }
+            (*process).mm = key(image);
+            (*process).image = (*image).id;
         }
-        if (*process).image == 0 {
-            (*process).mm = mm;
-            (*process).image = id;
-        }
-        id
+        (*process).image
     }
 }
 

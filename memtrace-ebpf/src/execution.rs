@@ -18,7 +18,7 @@ pub(crate) struct Change {
 ///
 /// # Safety
 ///
-/// `process` must point at its entry, which only its own hooks change.
+/// `process` must point at its entry.
 #[inline(always)]
 pub(crate) unsafe fn executed(mm: Address, tgid: u32, process: *mut Process) -> Change {
     // SAFETY: as the caller vouches.
@@ -54,28 +54,27 @@ pub(crate) unsafe fn executed(mm: Address, tgid: u32, process: *mut Process) -> 
             image_id = (*image).id;
         }
     }
-    // SAFETY: map values, under the tree's lock.
+    let mut old_image = 0;
+    // SAFETY: map values, under the tree's lock, under which it is taken in too if it ran before.
     unsafe {
-        // It leaves the image that it had. If that is its creator's, or it has lent it to others, it is still
-        // there, and what this process wrote there counts.
-        if let Some((left, tree)) = state::image_and_tree((*process).mm)
-            && (*left).id == (*process).image
-            && (*left).id != image_id
-        {
+        if let Some(tree) = state::tree((*process).tree) {
             let held = state::lock(tree);
-            family::family_user_leaves((*process).mm, state::now());
+            old_image = (*process).image;
+            // It leaves the image that it had. If that is its creator's, or it has lent it to others, it is still
+            // there, and what this process wrote there counts.
+            if old_image != image_id
+                && let Some(left) = state::image((*process).mm)
+                && (*left).id == old_image
+            {
+                family::family_user_leaves((*process).mm, state::now());
+            }
+            (*process).image = image_id;
+            (*process).mm = mm.address();
+            (*process).flags &=
+                !(ProcessFlags::PRE_EXEC | ProcessFlags::SHARES_IMAGE | ProcessFlags::ATTACHED);
             state::unlock(tree, held);
         }
     }
-    // SAFETY: a map value that only its own process's hooks change.
-    let old_image = unsafe {
-        let old = (*process).image;
-        (*process).image = image_id;
-        (*process).mm = mm.address();
-        (*process).flags &=
-            !(ProcessFlags::PRE_EXEC | ProcessFlags::SHARES_IMAGE | ProcessFlags::ATTACHED);
-        old
-    };
     Change {
         image: image_id,
         old: old_image,

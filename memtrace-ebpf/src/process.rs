@@ -47,7 +47,8 @@ pub struct Process {
     pub branch: u32,
     /// No meaning.
     pub reserved: u32,
-    /// [`ProcessFlags`] that only the process's own hooks change.
+    /// [`ProcessFlags`]. As [`Process::mm`] and [`Process::image`] changed by the process's own hooks, and by who takes
+    /// it in if it ran before tracing began; hence under the tree's lock once it runs.
     pub flags: u32,
     /// tgid of the last process it created for which there was no room, or 0.
     pub refused_child: u32,

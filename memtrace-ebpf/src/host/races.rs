@@ -156,6 +156,30 @@ fn an_entry_is_not_removed_while_a_thread_writes_to_it() {
     assert_eq!((process.exits, process.threads), (0, 1));
 }
 
+/// A process that has the memory of another executes a program while it is taken in: it has what that told, and
+/// not what it had.
+#[test]
+fn who_executes_a_program_meanwhile_is_not_taken_in_with_what_it_had() {
+    for point in [Point::LookUp, Point::Lock] {
+        kernel::use_config(true, false);
+        let machine = Rc::new(Machine::unfollowed(true));
+        machine.write(0, 1);
+        machine.lend(0);
+        state::want(machine.pid(0), 0);
+        assert!(machine.come_across(0));
+        let other = Rc::clone(&machine);
+        state::meanwhile(point, move || other.exec(1));
+        assert!(machine.come_across(1));
+        assert!(state::all_done());
+        let image_of = |who| state::image(machine.mm(who).address()).expect("its image");
+        let process = state::process(machine.pid(1)).expect("its entry");
+        // SAFETY: map values of this thread's.
+        let (process, lent, own) = unsafe { (*process, *image_of(0), *image_of(1)) };
+        assert_eq!((process.flags, process.image), (0, own.id), "{point:?}");
+        assert_eq!((lent.lent, lent.borrowers), (0, 0), "{point:?}");
+    }
+}
+
 /// The image of the first process, which has some pages and no relatives.
 fn alone() -> (Rc<Machine>, *mut Image) {
     kernel::use_config(true, false);

@@ -14,6 +14,8 @@ use crate::creation;
 pub(crate) enum Point {
     /// While the lock is waited for.
     Lock,
+    /// Before an image is looked up with its tree.
+    LookUp,
     /// Before an image goes into the map.
     Insert,
     /// Before a moment begins: what is to be booked is known.
@@ -270,6 +272,7 @@ pub(crate) fn tree(index: u32) -> Option<*mut Tree> {
 }
 
 pub(crate) fn image_and_tree(mm: u64) -> Option<(*mut Image, *mut Tree)> {
+    others(Point::LookUp);
     let image = image(mm)?;
     // SAFETY: a map value of this thread's.
     let tree = tree(unsafe { (*image).tree })?;

@@ -36,7 +36,7 @@ fn is_left(ctx: &BtfTracePointContext) -> bool {
     };
     let task = Typed::new(ctx.arg::<*const u8>(0));
     // A new program never has the address space of the old one.
-    // SAFETY: a map value that only its own process's hooks change.
+    // SAFETY: a map value.
     let left = unsafe {
         (*process).mm != task.follow(offset!(task_mm)).address()
             || (*process).flags & (ProcessFlags::PRE_EXEC | ProcessFlags::SHARES_IMAGE) != 0

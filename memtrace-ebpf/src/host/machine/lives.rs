@@ -38,8 +38,7 @@ impl Machine {
         while found {
             found = false;
             for who in 0..self.len() {
-                switch_to(self.reclaimer.address());
-                found |= adoption::came_across(self.task_of(who).typed());
+                found |= self.come_across(who);
             }
         }
         let has = |mm: Struct| {
@@ -58,6 +57,12 @@ impl Machine {
         self.most_summed.set(0);
         self.most_of.set([0; BRANCHES]);
         self.look();
+    }
+
+    /// Who goes through all tasks looks at the process.
+    pub(crate) fn come_across(&self, who: usize) -> bool {
+        switch_to(self.reclaimer.address());
+        adoption::came_across(self.task_of(who).typed())
     }
 
     /// The process and its descendants have a root of their own, and what belongs to them counts for it.
