@@ -101,7 +101,7 @@ pub(crate) fn process_exited(task: impl Struct, tgid: u32, id: u64) {
             let again = (*process).exited;
             (*process).exited = 1;
             if again == 0 {
-                family::family_user_leaves((*process).mm, at);
+                family::family_user_leaves((*process).mm, (*process).image, at);
                 state::set_tracked(tgid, false);
                 atomic::add((&raw mut (*tree).live).cast(), 1_u64.wrapping_neg());
             }

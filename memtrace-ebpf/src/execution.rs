@@ -62,11 +62,8 @@ pub(crate) unsafe fn executed(mm: Address, tgid: u32, process: *mut Process) -> 
             old_image = (*process).image;
             // It leaves the image that it had. If that is its creator's, or it has lent it to others, it is still
             // there, and what this process wrote there counts.
-            if old_image != image_id
-                && let Some(left) = state::image((*process).mm)
-                && (*left).id == old_image
-            {
-                family::family_user_leaves((*process).mm, state::now());
+            if old_image != image_id {
+                family::family_user_leaves((*process).mm, old_image, state::now());
             }
             (*process).image = image_id;
             (*process).mm = mm.address();

@@ -253,15 +253,19 @@ unsafe fn note_last_faults_of(mm: u64, at: u64) {
     }
 }
 
-/// The last thread of a process leaves: the last look at what it wrote to.
+/// The last thread of a process leaves the image `id` of `mm`: the last look at what it wrote to. That image can
+/// have ended, and be another's by now. Call under the tree's lock.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn family_user_leaves(mm: u64, at: u64) -> u64 {
+pub(crate) extern "C" fn family_user_leaves(mm: u64, id: u64, at: u64) -> u64 {
     let Some((image, tree)) = both(mm) else {
         return 0;
     };
     // SAFETY: map values.
     unsafe {
+        if (*image).id != id {
+            return 0;
+        }
         let owns = current_tgid() == (*image).tgid;
         if !owns && (*image).borrowers > 0 {
             atomic::add(&raw mut (*image).borrowers, 1_u64.wrapping_neg());

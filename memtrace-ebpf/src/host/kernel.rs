@@ -118,6 +118,11 @@ impl Struct {
         Self(state::place::<[u64; 16]>() as u64)
     }
 
+    /// It is freed, and used again at once for another of its kind.
+    pub(super) fn clear(self) {
+        self.set(0, [0_u64; 16]);
+    }
+
     pub(super) fn get<T: Copy>(self, offset: u32) -> T {
         assert_ne!(offset, ABSENT, "this kernel has no such field");
         // SAFETY: the field of a struct that stays.

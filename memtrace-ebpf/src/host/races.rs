@@ -180,6 +180,66 @@ fn who_executes_a_program_meanwhile_is_not_taken_in_with_what_it_had() {
     }
 }
 
+/// Another child of the first process gets the address space that was at `mm`, and lends it to a process that may
+/// write there. Gives its image.
+fn lend_again(machine: &Machine, mm: kernel::Struct) -> *mut Image {
+    machine.use_again(mm);
+    machine.fork(0);
+    machine.lend(machine.len() - 1);
+    let image = state::image(mm.address()).expect("the newborn's image");
+    // SAFETY: a map value of this thread's.
+    unsafe { assert_eq!((*image).borrowers, 1) };
+    image
+}
+
+/// A process that ends behind its memory does not leave what is there by then.
+#[test]
+fn who_ends_does_not_leave_an_image_that_came_later() {
+    kernel::use_config(true, false);
+    // `exit_mm()` comes before `sched_process_exit`.
+    let machine = Machine::new(false);
+    machine.write(0, 1);
+    machine.fork(0);
+    let (mm, pid) = (machine.mm(1), machine.pid(1));
+    while state::image(mm.address()).is_some() {
+        machine.exit(1);
+    }
+    let image = lend_again(&machine, mm);
+    machine.exit(1);
+    assert!(state::process(pid).is_none(), "it has told its end");
+    // SAFETY: a map value of this thread's.
+    assert_eq!(unsafe { (*image).borrowers }, 1);
+}
+
+/// Nor does one that executes a program, if what it had ends while the lock is waited for.
+#[test]
+fn who_executes_a_program_does_not_leave_an_image_that_came_later() {
+    let mut reached = 0;
+    for skipped in 0..4 {
+        let machine = Rc::new(with_child());
+        machine.lend(1);
+        let (mm, other) = (machine.mm(1), Rc::clone(&machine));
+        let image = Rc::new(std::cell::Cell::new(std::ptr::null_mut()));
+        let told = Rc::clone(&image);
+        state::meanwhile_later(skipped, Point::Lock, move || {
+            for _ in 0..20 {
+                other.exit(1);
+            }
+            if state::image(mm.address()).is_none() {
+                told.set(lend_again(&other, mm));
+            }
+        });
+        machine.exec(2);
+        state::nothing_meanwhile();
+        if !image.get().is_null() {
+            reached += 1;
+            // SAFETY: a map value of this thread's.
+            assert_eq!(unsafe { (*image.get()).borrowers }, 1, "{skipped}");
+        }
+    }
+    assert_ne!(reached, 0, "the old image was there when the program began");
+}
+
 /// The image of the first process, which has some pages and no relatives.
 fn alone() -> (Rc<Machine>, *mut Image) {
     kernel::use_config(true, false);

@@ -76,6 +76,8 @@ pub(crate) struct Machine {
     tells_first: bool,
     /// A task that is nobody's, and has no memory.
     reclaimer: Struct,
+    /// Where the next address space is.
+    freed: Cell<Option<Struct>>,
     /// A page is just moved to swap or back.
     moves_pages: Cell<bool>,
     /// Pages of the last [`Machine::grow`].
@@ -107,6 +109,7 @@ impl Machine {
             next_pid: Cell::new(100),
             tells_first,
             reclaimer: with_pid(1),
+            freed: Cell::new(None),
             moves_pages: Cell::new(false),
             growth: Cell::new(0),
             most: Cell::new(0),
@@ -139,7 +142,8 @@ impl Machine {
     }
 
     fn space(&self, owner: Struct, branch: usize) -> usize {
-        let mm = Struct::new();
+        let mm = self.freed.take().unwrap_or_else(Struct::new);
+        mm.clear();
         mm.set(OFFSETS.mm_users, 1_i32);
         mm.set(OFFSETS.mm_owner, owner.address());
         let mut spaces = self.spaces.borrow_mut();
@@ -152,6 +156,11 @@ impl Machine {
             branch,
         });
         spaces.len() - 1
+    }
+
+    /// The next address space is where this one was, which has been torn down.
+    pub(crate) fn use_again(&self, mm: Struct) {
+        self.freed.set(Some(mm));
     }
 
     fn mm_of(&self, space: usize) -> Struct {
