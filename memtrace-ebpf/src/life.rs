@@ -189,13 +189,22 @@ pub(crate) fn update_with(
 #[inline(always)]
 pub(crate) unsafe fn is_of(mm: Typed, image: *mut Image) -> bool {
     // SAFETY: as the caller vouches.
-    let is = unsafe {
-        key(image) == mm.address() && (*image).end_reason & ends::event_reason::ENDED == 0
-    };
+    let is = unsafe { key(image) == mm.address() && !has_ended(image) };
     if !is {
         outlived(as_number(mm.address()).unwrap_or(0));
     }
     is
+}
+
+/// Whether the image has ended, and perhaps still is in the map.
+///
+/// # Safety
+///
+/// `image` must point at a map value.
+#[inline(always)]
+unsafe fn has_ended(image: *mut Image) -> bool {
+    // SAFETY: as the caller vouches.
+    unsafe { (*image).end_reason & ends::event_reason::ENDED != 0 }
 }
 
 /// What was looked up for `mm` is not its image any more. A function of its own for the verifier, see
@@ -204,7 +213,10 @@ pub(crate) unsafe fn is_of(mm: Typed, image: *mut Image) -> bool {
 #[inline(never)]
 pub(crate) extern "C" fn outlived(mm: u64) -> u64 {
     state::count(Stat::Outlived);
-    if state::image(mm).is_some() {
+    if let Some(image) = state::image(mm)
+        // SAFETY: a map value.
+        && !unsafe { has_ended(image) }
+    {
         // An address space that is not gone: this value is missing.
         state::count(Stat::MapBusy);
     }
@@ -311,6 +323,31 @@ pub(crate) unsafe fn complete(
             ends::finish_image(key(image), update.at, ends::event_reason::ALL_ZERO);
         }
         ended
+    }
+}
+
+/// [`complete`] for an update that was [prepared](prepare) before, under the lock of the tree at `index`, which has
+/// been given back since.
+#[inline(always)]
+pub(crate) fn complete_later(mm: u64, index: u32, update: &Update) {
+    let Some(tree) = state::tree(index) else {
+        return;
+    };
+    // SAFETY: map values, under the tree's lock.
+    unsafe {
+        let held = state::lock(tree);
+        let mut ended = false;
+        // Looked up under the lock, it stays what it is; who ends it takes it out of the map without.
+        match state::image(mm) {
+            Some(image) if !has_ended(image) => ended = complete(image, tree, update),
+            _ => {
+                outlived(mm);
+            }
+        }
+        state::unlock(tree, held);
+        if ended {
+            state::remove_image(mm);
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use super::{
     machine::Machine,
     state::{self, Point},
 };
-use crate::{births, ends, life};
+use crate::{accounting::Update, births, ends, life};
 
 /// A machine whose process 1, a child of the first, has some pages.
 fn with_child() -> Machine {
@@ -108,6 +108,34 @@ fn an_end_that_waited_does_not_end_another_image() {
     // The first one's and the newborn's, a copy of it.
     let left: std::vec::Vec<_> = state::images().into_iter().map(held).collect();
     assert_eq!(left, [(0, 2), (0, 2)]);
+}
+
+/// What was found out before its value was known is not booked to an image that has ended since, and it is told.
+#[test]
+fn a_value_that_comes_later_is_not_booked_to_an_image_that_has_ended() {
+    kernel::use_config(false, false);
+    let machine = Machine::new(true);
+    machine.write(0, 1);
+    let mm = machine.mm(0).address();
+    let image = state::image(mm).expect("its image");
+    let update = Update {
+        member: Member::Anon as u32,
+        value: 7,
+        at: state::now(),
+        ending: true,
+        reading: 0,
+    };
+    // Whoever ends it gives the lock back before it is out of the map.
+    ends::finish_image(mm, state::now(), ends::event_reason::EXIT_MMAP);
+    let before = bytes(image);
+    life::complete_later(mm, 0, &update);
+    assert!(bytes(image) == before, "it is as it ended");
+    assert_eq!(state::counted(Stat::Outlived), 1);
+    state::remove_image(mm);
+    life::complete_later(mm, 0, &update);
+    assert_eq!(state::counted(Stat::Outlived), 2);
+    // Nothing is missing.
+    assert_eq!(state::counted(Stat::MapBusy), 0);
 }
 
 /// Two CPUs create the same image at once: it is there once, whole, and as the first one made it.

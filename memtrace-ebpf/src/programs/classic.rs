@@ -89,32 +89,13 @@ pub(crate) fn rss_stat_size(ctx: TracePointContext) -> u32 {
         state::count(Stat::ReadFailed);
         return 0;
     };
-    // SAFETY: map values, under the lock of the image's tree.
-    unsafe {
-        let Some(tree) = state::tree(pending.tree) else {
-            return 0;
-        };
-        let held = state::lock(tree);
-        // Looked up under the lock, it stays what it is.
-        let Some(image) = state::image(pending.mm) else {
-            state::unlock(tree, held);
-            return 0;
-        };
-        let ended = life::complete(
-            image,
-            tree,
-            &Update {
-                member: pending.member,
-                value: size >> shift,
-                at: pending.at,
-                ending: pending.ending != 0,
-                reading: 0,
-            },
-        );
-        state::unlock(tree, held);
-        if ended {
-            state::remove_image(pending.mm);
-        }
-    }
+    let update = Update {
+        member: pending.member,
+        value: size >> shift,
+        at: pending.at,
+        ending: pending.ending != 0,
+        reading: 0,
+    };
+    life::complete_later(pending.mm, pending.tree, &update);
     0
 }
