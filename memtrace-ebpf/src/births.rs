@@ -102,7 +102,7 @@ pub(crate) extern "C" fn create_image(mm: u64, tgid: u64, kind: u64) -> u64 {
     if kind == ImageKind::Attached as u64 {
         maker = tgid as u32;
     }
-    let (Some(image), Some(process)) = (state::nascent_image(), state::process(maker)) else {
+    let (Some(image), Some(process)) = (state::nascent_image(kind), state::process(maker)) else {
         return 0;
     };
     // SAFETY: a map value.

@@ -6,7 +6,7 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use memtrace_ebpf::{
-    ALLOCATION, Branch, Control, Image, MEMBERS, PID_LIMIT, Process, Stat, Tree, Wanted,
+    ALLOCATION, Branch, Control, Image, ImageKind, MEMBERS, PID_LIMIT, Process, Stat, Tree, Wanted,
 };
 
 #[cfg(not(feature = "plain"))]
@@ -86,14 +86,16 @@ static STATS: PerCpuArray<u64, { Stat::ALL.len() }> = PerCpuArray::new();
 static OFFSET_PROBE: PerCpuArray<u64, 1> = PerCpuArray::new();
 
 /// Where an image is put together before it goes into the map as a whole, on this CPU: too large for the
-/// stack. What `births::create_image` does not set stays 0.
+/// stack. What `births::create_image` does not set stays 0. One place for the programs on tracepoints, which are not
+/// preempted (`preempt`), and one for that which takes processes in: before 7.0 those can come between, for the
+/// kernel keeps such a one on its CPU, but nobody else off it (`bpf_iter_run_prog()`, `kernel/bpf/bpf_iter.c`, 6.18).
 #[btf_map]
-static NASCENT: PerCpuArray<Image, 1> = PerCpuArray::new();
+static NASCENT: PerCpuArray<Image, 2> = PerCpuArray::new();
 
-/// This CPU's own place for an image that is not in the map yet.
+/// This CPU's own place for an image of this [`ImageKind`] that is not in the map yet.
 #[inline(always)]
-pub(crate) fn nascent_image() -> Option<*mut Image> {
-    NASCENT.get_ptr_mut(0)
+pub(crate) fn nascent_image(kind: u64) -> Option<*mut Image> {
+    NASCENT.get_ptr_mut(u32::from(kind == ImageKind::Attached as u64))
 }
 
 /// What `rss_stat_before` found out for `rss_stat_size` (see `programs::classic`).

@@ -161,6 +161,38 @@ fn an_image_that_two_create_is_one() {
     assert_eq!(images(), before + 1);
 }
 
+/// Who takes processes in is preempted by one that was taken in, and that begins to execute a program: neither
+/// image has anything of the other.
+#[test]
+fn an_image_that_is_taken_in_is_not_mixed_with_another() {
+    kernel::use_config(true, false);
+    let machine = Rc::new(Machine::unfollowed(true));
+    machine.write(0, 1);
+    machine.fork(0);
+    state::want(machine.pid(0), 0);
+    assert!(machine.come_across(0));
+    let begun = Rc::new(std::cell::Cell::new(0));
+    let (told, other) = (Rc::clone(&begun), Rc::clone(&machine));
+    state::meanwhile(Point::Preempted, move || {
+        let mm = other.begin_exec(0);
+        births::image_of(mm.typed()).expect("room");
+        told.set(mm.address());
+    });
+    assert!(machine.come_across(1));
+    assert!(state::all_done());
+    let made = |mm: u64| {
+        let image = state::image(mm).expect("its image");
+        // SAFETY: a map value of this thread's.
+        unsafe { ((*image).mm, (*image).kind, (*image).tgid) }
+    };
+    for (mm, kind, who) in [
+        (machine.mm(1).address(), ImageKind::Attached, 1),
+        (begun.get(), ImageKind::Exec, 0),
+    ] {
+        assert_eq!(made(mm), (mm, kind as u32, machine.pid(who)));
+    }
+}
+
 /// Two threads both find nobody else alive. The one that is through first does not remove the entry that the
 /// other still writes to: by then it could be a newborn's.
 #[test]

@@ -4,7 +4,9 @@ extern crate std;
 
 use std::{any::Any, boxed::Box, cell::RefCell, collections::BTreeMap, vec::Vec};
 
-use memtrace_ebpf::{Branch, Control, Image, ImageWindow, Process, Stat, Tree, TreeWindow, Wanted};
+use memtrace_ebpf::{
+    Branch, Control, Image, ImageKind, ImageWindow, Process, Stat, Tree, TreeWindow, Wanted,
+};
 
 use super::kernel;
 use crate::creation;
@@ -16,6 +18,8 @@ pub(crate) enum Point {
     Lock,
     /// Before an image is looked up with its tree.
     LookUp,
+    /// Before an image goes into the map, on this very CPU: its own program is preempted.
+    Preempted,
     /// Before an image goes into the map.
     Insert,
     /// Before a moment begins: what is to be booked is known.
@@ -36,6 +40,10 @@ struct Maps {
     free_images: Vec<*mut Image>,
     processes: BTreeMap<u32, *mut Process>,
     free_processes: Vec<*mut Process>,
+    /// Where images are put together, by the CPU and whether they are taken in.
+    nascent: BTreeMap<(u32, bool), *mut Image>,
+    /// The CPU that runs.
+    cpu: u32,
     /// After so many more times at the point.
     act: Option<(u32, Point, Act)>,
     trees: Vec<*mut Tree>,
@@ -61,6 +69,8 @@ impl Maps {
             free_images: Vec::new(),
             processes: BTreeMap::new(),
             free_processes: Vec::new(),
+            nascent: BTreeMap::new(),
+            cpu: 0,
             act: None,
             trees: Vec::new(),
             ended: Vec::new(),
@@ -143,12 +153,18 @@ pub(crate) fn may_be_image(mm: u64) -> bool {
     image(mm).is_some()
 }
 
-pub(crate) fn nascent_image() -> Option<*mut Image> {
-    // Each CPU has its own.
-    Some(place())
+pub(crate) fn nascent_image(kind: u64) -> Option<*mut Image> {
+    Some(with(|maps| {
+        let whose = (maps.cpu, kind == ImageKind::Attached as u64);
+        let known = maps.nascent.get(&whose).copied();
+        let place = known.unwrap_or_else(|| maps.place());
+        maps.nascent.insert(whose, place);
+        place
+    }))
 }
 
 pub(crate) fn insert_image(mm: u64, image: *const Image) -> bool {
+    others(Point::Preempted);
     others(Point::Insert);
     with(|maps| {
         if maps.images.contains_key(&mm) {
@@ -221,7 +237,7 @@ pub(crate) fn nothing_meanwhile() {
     with(|maps| maps.act = None);
 }
 
-/// Lets another CPU do what it is to do at this point.
+/// Lets another CPU do what it is to do at this point, or this one, if its program is preempted there.
 pub(crate) fn others(point: Point) {
     let due = with(|maps| match maps.act.take() {
         Some((0, at, act)) if at == point => Some(act),
@@ -235,8 +251,12 @@ pub(crate) fn others(point: Point) {
         }
     });
     if let Some(act) = due {
-        let here = kernel::current();
+        let (here, cpu) = (kernel::current(), with(|maps| maps.cpu));
+        if point != Point::Preempted {
+            with(|maps| maps.cpu += 1);
+        }
         act();
+        with(|maps| maps.cpu = cpu);
         kernel::switch_to(here);
     }
 }
