@@ -15,7 +15,13 @@ use crate::{accounting::Update, births, ends, life};
 
 /// A machine whose process 1, a child of the first, has some pages.
 fn with_child() -> Machine {
-    kernel::use_config(true, false);
+    with_child_on(true)
+}
+
+/// The same on a kernel that takes spin locks in programs, or does not: there everything is booked under the tree's
+/// lock.
+fn with_child_on(spin_lock: bool) -> Machine {
+    kernel::use_config(spin_lock, false);
     let machine = Machine::new(true);
     machine.write(0, 1);
     machine.fork(0);
@@ -44,7 +50,16 @@ fn replace(machine: Machine) -> Machine {
 /// one is not booked to it.
 #[test]
 fn an_update_that_waited_is_not_booked_to_another_image() {
-    let machine = with_child();
+    let update = |mm: kernel::Struct, image| life::update(mm.typed(), || ANON as u32, image);
+    check_waiting(with_child(), update);
+    check_waiting(with_child_on(false), update);
+    // As where threads have caches.
+    check_waiting(with_child_on(false), |mm, image| {
+        life::update_with(mm.typed(), ANON as u32, image, |_| 77);
+    });
+}
+
+fn check_waiting(machine: Machine, update: impl Fn(kernel::Struct, *mut Image)) {
     let mm = machine.mm(1);
     let image = state::image(mm.address()).expect("its image");
     let after = Rc::new(std::cell::RefCell::new(None));
@@ -55,7 +70,7 @@ fn an_update_that_waited_is_not_booked_to_another_image() {
         assert_eq!(newborn, image, "the element is used again");
         *told.borrow_mut() = Some(bytes(newborn));
     });
-    life::update(mm.typed(), || Member::Anon as u32, image);
+    update(mm, image);
     assert!(state::all_done());
     assert_eq!(after.borrow().as_deref(), Some(&bytes(image)[..]));
     assert_eq!(state::counted(Stat::Outlived), 1);
@@ -93,7 +108,11 @@ fn an_update_that_began_alone_is_not_booked_to_another_image() {
 /// Nor does the end of the old one end it.
 #[test]
 fn an_end_that_waited_does_not_end_another_image() {
-    let machine = with_child();
+    check_ending(with_child());
+    check_ending(with_child_on(false));
+}
+
+fn check_ending(machine: Machine) {
     let mm = machine.mm(1);
     state::meanwhile(Point::Lock, move || {
         replace(machine);
@@ -108,6 +127,22 @@ fn an_end_that_waited_does_not_end_another_image() {
     // The first one's and the newborn's, a copy of it.
     let left: std::vec::Vec<_> = state::images().into_iter().map(held).collect();
     assert_eq!(left, [(0, 2), (0, 2)]);
+}
+
+/// Where threads have caches, their owner tells the value under the lock.
+#[test]
+fn a_value_that_is_told_is_booked() {
+    let machine = with_child_on(false);
+    let mm = machine.mm(1);
+    let image = state::image(mm.address()).expect("its image");
+    life::update_with(mm.typed(), ANON as u32, image, |ending| {
+        assert!(state::is_locked() && !ending);
+        77
+    });
+    // SAFETY: map values of this thread's.
+    let (image, tree) = unsafe { (*image, *state::tree(0).expect("a tree")) };
+    assert_eq!((image.cur[ANON], image.peak[ANON]), (77, 77));
+    assert_eq!(rss(&tree.cur), Machine::booked());
 }
 
 /// What was found out before its value was known is not booked to an image that has ended since, and it is told.
@@ -493,6 +528,9 @@ fn bookings_do_not_go_back_in_time() {
     machine.exec(1);
     let mm = machine.mm(1);
     check_times(machine, mm, Point::Moment);
+    let machine = with_child_on(false);
+    let mm = machine.mm(1);
+    check_times(machine, mm, Point::Lock);
 }
 
 fn check_times(machine: Machine, mm: kernel::Struct, point: Point) {
