@@ -7,6 +7,7 @@ use std::{fs, time::Duration};
 
 use memtrace_ebpf::{Image, ImageState, Member, Segment, SegmentsRecord};
 
+use super::doubt::Doubt;
 use crate::{
     kernel,
     model::CrossChecks,
@@ -31,32 +32,6 @@ pub(super) fn batch(cpus: u64) -> u64 {
     MIN_BATCH.max(2 * cpus)
 }
 
-/// When a difference is looked at again, to see whether it lasts.
-const PAUSES: [Duration; 5] = [
-    Duration::from_millis(5),
-    Duration::from_millis(10),
-    Duration::from_millis(20),
-    Duration::from_millis(40),
-    Duration::from_millis(80),
-];
-
-/// What one comparison found.
-#[derive(Clone, Copy, Debug)]
-struct Seen {
-    /// The image, and how many updates of it there had been.
-    at: (u64, u64),
-    /// Bytes.
-    difference: u64,
-}
-
-/// A difference that may go away.
-#[derive(Clone, Copy, Debug)]
-struct Doubt<T> {
-    of: T,
-    /// How often it was looked at again.
-    tries: usize,
-}
-
 /// Whether /proc shows this image of a process. Not while it is torn down: from `exec_mmap()` on, long before
 /// anything tells that another program is executed, it shows the next one.
 pub(super) fn is_in_use(image: &Image) -> bool {
@@ -68,6 +43,13 @@ fn is_same(one: &SegmentsRecord, other: &SegmentsRecord) -> bool {
     (one.image, one.cur) == (other.image, other.cur)
 }
 
+/// What counters were compared of: the image, and how many updates of it there had been.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct State {
+    image: u64,
+    events: u64,
+}
+
 /// Makes the comparisons of one run.
 #[derive(Debug)]
 pub(super) struct CrossChecker {
@@ -75,9 +57,9 @@ pub(super) struct CrossChecker {
     cpus: u64,
     pause: Duration,
     result: CrossChecks,
-    /// Comparisons that are to be made again.
-    counters: Option<Doubt<Seen>>,
-    segments: Option<Box<Doubt<SegmentsRecord>>>,
+    /// Comparisons that may have to be made again.
+    counters: Doubt<State>,
+    segments: Doubt<Box<SegmentsRecord>>,
     /// What tells mappings of a program apart, by the image that it was read for.
     layout: Option<(u64, Layout)>,
 }
@@ -89,8 +71,8 @@ impl CrossChecker {
             cpus: cpus.into(),
             pause: FIRST,
             result: CrossChecks::default(),
-            counters: None,
-            segments: None,
+            counters: Doubt::default(),
+            segments: Doubt::default(),
             layout: None,
         }
     }
@@ -106,61 +88,53 @@ impl CrossChecker {
         self.result
     }
 
-    /// Compares one process, as far as it holds still, and says when to look next: where something
-    /// differs, soon and again, for an update can have happened whose program has not run to its end yet,
-    /// on a virtual CPU that was taken away in between. `pid` is its id as /proc shows it, `tgid`
-    /// in the initial PID namespace.
+    /// Compares one process, as far as it holds still, and says when to look next. `pid` is its id as
+    /// /proc shows it, `tgid` in the initial PID namespace.
     pub(super) fn look(&mut self, probe: &Probe, pid: i32, tgid: u32) -> Duration {
         if let Err(error) = self.compare_all(probe, pid, tgid) {
             log::debug!("comparison with /proc failed: {error}");
-            (self.counters, self.segments) = (None, None);
+            self.forget_doubts();
         }
-        let again = [
-            self.counters.map(|doubt| doubt.tries),
-            self.segments.as_ref().map(|doubt| doubt.tries),
-        ];
-        let soonest = again
-            .into_iter()
-            .flatten()
-            .min()
-            .and_then(|tries| PAUSES.get(tries));
-        match soonest {
-            Some(pause) => *pause,
-            None => self.pause(),
-        }
+        self.next()
+    }
+
+    /// When to look next: where something differs, soon and again, for an update can have happened whose
+    /// program has not run to its end yet, on a virtual CPU that was taken away in between.
+    fn next(&mut self) -> Duration {
+        let again = [self.counters.pause(), self.segments.pause()];
+        let soonest = again.into_iter().flatten().min();
+        soonest.unwrap_or_else(|| self.pause())
+    }
+
+    fn forget_doubts(&mut self) {
+        self.counters.forget();
+        self.segments.forget();
     }
 
     fn compare_all(&mut self, probe: &Probe, pid: i32, tgid: u32) -> Result<(), ProbeError> {
         let Some(process) = probe.process(tgid)? else {
-            (self.counters, self.segments) = (None, None);
+            self.forget_doubts();
             return Ok(());
         };
         // A comparison that is open goes on by itself.
-        if self.counters.is_none() {
+        if !self.counters.is_open() {
             let segments = self.compare_segments(probe, process.mm, pid)?;
             self.take_segments(segments);
         }
-        if self.segments.is_none() {
+        if !self.segments.is_open() {
             let counters = self.compare(probe, process.mm, pid)?;
             self.take_counters(counters);
         }
         Ok(())
     }
 
-    /// What a comparison of counters found: counted if nothing differs, or if what does stays.
-    fn take_counters(&mut self, seen: Option<Seen>) {
-        let before = self.counters.take();
-        let Some(seen) = seen else { return };
-        if before.is_some_and(|doubt| doubt.of.at != seen.at) {
+    /// What a comparison of counters found.
+    fn take_counters(&mut self, seen: Option<(State, u64)>) {
+        let Some(difference) = self.counters.take(seen, |one, other| one == other) else {
             return;
-        }
-        let tries = before.map_or(0, |doubt| doubt.tries + 1);
-        if seen.difference > 0 && tries < PAUSES.len() {
-            self.counters = Some(Doubt { of: seen, tries });
-            return;
-        }
+        };
         self.result.count += 1;
-        if seen.difference == 0 {
+        if difference == 0 {
             return;
         }
         if self.result.allowed_bytes == 0 && !status_is_exact(self.page_size) {
@@ -168,26 +142,14 @@ impl CrossChecker {
             self.result.allowed_bytes = share * self.cpus * self.page_size;
         }
         let largest = &mut self.result.largest_difference_bytes;
-        *largest = seen.difference.max(*largest);
+        *largest = difference.max(*largest);
     }
 
     /// The same of segments.
-    fn take_segments(&mut self, seen: Option<(SegmentsRecord, u64)>) {
-        let before = self.segments.take();
-        let Some((record, difference)) = seen else {
+    fn take_segments(&mut self, seen: Option<(Box<SegmentsRecord>, u64)>) {
+        let Some(difference) = self.segments.take(seen, |one, other| is_same(one, other)) else {
             return;
         };
-        if before
-            .as_ref()
-            .is_some_and(|doubt| !is_same(&doubt.of, &record))
-        {
-            return;
-        }
-        let tries = before.map_or(0, |doubt| doubt.tries + 1);
-        if difference > 0 && tries < PAUSES.len() {
-            self.segments = Some(Box::new(Doubt { of: record, tries }));
-            return;
-        }
         let result = &mut self.result;
         result.segments += 1;
         result.segment_difference_bytes = result.segment_difference_bytes.max(difference);
@@ -200,7 +162,7 @@ impl CrossChecker {
         probe: &Probe,
         mm: u64,
         pid: i32,
-    ) -> Result<Option<(SegmentsRecord, u64)>, ProbeError> {
+    ) -> Result<Option<(Box<SegmentsRecord>, u64)>, ProbeError> {
         let (Some(before), Ok(pid)) = (probe.segments_of(mm)?, u32::try_from(pid)) else {
             return Ok(None);
         };
@@ -239,11 +201,16 @@ impl CrossChecker {
         let untold = after.untold.saturating_add(after.residual);
         let bound = untold.saturating_mul(self.page_size);
         let difference = differences.max().unwrap_or(0).saturating_sub(bound);
-        Ok(Some((after, difference)))
+        Ok(Some((Box::new(after), difference)))
     }
 
-    /// One comparison; `None` if the image changed meanwhile or is gone.
-    fn compare(&self, probe: &Probe, mm: u64, pid: i32) -> Result<Option<Seen>, ProbeError> {
+    /// One comparison: of what, and the difference in bytes; `None` if the image changed meanwhile or is gone.
+    fn compare(
+        &self,
+        probe: &Probe,
+        mm: u64,
+        pid: i32,
+    ) -> Result<Option<(State, u64)>, ProbeError> {
         let look =
             || -> Result<Option<Image>, ProbeError> { Ok(probe.image(mm)?.filter(is_in_use)) };
         let Some(before) = look()? else {
@@ -255,14 +222,15 @@ impl CrossChecker {
         let Some(after) = look()? else {
             return Ok(None);
         };
-        let at = (after.id, after.events);
-        if (before.id, before.events) != at {
+        let state = |image: &Image| State {
+            image: image.id,
+            events: image.events,
+        };
+        let at = state(&after);
+        if state(&before) != at {
             return Ok(None);
         }
-        Ok(Some(Seen {
-            at,
-            difference: self.difference(&after, &theirs),
-        }))
+        Ok(Some((at, self.difference(&after, &theirs))))
     }
 
     fn difference(&self, image: &Image, theirs: &[(Member, u64); 4]) -> u64 {
@@ -323,9 +291,9 @@ pub(super) fn page_size() -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use memtrace_ebpf::{Image, ImageState};
+    use memtrace_ebpf::{Image, ImageState, SegmentsRecord};
 
-    use super::is_in_use;
+    use super::{CrossChecker, State, is_in_use};
     use crate::blank;
 
     /// What is compared is what /proc shows, neither one that is built nor one that is torn down.
@@ -340,5 +308,85 @@ mod tests {
         assert!(!is_in_use(&image(ImageState::Active, 4)));
         assert!(!is_in_use(&image(ImageState::Execing, 0)));
         assert!(!is_in_use(&image(ImageState::Forking, 0)));
+    }
+
+    const fn at(events: u64) -> State {
+        State { image: 1, events }
+    }
+
+    fn next(checker: &mut CrossChecker) -> u128 {
+        checker.next().as_millis()
+    }
+
+    /// The looks themselves get rarer; those at a difference come in between, and change nothing of that.
+    #[test]
+    fn looks_get_rarer_except_at_what_differs() {
+        let mut checker = CrossChecker::new(4096, 2);
+        let agree = |checker: &mut CrossChecker| {
+            checker.take_counters(Some((at(1), 0)));
+            next(checker)
+        };
+        assert_eq!([(); 3].map(|()| agree(&mut checker)), [5, 10, 20]);
+        let differs = |checker: &mut CrossChecker| {
+            checker.take_counters(Some((at(1), 4096)));
+            next(checker)
+        };
+        assert_eq!(
+            [(); 6].map(|()| differs(&mut checker)),
+            [5, 10, 20, 40, 80, 40]
+        );
+        let result = checker.result();
+        assert_eq!((result.count, result.largest_difference_bytes), (4, 4096));
+        assert_eq!(
+            [(); 6].map(|()| agree(&mut checker)),
+            [80, 160, 320, 640, 1000, 1000]
+        );
+    }
+
+    /// A difference that is booked while it is looked at again was none.
+    #[test]
+    fn what_is_booked_meanwhile_is_no_difference() {
+        let mut checker = CrossChecker::new(4096, 2);
+        for _ in 0..5 {
+            checker.take_counters(Some((at(1), 4096)));
+        }
+        assert_eq!(checker.result().count, 0);
+        // One more update of the image.
+        checker.take_counters(Some((at(2), 4096)));
+        assert_eq!(checker.result().count, 0);
+        checker.take_counters(Some((at(2), 0)));
+        let result = checker.result();
+        assert_eq!((result.count, result.largest_difference_bytes), (1, 0));
+    }
+
+    /// So it is with segments, whose state is what they hold.
+    #[test]
+    fn segments_differ_if_they_do_so_for_as_long() {
+        let mut checker = CrossChecker::new(4096, 2);
+        let record = |file| {
+            let mut record = SegmentsRecord {
+                image: 1,
+                ..blank::SEGMENTS
+            };
+            record.cur[0][0] = file;
+            Box::new(record)
+        };
+        // The looks themselves are in another rhythm than those at a difference.
+        checker.pause();
+        for pause in [5, 10, 20, 40, 80] {
+            checker.take_segments(Some((record(1), 8192)));
+            assert_eq!(next(&mut checker), pause);
+        }
+        checker.take_segments(Some((record(2), 8192)));
+        assert_eq!(checker.result().segments, 0);
+        for _ in 0..6 {
+            assert_eq!(checker.result().segments, 0);
+            checker.take_segments(Some((record(2), 8192)));
+        }
+        let result = checker.result();
+        assert_eq!(
+            (result.segments, result.segment_difference_bytes),
+            (1, 8192)
+        );
     }
 }

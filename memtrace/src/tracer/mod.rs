@@ -3,6 +3,7 @@
 mod attach;
 mod bases;
 mod cross_check;
+mod doubt;
 mod ears;
 mod error;
 mod limits;
