@@ -73,6 +73,40 @@ impl View {
         stat.started.cast_signed().abs_diff(expected) <= 1
     }
 
+    /// Whether none of `processes` that has not been seen to end is there any more. `ids` lists the ids here
+    /// by those in the processes' own PID namespaces, and `shown` is what /proc shows.
+    fn is_deserted(
+        &self,
+        processes: &[Process],
+        ids: impl FnOnce() -> HashMap<i32, Vec<i32>>,
+        shown: impl Fn(i32) -> Option<ptrace::Stat>,
+    ) -> bool {
+        let mut living = processes
+            .iter()
+            .filter(|process| process.flags & ProcessFlags::EXITED == 0);
+        let runs = |pid: i32, process: &Process| {
+            shown(pid).is_some_and(|stat| self.is_run_by(&stat, process))
+        };
+        if self.same_ids {
+            return living.all(|process| {
+                i32::try_from(process.tgid).map_or(true, |pid| !runs(pid, process))
+            });
+        }
+        let ids = ids();
+        living.all(|process| {
+            let own = i32::try_from(process.ns_tgid).ok();
+            let candidates = own.and_then(|own| ids.get(&own)).into_iter().flatten();
+            candidates.copied().all(|pid| !runs(pid, process))
+        })
+    }
+
+    /// Whether what /proc shows is this process and has a thread that runs. Its first one can have ended
+    /// before the others: it is a zombie then, as a process that is not waited for.
+    fn is_run_by(&self, stat: &ptrace::Stat, process: &Process) -> bool {
+        let ended = matches!(stat.state, b'Z' | b'X') && stat.threads <= 1;
+        !ended && self.is_since(stat, process.started_at)
+    }
+
     /// The tree.
     pub(crate) const fn of<'a>(&self, probe: &'a Probe) -> ProbeSubject<'a> {
         ProbeSubject { probe, view: *self }
@@ -104,13 +138,8 @@ impl ProbeSubject<'_> {
     /// When /proc says it was created, if that is when this one was.
     fn start_of(&self, pid: i32, process: &Process) -> Option<u64> {
         let stat = ptrace::stat(pid).ok()?;
-        let same = self.started_with(&stat, process);
+        let same = self.view.is_since(&stat, process.started_at);
         (same && !matches!(stat.state, b'Z' | b'X')).then_some(stat.started)
-    }
-
-    /// Whether what /proc shows was created when this process was.
-    fn started_with(&self, stat: &ptrace::Stat, process: &Process) -> bool {
-        self.view.is_since(stat, process.started_at)
     }
 
     /// Whether none of the processes that the programs take for living ones is there any more: they did
@@ -119,29 +148,8 @@ impl ProbeSubject<'_> {
         let Ok(processes) = self.probe.processes() else {
             return false;
         };
-        let mut living = processes
-            .iter()
-            .filter(|process| process.flags & ProcessFlags::EXITED == 0);
-        if self.view.same_ids {
-            return living.all(|process| {
-                i32::try_from(process.tgid).map_or(true, |pid| !self.runs(pid, process))
-            });
-        }
-        let ids = self.ids();
-        living.all(|process| {
-            let own = i32::try_from(process.ns_tgid).ok();
-            let candidates = own.and_then(|own| ids.get(&own)).into_iter().flatten();
-            candidates.copied().all(|pid| !self.runs(pid, process))
-        })
-    }
-
-    /// Whether it has a thread that runs. Its first one can have ended before the others: it is a zombie
-    /// then, as a process that is not waited for.
-    fn runs(&self, pid: i32, process: &Process) -> bool {
-        ptrace::stat(pid).is_ok_and(|stat| {
-            let ended = matches!(stat.state, b'Z' | b'X') && stat.threads <= 1;
-            !ended && self.started_with(&stat, process)
-        })
+        let shown = |pid| ptrace::stat(pid).ok();
+        self.view.is_deserted(&processes, ids, shown)
     }
 
     /// Each address space once, and the number of processes that have them; `None` if some
@@ -163,24 +171,24 @@ impl ProbeSubject<'_> {
         }
         Some((spaces, members.len()))
     }
+}
 
-    /// The ids here of processes by their id in their own PID namespace.
-    fn ids(&self) -> HashMap<i32, Vec<i32>> {
-        let mut ids: HashMap<i32, Vec<i32>> = HashMap::new();
-        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-        for entry in entries {
-            let pid = entry
-                .file_name()
-                .to_str()
-                .and_then(|name| name.parse().ok());
-            if let Some(pid) = pid
-                && let Ok(look) = ptrace::look(pid)
-            {
-                ids.entry(look.ns_tgid).or_default().push(pid);
-            }
+/// The ids here of processes by their id in their own PID namespace.
+fn ids() -> HashMap<i32, Vec<i32>> {
+    let mut ids: HashMap<i32, Vec<i32>> = HashMap::new();
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    for entry in entries {
+        let pid = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok());
+        if let Some(pid) = pid
+            && let Ok(look) = ptrace::look(pid)
+        {
+            ids.entry(look.ns_tgid).or_default().push(pid);
         }
-        ids
     }
+    ids
 }
 
 impl Subject for ProbeSubject<'_> {
@@ -215,7 +223,7 @@ impl Subject for ProbeSubject<'_> {
                 .filter(|member| self.owns(member))
                 .collect();
         }
-        let ids = self.ids();
+        let ids = ids();
         living
             .filter_map(|process| {
                 let own = i32::try_from(process.ns_tgid).ok()?;
@@ -242,5 +250,133 @@ impl Subject for ProbeSubject<'_> {
             }
             _ => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::{Process, ProcessFlags, TICK, View};
+    use crate::{blank, ptrace::Stat};
+
+    const HERE: View = View {
+        root_tgid: 10,
+        root: 10,
+        page_size: 4096,
+        same_ids: true,
+        ticks_offset: 0,
+    };
+    const IN_A_CONTAINER: View = View {
+        root: 1,
+        same_ids: false,
+        ..HERE
+    };
+
+    /// Created `tgid` ticks after the machine, with an id of 1000 less in its own PID namespace.
+    fn process(tgid: u32) -> Process {
+        Process {
+            tgid,
+            ns_tgid: tgid.saturating_sub(1000),
+            started_at: u64::from(tgid) * TICK,
+            ..blank::PROCESS
+        }
+    }
+
+    fn ended(tgid: u32) -> Process {
+        Process {
+            flags: ProcessFlags::EXITED,
+            ..process(tgid)
+        }
+    }
+
+    fn shown(started: u64, state: u8, threads: u64) -> Stat {
+        Stat {
+            state,
+            threads,
+            started,
+            ..Stat::default()
+        }
+    }
+
+    /// Whether these processes are gone where /proc shows those, by their ids.
+    fn are_gone(processes: &[Process], proc: &[(i32, Stat)]) -> bool {
+        let never = || unreachable!("ids are known");
+        let look = |pid| proc.iter().find(|(own, _)| *own == pid).map(|(_, s)| *s);
+        HERE.is_deserted(processes, never, look)
+    }
+
+    #[test]
+    fn a_tree_is_deserted_when_the_last_of_it_is_gone() {
+        let two = [process(10), process(11)];
+        let both = [(10, shown(10, b'S', 1)), (11, shown(11, b'R', 1))];
+        assert!(!are_gone(&two, &both));
+        assert!(!are_gone(&two, &both[..1]));
+        assert!(!are_gone(&two, &both[1..]));
+        assert!(are_gone(&two, &[]));
+    }
+
+    /// Who was seen to end is not looked for: its id may be another's by now, even from the same tick.
+    #[test]
+    fn who_was_seen_to_end_does_not_count() {
+        let proc = [(10, shown(10, b'S', 1))];
+        assert!(are_gone(&[ended(10)], &proc));
+        assert!(are_gone(&[ended(10), process(11)], &proc));
+        assert!(!are_gone(&[process(10), ended(11)], &proc));
+    }
+
+    #[test]
+    fn who_has_its_id_but_was_created_at_another_time_is_a_stranger() {
+        assert!(are_gone(&[process(10)], &[(10, shown(12, b'S', 1))]));
+        assert!(are_gone(&[process(10)], &[(10, shown(8, b'S', 1))]));
+        // An offset that was rounded.
+        assert!(!are_gone(&[process(10)], &[(10, shown(11, b'S', 1))]));
+        // In a time namespace, machines have another age.
+        let older = View {
+            ticks_offset: 500,
+            ..HERE
+        };
+        let is_gone = |started| {
+            let shown = |_| Some(shown(started, b'S', 1));
+            older.is_deserted(&[process(10)], HashMap::new, shown)
+        };
+        assert!(!is_gone(510));
+        assert!(is_gone(10));
+    }
+
+    /// A zombie is a process that is not waited for, or whose first thread has ended before the others.
+    #[test]
+    fn a_zombie_runs_as_long_as_it_has_further_threads() {
+        for state in [b'Z', b'X'] {
+            assert!(are_gone(&[process(10)], &[(10, shown(10, state, 1))]));
+            assert!(are_gone(&[process(10)], &[(10, shown(10, state, 0))]));
+            assert!(!are_gone(&[process(10)], &[(10, shown(10, state, 2))]));
+        }
+        // A stopped one and one that sleeps run too.
+        for state in [b'T', b't', b'D'] {
+            assert!(!are_gone(&[process(10)], &[(10, shown(10, state, 1))]));
+        }
+    }
+
+    /// In another PID namespace than the first one, processes are found by their own ids, which several
+    /// here can have.
+    #[test]
+    fn in_a_container_any_that_can_be_it_is() {
+        let are_gone = |processes: &[Process], ids: &[(i32, &[i32])], proc: &[(i32, Stat)]| {
+            let ids: HashMap<i32, Vec<i32>> =
+                ids.iter().map(|(own, all)| (*own, all.to_vec())).collect();
+            let look = |pid| proc.iter().find(|(own, _)| *own == pid).map(|(_, s)| *s);
+            IN_A_CONTAINER.is_deserted(processes, || ids, look)
+        };
+        let one = [process(1007)];
+        let stranger = (3, shown(500, b'S', 1));
+        let itself = (4, shown(1007, b'S', 1));
+        assert!(!are_gone(&one, &[(7, &[3, 4])], &[stranger, itself]));
+        assert!(!are_gone(&one, &[(7, &[4, 3])], &[stranger, itself]));
+        assert!(are_gone(&one, &[(7, &[3])], &[stranger, itself]));
+        assert!(are_gone(&one, &[(7, &[3, 4])], &[stranger]));
+        // Its id in the first namespace means nothing here.
+        let other = (1007, shown(1007, b'S', 1));
+        assert!(are_gone(&one, &[], &[other]));
     }
 }

@@ -148,8 +148,16 @@ pub(super) fn of_machine(cpus: u32) -> Option<model::Limit> {
 
 #[cfg(test)]
 mod tests {
-    use super::{of_swap, of_unsettled, of_unverified};
+    use super::{of_swap, of_unseen_ends, of_unsettled, of_unverified};
     use crate::{model::Limited, probe::ProbeError};
+
+    /// Nobody knows what such a process did last, and its memory counts as if it was there.
+    #[test]
+    fn an_end_that_was_not_seen_leaves_no_bound() {
+        assert!(of_unseen_ends(false).is_none());
+        let limit = of_unseen_ends(true).map(|limit| (limit.bound_bytes, limit.of));
+        assert_eq!(limit, Some((None, Limited::Rss)));
+    }
 
     /// What may be half written has no bound.
     #[test]
