@@ -121,6 +121,21 @@ pub(super) fn bind(object: &[u8], functions: Functions) -> Vec<u8> {
     object
 }
 
+#[cfg(test)]
+impl Functions {
+    /// All that there are, with numbers that no other has.
+    pub(super) const ALL: Self = Self {
+        guard: Some(Guard {
+            disable: TypeId(0x0102_0304),
+            enable: TypeId(5),
+        }),
+        cast: Some(Cast {
+            function: TypeId(7),
+            to: TypeId(8),
+        }),
+    };
+}
+
 /// How many stand-ins of each function there are.
 #[cfg(test)]
 pub(super) fn places(object: &[u8]) -> [usize; 3] {
@@ -135,24 +150,14 @@ pub(super) fn places(object: &[u8]) -> [usize; 3] {
 
 #[cfg(test)]
 mod tests {
-    use super::{Cast, Functions, Guard, bind, places};
-    use crate::kernel::btf::TypeId;
+    use super::{Functions, bind, places};
+
+    const ALL: Functions = Functions::ALL;
 
     const DISABLE: [u8; 8] = [0x85, 0, 0, 0, 1, 0, 0, 0x7d];
     const ENABLE: [u8; 8] = [0x85, 0, 0, 0, 2, 0, 0, 0x7d];
     const CAST: [u8; 8] = [0x85, 0, 0, 0, 3, 0, 0, 0x7d];
     const OTHER: [u8; 8] = [0x85, 0, 0, 0, 6, 0, 0, 0];
-
-    const ALL: Functions = Functions {
-        guard: Some(Guard {
-            disable: TypeId(0x0102_0304),
-            enable: TypeId(5),
-        }),
-        cast: Some(Cast {
-            function: TypeId(7),
-            to: TypeId(8),
-        }),
-    };
 
     #[test]
     fn stand_ins_are_replaced_and_nothing_else_is() {

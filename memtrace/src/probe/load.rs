@@ -15,7 +15,7 @@ use memtrace_ebpf::{COMM_LEN, Control, CounterLayout, SegmentHooks};
 
 use super::{
     Fentry, FentryState, Options, ProbeError, TreeLock, attach,
-    functions::Functions,
+    choice::Choice,
     loader::Ahead,
     object,
     rings::{Timeline, ring},
@@ -98,33 +98,16 @@ impl Probe {
         ahead: &mut Ahead,
         phases: &mut Phases,
     ) -> Result<Self, ProbeError> {
-        let mut choice = Choice {
-            functions: Functions::of(kernel, features, options.handler),
-            segments: segment_hooks(options)?,
-            lock: TreeLock::wanted(features, options),
-        };
+        let mut choice = Choice::first(kernel, features, options)?;
         loop {
-            match Self::load_with(kernel, features, options, root_name, choice, ahead, phases) {
-                Err(ProbeError::SegmentFunctions { source })
-                    if options.segments.is_some_and(|sources| sources.hints)
-                        && options.fentry != Fentry::On =>
-                {
-                    log::debug!("segments without programs on kernel functions: {source}");
-                    choice.segments = SegmentHooks::Hints;
-                }
-                Err(error) if error.is_refusal() && choice.lock == TreeLock::Spin => {
-                    log::debug!("not with a spin lock: {error}");
-                    choice.lock = TreeLock::Word;
-                }
-                Err(error) if error.is_refusal() => match choice.functions.fewer() {
-                    Some(fewer) => {
-                        log::debug!("not with all functions of the kernel: {error}");
-                        choice.functions = fewer;
-                    }
-                    None => return Err(error),
-                },
-                result => return result,
-            }
+            let result =
+                Self::load_with(kernel, features, options, root_name, choice, ahead, phases);
+            let Err(error) = result else { return result };
+            let Some(next) = choice.after(&error, options) else {
+                return Err(error);
+            };
+            log::debug!("not with {choice:?}: {error}");
+            choice = next;
         }
     }
 
@@ -493,26 +476,6 @@ where
             kind: "program",
             name,
         })
-}
-
-/// What is decided when the kernel has said what it refuses.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Choice {
-    pub(super) functions: Functions,
-    pub(super) segments: SegmentHooks,
-    pub(super) lock: TreeLock,
-}
-
-/// How segments are to be told apart, if they are: rather by the kernel's functions.
-fn segment_hooks(options: &Options) -> Result<SegmentHooks, ProbeError> {
-    match options.segments {
-        None => Ok(SegmentHooks::Off),
-        Some(sources) if sources.zap.is_some() && options.fentry != Fentry::Off => {
-            Ok(SegmentHooks::Functions)
-        }
-        Some(sources) if sources.hints && options.fentry != Fentry::On => Ok(SegmentHooks::Hints),
-        Some(_) => Err(ProbeError::NoSegments),
-    }
 }
 
 /// Which program goes to which hook on this kernel, in the order of attaching: the

@@ -3,6 +3,7 @@
 
 mod allocation;
 mod attach;
+mod choice;
 mod error;
 mod functions;
 mod lines;

@@ -5,8 +5,9 @@ use aya::Ebpf;
 use memtrace_ebpf::{COMM_LEN, Config, CounterLayout, MAX_CPUS, PID_LIMIT, SegmentHooks, Timeline};
 
 use super::{
-    Fentry, Handler, Options, ProbeError, Resolution, allocation, functions, lines,
-    load::{self, Choice},
+    Fentry, Handler, Options, ProbeError, Resolution, allocation,
+    choice::Choice,
+    functions, lines, load,
     loader::Ahead,
     locks::{self, TreeLock},
 };
