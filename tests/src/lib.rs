@@ -14,6 +14,7 @@
 
 mod attached;
 mod binary;
+mod busy;
 mod cgroup;
 mod checkpoints;
 mod huge;
@@ -39,6 +40,7 @@ pub mod workloads;
 
 pub use attached::{Attached, attach_refused, begin};
 pub use binary::memtrace;
+pub use busy::BusyCpus;
 pub use cgroup::Cgroup;
 pub use checkpoints::{Checkpoints, Held};
 pub use huge::HugePages;

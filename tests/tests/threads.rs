@@ -2,7 +2,8 @@
 
 use anyhow::Result;
 use memtrace_tests::{
-    Lab, exact_status, exec_arguments, page, require, require_privileges, scaled, workloads,
+    BusyCpus, Lab, announced, exact_status, exec_arguments, load, page, require,
+    require_privileges, scaled, workloads,
 };
 
 /// T3: when threads that touch and drop memory meet at their top, the peak is that top.
@@ -49,6 +50,38 @@ fn threads_that_run_freely_never_exceed_what_they_can_hold() -> Result<()> {
             (peak - base) / page() - 160
         );
     }
+    Ok(())
+}
+
+/// Where other programs take the CPUs away in the middle of everything, from the threads, from memtrace, and
+/// from programs in the kernel where those can be preempted, a number comes later, and is the same.
+#[test]
+fn beside_busy_cpus_every_result_is_exact() -> Result<()> {
+    require_privileges!();
+    require!(exact_status());
+    let lab = Lab::new()?;
+    let file = lab.path("top").display().to_string();
+    let busy = BusyCpus::new()?;
+    // Threads that stay where they are, and such that are on another CPU at every page, where each time they
+    // wait for whoever computes there.
+    let ways = [
+        ("all", "barrier", "20"),
+        ("touched", "hop", "2"),
+        ("touched", "barrier", "20"),
+        ("all", "hop", "2"),
+    ];
+    let runs = announced("runs", load(50, scaled(4, 2)));
+    for (_, (scheme, kind, rounds)) in (0..runs).zip(ways.iter().cycle()) {
+        let line = [workloads::CHURN, "4", "40", rounds, kind, &file];
+        let run = lab.run(&["--sum-cpus", scheme], &line)?;
+        assert_eq!(run.finished.code(), Some(0), "{}", run.finished.stderr);
+        run.summary.assert_exact();
+        let image = run.summary.root()?.last_image()?;
+        let (peak, top) = (image.peak_rss_bytes, lab.status("top")?.rss()?);
+        assert_eq!(peak, top, "{kind}, --sum-cpus {scheme}");
+        assert_eq!(run.summary.tree.peak_rss_bytes, top, "{kind}");
+    }
+    drop(busy);
     Ok(())
 }
 
