@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use memtrace::model::Timeline;
 use memtrace_tests::{
     KernelObjects, Lab, Recorded, Run, assert_complete, await_some, await_until, can_list_objects,
-    exact_status, held_at, mib, page, require, require_privileges, scaled,
+    exact_status, held_at, load, mib, page, require, require_privileges, scaled,
 };
 use nix::sys::signal::Signal;
 
@@ -341,5 +341,44 @@ fn a_new_programs_arguments_count_while_the_old_memory_goes() -> Result<()> {
     let counted = counted.context("the new program does not count")?;
     assert!(counted.last.rss() > 1_500_000, "{counted:?}");
     assert!(counted.start_ns < half.start_ns, "{counted:?}, {half:?}");
+    Ok(())
+}
+
+/// While a large program gives way to one with many arguments, its sibling comes and goes: those arguments are
+/// in the tree's peak once, be it with the old memory or beside it, and so is everybody else.
+#[test]
+fn the_trees_peak_has_a_new_programs_arguments_once() -> Result<()> {
+    const COMES_AND_GOES: u64 = 32;
+    require_privileges!();
+    require!(exact_status());
+    let lab = Lab::new()?;
+    let argument = "x".repeat(100_000);
+    let arguments = 20 * 100_001;
+    // The sibling is at it when the other one begins, and most likely still when that has ended: whatever it
+    // holds at any moment between, the bounds below are right.
+    let words = format!(
+        "pipe 0 pipe 1 \
+         fork{{ anon {} status @old post 1 await 0 tag {argument} exec-big NOTHING 20 }} \
+         fork{{ anon 500 status @sibling await 1 loop{{ 10 anon {COMES_AND_GOES} unmap }} post 0 \
+                loop{{ {} anon {COMES_AND_GOES} unmap }} }} \
+         status @parent wait wait",
+        mib(load(1024, 64)),
+        load(20_000, 2_000),
+    );
+    lab.alone(&words)?;
+    for resolution in ["1ms", "1s"] {
+        let (run, recorded) = record(&lab, &["--resolution", resolution], &words)?;
+        check(&run, &recorded)?;
+        let rss = |name| lab.status(name)?.rss();
+        let without = rss("parent")? + rss("old")? + rss("sibling")?;
+        let peak = run.summary.tree.peak_rss_bytes;
+        let low = without + arguments;
+        // Pointers to the arguments, and what else the new program has before the old memory goes.
+        let high = low + (COMES_AND_GOES + 16) * page();
+        assert!(
+            (low..=high).contains(&peak),
+            "{peak} is not within {low} and {high}"
+        );
+    }
     Ok(())
 }
