@@ -57,6 +57,10 @@ fn build(name: &str, target: &str, out: &Path) -> Result<(), Box<dyn Error>> {
     ] {
         rustc.arg("-C").arg(option);
     }
+    if target.starts_with("aarch64") {
+        // Else atomics are functions that ask libc, which is not there, what the processor can do.
+        rustc.args(["-C", "target-feature=-outline-atomics"]);
+    }
     if let Ok(linker) = env::var("RUSTC_LINKER") {
         rustc.arg("-C").arg(format!("linker={linker}"));
     }

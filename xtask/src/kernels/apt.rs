@@ -10,6 +10,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 
 use super::{
+    arch::Arch,
     debian::run,
     identity::sha256_of,
     list::Kernel,
@@ -19,57 +20,87 @@ use super::{
 /// The public key of Debian's archive, from the package `debian-archive-keyring`.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// apt with one suite's lists.
+/// apt with one suite's lists, or those of the machine's own sources, for one architecture.
 #[derive(Debug)]
 pub(crate) struct Apt {
     suite: String,
     options: Vec<String>,
 }
 
+fn set(name: &str, value: &dyn std::fmt::Display) -> String {
+    format!("-o{name}={value}")
+}
+
 impl Apt {
     /// With the lists of this suite, kept and renewed below the cache.
-    pub(crate) fn new(cache: &Path, suite: &str) -> Result<Self> {
+    pub(crate) fn new(cache: &Path, suite: &str, arch: Arch) -> Result<Self> {
         ensure!(
             Path::new(KEYRING).is_file(),
             "{KEYRING} is missing: apt-get install debian-archive-keyring"
         );
-        let dir = cache.join("apt").join(suite);
-        fs::create_dir_all(dir.join("lists/partial"))
-            .and_then(|()| fs::create_dir_all(dir.join("cache/archives/partial")))
-            .with_context(|| format!("create {}", dir.display()))?;
+        let dir = directory(cache, suite, arch)?;
         let source = dir.join("sources.list");
         fs::write(
             &source,
             format!(
-                "deb [arch=amd64 signed-by={KEYRING}] {} {suite} main\n",
+                "deb [arch={} signed-by={KEYRING}] {} {suite} main\n",
+                arch.debian(),
                 mirror()?
             ),
         )
         .with_context(|| format!("write {}", source.display()))?;
-        let set = |name: &str, value: &dyn std::fmt::Display| format!("-o{name}={value}");
-        let apt = Self {
-            suite: suite.to_owned(),
-            options: vec![
+        Self::with(
+            suite,
+            arch,
+            &dir,
+            [
                 set("Dir::Etc::sourcelist", &source.display()),
                 set("Dir::Etc::sourceparts", &"/dev/null"),
-                set("Dir::State::lists", &dir.join("lists").display()),
-                set("Dir::Cache", &dir.join("cache").display()),
-                set("APT::Sandbox::User", &"root"),
-                set("Acquire::Languages", &"none"),
-                set(
-                    "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled",
-                    &"false",
-                ),
-                set(
-                    "Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled",
-                    &"false",
-                ),
-                // An old suite's lists are no longer renewed.
-                set("Acquire::Check-Valid-Until", &"false"),
-                set("Acquire::Retries", &"3"),
             ],
+        )
+    }
+
+    /// With the sources of the machine it runs on, which has the same packages for others.
+    pub(crate) fn of_this_machine(cache: &Path, arch: Arch) -> Result<Self> {
+        let dir = directory(cache, "this-machine", arch)?;
+        let status = dir.join("status");
+        fs::write(&status, "").with_context(|| format!("write {}", status.display()))?;
+        // Nothing of that architecture is installed.
+        let status = set("Dir::State::status", &status.display());
+        Self::with("sources of this machine", arch, &dir, [status])
+    }
+
+    fn with(
+        suite: &str,
+        arch: Arch,
+        dir: &Path,
+        own: impl IntoIterator<Item = String>,
+    ) -> Result<Self> {
+        let mut options = vec![
+            set("APT::Architecture", &arch.debian()),
+            set("APT::Architectures", &arch.debian()),
+            set("Dir::State::lists", &dir.join("lists").display()),
+            set("Dir::Cache", &dir.join("cache").display()),
+            set("APT::Sandbox::User", &"root"),
+            set("Acquire::Languages", &"none"),
+            set(
+                "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled",
+                &"false",
+            ),
+            set(
+                "Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled",
+                &"false",
+            ),
+            // An old suite's lists are no longer renewed.
+            set("Acquire::Check-Valid-Until", &"false"),
+            set("Acquire::Retries", &"3"),
+        ];
+        options.extend(own);
+        let apt = Self {
+            suite: suite.to_owned(),
+            options,
         };
-        apt.update(&dir)?;
+        apt.update(dir)?;
         Ok(apt)
     }
 
@@ -180,9 +211,8 @@ impl Apt {
             .command("apt-get")
             .args(["-qq", "download", &exact])
             .current_dir(dir))?;
-        let file = fs::read_dir(dir)?
-            .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-            .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
+        let file = packages_in(dir)?
+            .pop()
             .with_context(|| format!("apt-get download {exact} left no file"))?;
         let found = sha256_of(&file)?;
         ensure!(
@@ -192,6 +222,62 @@ impl Apt {
         );
         Ok(file)
     }
+
+    /// Downloads these packages, whatever their versions are if none are given, into a directory.
+    pub(crate) fn download_newest(&self, packages: &[&str], dir: &Path) -> Result<Vec<PathBuf>> {
+        fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
+        run(self
+            .command("apt-get")
+            .args(["-qq", "download"])
+            .args(packages)
+            .current_dir(dir))?;
+        packages_in(dir)
+    }
+
+    /// The same with everything that they need to be installed.
+    pub(crate) fn download_with_dependencies(
+        &self,
+        packages: &[&str],
+        dir: &Path,
+    ) -> Result<Vec<PathBuf>> {
+        fs::create_dir_all(dir.join("partial"))
+            .with_context(|| format!("create {}", dir.display()))?;
+        run(self
+            .command("apt-get")
+            .arg(set("Dir::Cache::archives", &dir.display()))
+            .args([
+                "-qq",
+                "-y",
+                "--no-install-recommends",
+                "--download-only",
+                "install",
+            ])
+            .args(packages))?;
+        packages_in(dir)
+    }
+}
+
+/// Where lists are kept.
+fn directory(cache: &Path, name: &str, arch: Arch) -> Result<PathBuf> {
+    let dir = cache.join("apt").join(match arch {
+        Arch::Amd64 => name.to_owned(),
+        Arch::Arm64 => format!("{name}-{}", arch.debian()),
+    });
+    fs::create_dir_all(dir.join("lists/partial"))
+        .and_then(|()| fs::create_dir_all(dir.join("cache/archives/partial")))
+        .with_context(|| format!("create {}", dir.display()))?;
+    Ok(dir)
+}
+
+/// The packages in a directory.
+fn packages_in(dir: &Path) -> Result<Vec<PathBuf>> {
+    let mut found: Vec<PathBuf> = fs::read_dir(dir)
+        .with_context(|| format!("read {}", dir.display()))?
+        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "deb"))
+        .collect();
+    found.sort();
+    Ok(found)
 }
 
 /// The mirror that this machine's Debian packages come from.

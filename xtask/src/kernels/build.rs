@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, ensure};
 use clap::ValueEnum;
 use serde::Deserialize;
 
-use super::debian::run;
+use super::{cross::Cross, debian::run};
 
 /// How memtrace is built for guests; its tests are always built as Cargo does it by default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -27,14 +27,22 @@ pub(crate) enum Profile {
 /// The tests as built here.
 #[derive(Debug)]
 pub(crate) struct Built {
-    /// Test programs by name.
-    pub(crate) tests: Vec<(String, PathBuf)>,
+    pub(crate) tests: Vec<TestProgram>,
     /// Other files that tests need, at their present paths.
     pub(crate) files: BTreeSet<PathBuf>,
     /// The memtrace under test.
     pub(crate) memtrace: PathBuf,
     /// Where tests expect room for large files (`CARGO_TARGET_TMPDIR`).
     pub(crate) tmp: PathBuf,
+}
+
+/// A test program.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct TestProgram {
+    pub(crate) name: String,
+    pub(crate) path: PathBuf,
+    /// The same for this machine, which tells what tests it has.
+    pub(crate) here: PathBuf,
 }
 
 /// Programs in `memtrace-tests` that only guests run. They need a feature, with which the
@@ -52,6 +60,22 @@ pub(crate) struct Request<'a> {
     pub(crate) apart: &'a Path,
     /// Whether to build [`GUEST_TESTS`] as well.
     pub(crate) guest: bool,
+    /// What builds for another instruction set, if it is for one.
+    pub(crate) cross: Option<&'a Cross>,
+}
+
+impl Request<'_> {
+    /// A `cargo` that does it.
+    fn cargo(&self, words: &[&str]) -> Command {
+        let mut cargo = Command::new(program());
+        cargo.args(words);
+        if let Some(cross) = self.cross {
+            cross.set(&mut cargo);
+            // Another compiler, for which everything is built anew.
+            cargo.env("CARGO_TARGET_DIR", self.apart);
+        }
+        cargo
+    }
 }
 
 #[derive(Deserialize)]
@@ -84,46 +108,40 @@ pub(crate) fn build(root: &Path, request: &Request<'_>) -> Result<Built> {
         memtrace: PathBuf::new(),
         tmp: PathBuf::new(),
     };
-    // The whole workspace: of a part of it, dependencies would have other features.
-    built.take(cargo(
-        root,
-        &mut Command::new(program()),
-        &["test", "--no-run", "--workspace"],
-    )?)?;
+    // The whole workspace: of a part of it, dependencies would have other features. For another
+    // instruction set nothing is there to be reused, and less is built.
+    let what: &[&str] = match request.cross {
+        None => &["test", "--no-run", "--workspace"],
+        Some(_) => &["test", "--no-run", "--package", "memtrace-tests"],
+    };
+    built.take(cargo(root, &mut request.cargo(what))?)?;
     if request.guest {
-        let mut words = vec![
-            "test",
-            "--no-run",
-            "--workspace",
-            "--features",
-            "memtrace-tests/guest",
-        ];
+        let mut words = [what, &["--features", "memtrace-tests/guest"]].concat();
         for name in GUEST_TESTS {
             words.extend(["--test", name]);
         }
-        built.take(cargo(root, &mut Command::new(program()), &words)?)?;
+        built.take(cargo(root, &mut request.cargo(&words))?)?;
     }
     built.tests.sort();
     ensure!(!built.tests.is_empty(), "cargo test made no tests");
-    ensure!(built.memtrace.is_file(), "cargo test made no memtrace");
-    // TARGET/PROFILE/memtrace
+    // TARGET/PROFILE/deps/PROGRAM
     built.tmp = built
-        .memtrace
-        .ancestors()
-        .nth(2)
-        .context("memtrace is not in a target directory")?
+        .tests
+        .first()
+        .and_then(|test| test.path.ancestors().nth(3))
+        .context("the tests are not in a target directory")?
         .join("tmp");
-    if request.objects.is_some() || request.profile == Profile::Release {
-        let mut command = Command::new(program());
-        if let Some(objects) = request.objects {
-            command.env("MEMTRACE_BPF_OBJECTS", objects);
-            command.env("CARGO_TARGET_DIR", request.apart);
-        }
+    if request.objects.is_some() || request.profile == Profile::Release || request.cross.is_some() {
         let mut words = vec!["build", "--package", "memtrace", "--bin", "memtrace"];
         if request.profile == Profile::Release {
             words.push("--release");
         }
-        for message in cargo(root, &mut command, &words)? {
+        let mut command = request.cargo(&words);
+        if let Some(objects) = request.objects {
+            command.env("MEMTRACE_BPF_OBJECTS", objects);
+            command.env("CARGO_TARGET_DIR", request.apart);
+        }
+        for message in cargo(root, &mut command)? {
             if let (Some(executable), Some(target)) = (message.executable, message.target)
                 && target.name == "memtrace"
             {
@@ -131,13 +149,23 @@ pub(crate) fn build(root: &Path, request: &Request<'_>) -> Result<Built> {
                 built.memtrace = executable;
             }
         }
-        ensure!(built.memtrace.is_file(), "cargo build made no memtrace");
     }
+    ensure!(built.memtrace.is_file(), "cargo made no memtrace");
     built.files.insert(built.memtrace.clone());
     Ok(built)
 }
 
 impl Built {
+    /// Says which programs tell what tests those of another instruction set have.
+    pub(crate) fn told_by(&mut self, native: &Self) -> Result<()> {
+        for test in &mut self.tests {
+            let twin = native.tests.iter().find(|twin| twin.name == test.name);
+            let twin = twin.with_context(|| format!("{} is not built here", test.name))?;
+            test.here.clone_from(&twin.path);
+        }
+        Ok(())
+    }
+
     /// Takes what guests need from Cargo's messages.
     fn take(&mut self, messages: Vec<Message>) -> Result<()> {
         for message in messages {
@@ -160,7 +188,11 @@ impl Built {
                     };
                     let kind = target.kind.first().map(String::as_str);
                     if is_tests && profile.test && kind == Some("test") {
-                        self.tests.push((target.name, executable));
+                        self.tests.push(TestProgram {
+                            name: target.name,
+                            here: executable.clone(),
+                            path: executable,
+                        });
                     } else if is_tests && !profile.test && kind == Some("bin") {
                         self.files.insert(executable);
                     } else if !profile.test && kind == Some("bin") && target.name == "memtrace" {
@@ -194,10 +226,9 @@ fn program() -> std::ffi::OsString {
     env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
 
-fn cargo(root: &Path, cargo: &mut Command, arguments: &[&str]) -> Result<Vec<Message>> {
+fn cargo(root: &Path, cargo: &mut Command) -> Result<Vec<Message>> {
     cargo
         .current_dir(root)
-        .args(arguments)
         .args(["--locked", "--message-format=json-render-diagnostics"])
         .stderr(Stdio::inherit());
     let output = cargo.output().context("failed to run cargo")?;

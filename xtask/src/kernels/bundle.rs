@@ -13,6 +13,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use super::{
     build::Built,
+    cross::Cross,
     debian::{Image, MODULE_LIST, find, run},
     run::Program,
 };
@@ -31,7 +32,12 @@ const APPLETS: &[&str] = &[
 ];
 
 /// Makes the part that all guests share, with these test programs, and returns its file.
-pub(crate) fn base(built: &Built, tests: &BTreeSet<&Path>, work: &Path) -> Result<PathBuf> {
+pub(crate) fn base(
+    built: &Built,
+    tests: &BTreeSet<&Path>,
+    cross: Option<&Cross>,
+    work: &Path,
+) -> Result<PathBuf> {
     let tree = work.join("base");
     if tree.exists() {
         fs::remove_dir_all(&tree)?;
@@ -58,6 +64,15 @@ pub(crate) fn base(built: &Built, tests: &BTreeSet<&Path>, work: &Path) -> Resul
     )?;
     fs::write(tree.join("etc/group"), "root:x:0:\nnogroup:x:65534:\n")?;
 
+    let find = |name: &str| match cross {
+        None => find(name),
+        Some(cross) => cross.find(name),
+    };
+    let libraries_of = |file: &Path| match cross {
+        None => libraries_of(file),
+        Some(cross) => cross.libraries_of(file),
+    };
+    let strip = cross.map_or_else(|| "strip".to_owned(), Cross::strip);
     let mut libraries = BTreeSet::new();
     for name in PROGRAMS {
         let from = find(name)?;
@@ -80,15 +95,15 @@ pub(crate) fn base(built: &Built, tests: &BTreeSet<&Path>, work: &Path) -> Resul
         let to = inside(&tree, file);
         copy(file, &to)?;
         // Only a debugger misses it, and every guest would have to unpack it.
-        let status = Command::new("strip")
+        let status = Command::new(&strip)
             .arg("--strip-debug")
             .arg(&to)
             .status()
-            .context("run strip")?;
+            .with_context(|| format!("run {strip}"))?;
         ensure!(status.success(), "strip {} failed", to.display());
     }
-    for library in &libraries {
-        copy(library, &inside(&tree, library))?;
+    for (path, here) in &libraries {
+        copy(here, &inside(&tree, path))?;
     }
     let init = tree.join("init");
     fs::write(&init, include_str!("init.sh"))?;
@@ -114,6 +129,8 @@ pub(crate) fn disk(dir: &Path) -> Result<PathBuf> {
 /// What one boot runs.
 #[derive(Debug)]
 pub(crate) struct Plan<'a> {
+    /// The port that it says it through.
+    pub(crate) port: &'a str,
     /// What the guest says of itself before everything else.
     pub(crate) header: &'a str,
     /// Commands, in this order.
@@ -147,6 +164,7 @@ pub(crate) fn complete(base: &Path, image: &Image, plan: &Plan<'_>, dir: &Path) 
         )
         .collect();
     fs::write(tree.join("memtrace/plan"), lines)?;
+    fs::write(tree.join("memtrace/port"), plan.port)?;
     fs::write(tree.join("memtrace/header"), plan.header)?;
     let variables: String = plan
         .environment
@@ -192,8 +210,9 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
         .with_context(|| format!("copy {} to {}", from.display(), to.display()))
 }
 
-/// The shared libraries of a program, by the dynamic linker's own answer.
-fn libraries_of(program: &Path) -> Result<Vec<PathBuf>> {
+/// The shared libraries of a program, by the dynamic linker's own answer: where guests look for each,
+/// and where it is here.
+fn libraries_of(program: &Path) -> Result<Vec<(PathBuf, PathBuf)>> {
     let output = Command::new("ldd")
         .arg(program)
         .output()
@@ -208,6 +227,6 @@ fn libraries_of(program: &Path) -> Result<Vec<PathBuf>> {
     Ok(text
         .split_whitespace()
         .filter(|word| word.starts_with('/'))
-        .map(PathBuf::from)
+        .map(|path| (PathBuf::from(path), PathBuf::from(path)))
         .collect())
 }

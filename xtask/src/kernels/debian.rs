@@ -11,12 +11,13 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use super::{apt::Apt, list::Kernel, pins::Pin};
+use super::{apt::Apt, arch::Arch, list::Kernel, pins::Pin};
 
-/// Modules that guests need, unless they are built in: a disk with its file system, and
-/// compressed swap. ext4 asks for its checksum by name, not by symbol.
+/// Modules that guests need, unless they are built in: a port where a machine has one only, a disk with
+/// its file system, and compressed swap. ext4 asks for its checksum by name, not by symbol.
 const MODULES: &[&str] = &[
     "virtio_pci",
+    "virtio_console",
     "virtio_blk",
     "crc32c_generic",
     "ext4",
@@ -54,14 +55,14 @@ pub(crate) fn cache() -> Result<PathBuf> {
 }
 
 /// The pinned kernel: from the cache, without a word to apt, if it is there.
-pub(crate) fn fetch(pin: &Pin) -> Result<Image> {
+pub(crate) fn fetch(pin: &Pin, arch: Arch) -> Result<Image> {
     let cache = cache()?;
     let dir = cache.join(&pin.release);
     let stamp = stamp(pin);
     let found = fs::read_to_string(dir.join(STAMP)).unwrap_or_default();
     if found != stamp || !dir.join("vmlinuz").is_file() {
         eprintln!("fetching kernel {} from {}", pin.release, pin.suite);
-        let apt = Apt::new(&cache, &pin.suite)?;
+        let apt = Apt::new(&cache, &pin.suite, arch)?;
         // Another run may fill the same cache.
         let work = cache.join(format!("{}.{}.partial", pin.release, process::id()));
         if work.exists() {
@@ -120,7 +121,7 @@ pub(crate) fn newest(kernel: &Kernel) -> Result<Pin> {
     let cache = cache()?;
     let mut found: Option<(String, &str)> = None;
     for &suite in kernel.suites {
-        for release in Apt::new(&cache, suite)?.releases(kernel)? {
+        for release in Apt::new(&cache, suite, kernel.arch)?.releases(kernel)? {
             if found
                 .as_ref()
                 .is_none_or(|(best, _)| compare(&release, best) == Ordering::Greater)
@@ -137,7 +138,7 @@ pub(crate) fn newest(kernel: &Kernel) -> Result<Pin> {
             kernel.flavour
         )
     })?;
-    let packages = Apt::new(&cache, suite)?.packages(&release)?;
+    let packages = Apt::new(&cache, suite, kernel.arch)?.packages(&release)?;
     ensure!(
         !packages.is_empty(),
         "Debian's {suite} has no packages of {release}"

@@ -14,15 +14,15 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use super::{
+    arch::Arch,
     debian::run,
     record::{End, Logs, Record, Writer},
 };
 
-const QEMU: &str = "qemu-system-x86_64";
-
 /// What to boot.
 #[derive(Debug)]
 pub(crate) struct Guest<'a> {
+    pub(crate) arch: Arch,
     /// The kernel's image.
     pub(crate) kernel: &'a Path,
     /// One initial file system made of all others.
@@ -59,10 +59,11 @@ impl Drop for Qemu {
 }
 
 /// Says so if the QEMU that is installed is one that can spoil a run.
-pub(crate) fn check_emulator() -> Result<()> {
+pub(crate) fn check_emulator(arch: Arch) -> Result<()> {
     const GOOD: (u32, u32) = (8, 1);
-    let text = run(Command::new(QEMU).arg("--version")).with_context(|| {
-        format!("{QEMU} is needed; install it with apt-get install qemu-system-x86")
+    let (program, package) = arch.emulator();
+    let text = run(Command::new(program).arg("--version")).with_context(|| {
+        format!("{program} is needed; install it with apt-get install {package}")
     })?;
     let version = text
         .split_whitespace()
@@ -106,7 +107,7 @@ impl Guest<'_> {
                 .stdout(Stdio::from(OwnedFd::from(its_console)))
                 .stdin(Stdio::from(OwnedFd::from(its_results)))
                 .spawn()
-                .with_context(|| format!("failed to run {QEMU}"))?,
+                .with_context(|| format!("failed to run {}", self.arch.emulator().0))?,
         );
         let (sender, said) = mpsc::channel();
         let results_sender = sender.clone();
@@ -172,18 +173,15 @@ impl Guest<'_> {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(QEMU);
+        let mut command = Command::new(self.arch.emulator().0);
         command
             // Stock kernels do not run on every KVM; software emulation works everywhere.
             .args(["-accel", "tcg,thread=multi"])
-            // On QEMU 7.2, five-level page tables kill 6.12 early, and an emulated
-            // cmpxchg16b now and then leaves a pointer in EFLAGS, which kills it later.
-            .args(["-cpu", "max,la57=off,cx16=off", "-no-reboot", "-nodefaults"])
+            .args(["-no-reboot", "-nodefaults"])
             .args(["-display", "none", "-monitor", "none"])
             .args(["-chardev", "socket,id=console,fd=1"])
-            .args(["-serial", "chardev:console"])
             .args(["-chardev", "socket,id=results,fd=0"])
-            .args(["-serial", "chardev:results"])
+            .args(self.arch.machine())
             .args(["-smp", &self.cpus.to_string()])
             .args(["-m", &format!("{}M", self.memory)])
             .arg("-kernel")
@@ -197,7 +195,8 @@ impl Guest<'_> {
             ))
             .arg("-append")
             .arg(format!(
-                "console=ttyS0 loglevel=4 panic=-1 oops=panic rootfstype=ramfs rdinit=/init {}",
+                "console={} loglevel=4 panic=-1 oops=panic rootfstype=ramfs rdinit=/init {}",
+                self.arch.console(),
                 self.append
             ))
             .stderr(Stdio::inherit());

@@ -7,7 +7,11 @@ mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
 ln -s /proc/self/fd /dev/fd
-exec >/dev/ttyS1 2>&1
+# One that is missing is built in, or was not needed.
+while read -r module; do
+    insmod "/memtrace/modules.d/$module.ko" 2>/dev/null
+done </memtrace/modules
+exec >"$(</memtrace/port)" 2>&1
 # What this boot is made with, and which tests it has to run.
 cat /memtrace/header
 # A sign of life every few seconds: nothing else tells a slow test from a dead machine. It
@@ -31,10 +35,6 @@ for controller in memory pids cpuset; do
     echo +$controller >/sys/fs/cgroup/cgroup.subtree_control
 done 2>/dev/null
 ip link set lo up
-# One that is missing is built in, or was not needed.
-while read -r module; do
-    insmod "/memtrace/modules.d/$module.ko" 2>/dev/null
-done </memtrace/modules
 # shellcheck source=/dev/null
 . /memtrace/environment
 # A disk: files whose pages are page cache and can be reclaimed, and room for swap.

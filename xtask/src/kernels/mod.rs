@@ -7,8 +7,10 @@
 //! every other test has to have an outcome.
 
 mod apt;
+mod arch;
 mod build;
 mod bundle;
+mod cross;
 mod debian;
 mod guest;
 mod identity;
@@ -34,11 +36,13 @@ use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
 
 use self::{
-    build::{Built, GUEST_TESTS, Profile, Request},
+    arch::Arch,
+    build::{Built, GUEST_TESTS, Profile, Request, TestProgram},
+    cross::Cross,
     debian::Image,
     list::{BOOTS, KERNELS, Kernel, SENSITIVE, is_due},
     pins::Pin,
-    run::{Job, Program, Run, Shared, Totals},
+    run::{Job, Parts, Program, Run, Shared, Totals},
 };
 use crate::bpf::{self, Broken};
 
@@ -204,7 +208,8 @@ fn images(
     Ok(kernels
         .iter()
         .map(|kernel| {
-            let image = pins::of(&pins, kernel.name).and_then(debian::fetch);
+            let image =
+                pins::of(&pins, kernel.name).and_then(|pin| debian::fetch(pin, kernel.arch));
             (kernel.name, image)
         })
         .collect())
@@ -212,7 +217,10 @@ fn images(
 
 /// Builds, and boots everything.
 fn boot(root: &Path, kernels: &[&'static Kernel], options: &Options) -> Result<Vec<Run>> {
-    guest::check_emulator()?;
+    let arches: BTreeSet<Arch> = kernels.iter().map(|kernel| kernel.arch).collect();
+    for &arch in &arches {
+        guest::check_emulator(arch)?;
+    }
     let work = work(root, options.broken)?;
     let images = images(root, kernels)?;
     let broken = match options.broken {
@@ -223,27 +231,27 @@ fn boot(root: &Path, kernels: &[&'static Kernel], options: &Options) -> Result<V
         }
         None => None,
     };
-    let request = Request {
-        profile: options.profile,
-        objects: broken.as_deref(),
-        apart: &work.join("target"),
-        guest: options.command.is_none() && needs_guest_tests(options),
-    };
-    let built = build::build(root, &request)?;
+    let builds = builds(root, &arches, broken.as_deref(), &work, options)?;
     let objects = identity::objects(&broken.unwrap_or_else(|| identity::directory(root)))?;
-    let jobs = jobs(kernels, Some(&built), options)?;
-    let mut tests: BTreeSet<&Path> = jobs
-        .iter()
-        .flat_map(|job| &job.programs)
-        .filter_map(|program| program.path.as_deref())
-        .collect();
-    if options.command.is_some() {
-        tests.extend(built.tests.iter().map(|(_, path)| path.as_path()));
-    }
-    let base = bundle::base(&built, &tests, &work)?;
+    let jobs = jobs(kernels, Some(&builds), options)?;
+    let parts = builds
+        .into_iter()
+        .map(|(arch, (built, cross))| {
+            let mut tests: BTreeSet<&Path> = jobs
+                .iter()
+                .filter(|job| job.kernel.arch == arch)
+                .flat_map(|job| &job.programs)
+                .filter_map(|program| program.path.as_deref())
+                .collect();
+            if options.command.is_some() {
+                tests.extend(built.tests.iter().map(|test| test.path.as_path()));
+            }
+            let base = bundle::base(&built, &tests, cross.as_ref(), &below(&work, arch)?)?;
+            Ok((arch, Parts { built, base }))
+        })
+        .collect::<Result<BTreeMap<_, _>>>()?;
     let shared = Shared {
-        built: &built,
-        base: &base,
+        parts: &parts,
         images: &images,
         objects: &objects,
         work: &work,
@@ -271,6 +279,50 @@ fn boot(root: &Path, kernels: &[&'static Kernel], options: &Options) -> Result<V
     let mut runs = runs.into_inner().unwrap_or_else(PoisonError::into_inner);
     runs.sort_by_key(|run| run.job.order);
     Ok(runs)
+}
+
+/// What is built for each instruction set, and with what.
+type Builds = BTreeMap<Arch, (Built, Option<Cross>)>;
+
+/// Where what guests of one instruction set share is kept.
+fn below(work: &Path, arch: Arch) -> Result<PathBuf> {
+    let dir = match arch {
+        Arch::Amd64 => work.to_owned(),
+        Arch::Arm64 => work.join(arch.debian()),
+    };
+    fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
+    Ok(dir)
+}
+
+/// Builds memtrace and its tests for these, with these BPF objects if not with the committed ones.
+fn builds(
+    root: &Path,
+    arches: &BTreeSet<Arch>,
+    objects: Option<&Path>,
+    work: &Path,
+    options: &Options,
+) -> Result<Builds> {
+    let build = |arch: Arch, cross: Option<&Cross>| {
+        let request = Request {
+            profile: options.profile,
+            objects,
+            apart: &below(work, arch)?.join("target"),
+            guest: options.command.is_none() && needs_guest_tests(options),
+            cross,
+        };
+        build::build(root, &request)
+    };
+    // Whatever it is for: it tells which tests there are.
+    let native = build(Arch::Amd64, None)?;
+    let mut builds = Builds::new();
+    for &arch in arches.iter().filter(|&&arch| arch != Arch::Amd64) {
+        let cross = Cross::fetch(arch)?;
+        let mut built = build(arch, Some(&cross))?;
+        built.told_by(&native)?;
+        builds.insert(arch, (built, Some(cross)));
+    }
+    builds.insert(Arch::Amd64, (native, None));
+    Ok(builds)
 }
 
 /// Whether what was asked for contains programs of [`GUEST_TESTS`].
@@ -372,11 +424,22 @@ fn chosen(names: &[String]) -> Result<Vec<&'static Kernel>> {
 
 /// What to boot: each kernel with all tests, then those with more CPUs with some. Without
 /// tests, only which boots there are.
-fn jobs(kernels: &[&'static Kernel], built: Option<&Built>, options: &Options) -> Result<Vec<Job>> {
-    let programs = match built {
-        Some(built) => programs(built, options)?,
-        None => Vec::new(),
+fn jobs(
+    kernels: &[&'static Kernel],
+    builds: Option<&Builds>,
+    options: &Options,
+) -> Result<Vec<Job>> {
+    let built = |kernel: &Kernel| {
+        builds
+            .and_then(|builds| builds.get(&kernel.arch))
+            .map(|(built, _)| built)
     };
+    let mut programs_of = BTreeMap::new();
+    for kernel in kernels {
+        if let Some(built) = built(kernel) {
+            programs_of.insert(kernel.arch, programs(built, options)?);
+        }
+    }
     let whole = options.program.is_empty() && options.test.is_none() && options.command.is_none();
     let mut jobs: Vec<Job> = Vec::new();
     for &kernel in kernels {
@@ -385,8 +448,10 @@ fn jobs(kernels: &[&'static Kernel], built: Option<&Built>, options: &Options) -
             kernel,
             boot: None,
             cpus: options.cpus.unwrap_or(2),
-            programs: programs
-                .iter()
+            programs: programs_of
+                .get(&kernel.arch)
+                .into_iter()
+                .flatten()
                 .filter(|program| !whole || is_due(&program.name, kernel, options.kernel_tests))
                 .cloned()
                 .collect(),
@@ -404,7 +469,7 @@ fn jobs(kernels: &[&'static Kernel], built: Option<&Built>, options: &Options) -
             kernel,
             boot: Some(boot.name),
             cpus: boot.cpus,
-            programs: match built {
+            programs: match built(kernel) {
                 Some(built) => some(built, boot.programs, options.limit)?,
                 None => Vec::new(),
             },
@@ -431,19 +496,20 @@ fn programs(built: &Built, options: &Options) -> Result<Vec<Program>> {
         return some(built, SENSITIVE, limit);
     }
     for (name, _) in wanted(options) {
-        if !built.tests.iter().any(|(other, _)| other == name) {
+        if !built.tests.iter().any(|test| test.name == name) {
             bail!("there is no test program {name}");
         }
         ensure!(!HOST_ONLY.contains(&name), "guests have no use for {name}");
     }
     let mut programs = Vec::new();
-    for (name, path) in &built.tests {
+    for program in &built.tests {
+        let name = &program.name;
         let test = match wanted(options).find(|(other, _)| other == name) {
             Some((_, test)) => test,
             None if !options.program.is_empty() || HOST_ONLY.contains(&name.as_str()) => continue,
             None => options.test.as_deref(),
         };
-        let program = Program::test(name, path, test, limit)?;
+        let program = Program::test(program, test, limit)?;
         if !program.tests.is_empty() {
             programs.push(program);
         }
@@ -461,12 +527,12 @@ fn some(built: &Built, programs: &[(&str, &str)], limit: u32) -> Result<Vec<Prog
     programs
         .iter()
         .map(|(name, filter)| {
-            let (_, path) = built
+            let program: &TestProgram = built
                 .tests
                 .iter()
-                .find(|(other, _)| other == name)
+                .find(|test| test.name == *name)
                 .with_context(|| format!("there is no test program {name}"))?;
-            let program = Program::test(name, path, Some(filter), limit)?;
+            let program = Program::test(program, Some(filter), limit)?;
             ensure!(
                 !program.tests.is_empty(),
                 "no test of {name} is called {filter}"

@@ -11,7 +11,8 @@ use std::{
 use anyhow::{Context as _, Result, anyhow};
 
 use super::{
-    build::Built,
+    arch::Arch,
+    build::{Built, TestProgram},
     bundle::{self, Plan},
     debian::Image,
     guest::Guest,
@@ -60,27 +61,34 @@ pub(crate) struct Program {
 
 impl Program {
     /// A test program, with those of its tests whose names contain `filter`.
-    pub(crate) fn test(name: &str, path: &Path, filter: Option<&str>, limit: u32) -> Result<Self> {
+    pub(crate) fn test(test: &TestProgram, filter: Option<&str>, limit: u32) -> Result<Self> {
+        let TestProgram { name, path, here } = test;
         Ok(Self {
-            name: name.to_owned(),
+            name: name.clone(),
             limit,
             words: format!(
                 "{} --test-threads=2 {}",
                 path.display(),
                 filter.unwrap_or_default()
             ),
-            tests: Built::list(path, filter)?,
-            path: Some(path.to_owned()),
+            tests: Built::list(here, filter)?,
+            path: Some(path.clone()),
         })
     }
+}
+
+/// What all boots of one instruction set have in common.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) built: Built,
+    /// The initial file system's common part.
+    pub(crate) base: PathBuf,
 }
 
 /// What all boots of a run have in common.
 #[derive(Debug)]
 pub(crate) struct Shared<'a> {
-    pub(crate) built: &'a Built,
-    /// The initial file system's common part.
-    pub(crate) base: &'a Path,
+    pub(crate) parts: &'a BTreeMap<Arch, Parts>,
     /// By the kernel's name.
     pub(crate) images: &'a BTreeMap<&'static str, Result<Image>>,
     /// The BPF objects in memtrace.
@@ -146,9 +154,14 @@ fn boot(job: &Job, shared: &Shared<'_>, logs: &Logs, number: u32) -> Result<Reco
         Some(Err(error)) => return Err(anyhow!("{error:#}")),
         None => return Err(anyhow!("nobody fetched the kernel")),
     };
-    let built = shared.built;
+    let arch = job.kernel.arch;
+    let Parts { built, base } = shared
+        .parts
+        .get(&arch)
+        .with_context(|| format!("nothing is built for {}", arch.debian()))?;
     let header = header(job, shared.objects, &identity::today()?);
     let plan = Plan {
+        port: arch.results(),
         header: &header,
         programs: &job.programs,
         environment: &[
@@ -162,7 +175,7 @@ fn boot(job: &Job, shared: &Shared<'_>, logs: &Logs, number: u32) -> Result<Reco
             ("RUST_BACKTRACE", "0".to_owned()),
         ],
     };
-    let initrd = bundle::complete(shared.base, image, &plan, &dir)?;
+    let initrd = bundle::complete(base, image, &plan, &dir)?;
     let disk = bundle::disk(&dir)?;
     let programs: u64 = job
         .programs
@@ -170,6 +183,7 @@ fn boot(job: &Job, shared: &Shared<'_>, logs: &Logs, number: u32) -> Result<Reco
         .map(|program| u64::from(program.limit))
         .sum();
     let guest = Guest {
+        arch,
         kernel: &image.dir.join("vmlinuz"),
         initrd: &initrd,
         disk: &disk,
