@@ -47,14 +47,15 @@ pub fn touch(address: usize, pages: usize) {
     }
 }
 
-/// Takes at least a page of stack for each of `pages` calls.
+/// Calls itself until it uses the stack down to this address: how much each call takes is the
+/// compiler's choice.
 #[inline(never)]
-fn descend(pages: usize) {
+fn descend(to: usize) {
     // Whoever looks at it from outside makes the compiler keep all of it.
     let mut frame = [0_u8; 4096];
     core::hint::black_box(&mut frame);
-    if pages > 1 {
-        descend(pages - 1);
+    if frame.as_ptr() as usize > to {
+        descend(to);
     }
     // After the call, or it would be made without a frame of its own.
     core::hint::black_box(&frame);
@@ -320,7 +321,11 @@ impl Script {
                 }
             }
             // descend N: calls itself until it has used N pages of stack, and comes back
-            b"descend" => descend(self.n(at + 1)),
+            b"descend" => {
+                let here = 0_u8;
+                let here = core::hint::black_box(&raw const here) as usize;
+                descend(here - self.n(at + 1) * page());
+            }
             // brk-down N: lowers the break by N pages
             b"brk-down" => {
                 let new = check(b"brk", sys!(BRK, 0)) - self.n(at + 1) * page();

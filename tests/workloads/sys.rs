@@ -49,6 +49,7 @@ pub const O_TRUNC: usize = 0o1000;
 pub const SIGCHLD: usize = 17;
 pub const SIGSEGV: usize = 11;
 pub const AT_FDCWD: usize = -100_isize as usize;
+const MADV_POPULATE_WRITE: usize = 23;
 const AT_PHDR: usize = 3;
 const AT_PHNUM: usize = 5;
 const AT_PAGESZ: usize = 6;
@@ -195,6 +196,12 @@ unsafe fn make_resident(phdr: usize, phnum: usize) {
             }
             let from = *((p + 16) as *const usize);
             let to = from + *((p + 40) as *const usize);
+            if written {
+                // Not even read before, where the kernel can do so (5.14): with all of the program's text
+                // there from its first instruction, even the one page of the file would be one too many.
+                let start = from / page() * page();
+                let _ = sys!(MADVISE, start, to - start, MADV_POPULATE_WRITE);
+            }
             let mut at = from;
             while at < to {
                 let value = read_volatile(at as *const u8);
