@@ -39,8 +39,8 @@ const GUEST: &[&str] = &[
     "util-linux-extra",
 ];
 
-/// A directory in the cache that is filled from packages.
-const DONE: &str = "done";
+/// In a filled directory of the cache: what it is filled with.
+const STAMP: &str = "stamp";
 
 /// Everything for one instruction set.
 #[derive(Debug)]
@@ -64,13 +64,14 @@ impl Cross {
             rustc: dir.join("rustc"),
             root: dir.join("root"),
         };
-        if !dir.join(DONE).is_file() {
+        let stamp = GUEST.join("\n");
+        if fs::read_to_string(dir.join(STAMP)).unwrap_or_default() != stamp {
             eprintln!("fetching Debian's packages for {}", arch.debian());
             if dir.exists() {
                 fs::remove_dir_all(&dir).with_context(|| format!("remove {}", dir.display()))?;
             }
             cross.fill(&dir, &version)?;
-            fs::write(dir.join(DONE), "")?;
+            fs::write(dir.join(STAMP), stamp)?;
         }
         Ok(cross)
     }
