@@ -5,6 +5,7 @@
 //!   it ran, and instants for exec, exit and OOM kills. Its values are those of the image it
 //!   used at that moment; memory of a fork or execve that failed is only in the tree.
 //! * Where the recording has segments, each process has a counter per segment.
+//! * Where it has calls that change mappings (`--events`), each thread has a track of them.
 //! * The tree is a group of counters that share one axis, with instants for the peak and for
 //!   lost records.
 //!
@@ -14,6 +15,7 @@
 //!
 //! Packets are written as they come and can be cut anywhere: Perfetto sorts them by time.
 
+mod calls;
 mod counters;
 mod lives;
 mod proto;
@@ -51,7 +53,8 @@ pub fn write(data: &Data<'_>, out: &mut dyn io::Write) -> Result<(), ExportError
     counters::processes_alive(data, &mut trace)?;
     counters::tree(data, &mut trace)?;
     counters::images(data, &lives, &mut trace)?;
-    segments::segments(data, &lives, &mut trace)
+    segments::segments(data, &lives, &mut trace)?;
+    calls::calls(data, &lives, &mut trace)
 }
 
 /// Where packets go.
@@ -132,7 +135,16 @@ fn number(name: &str, value: u64) -> DebugAnnotation {
     DebugAnnotation {
         name: Some(name.to_owned()),
         uint_value: Some(value),
-        string_value: None,
+        ..DebugAnnotation::default()
+    }
+}
+
+/// A number that can be below 0.
+fn signed(name: &str, value: i64) -> DebugAnnotation {
+    DebugAnnotation {
+        name: Some(name.to_owned()),
+        int_value: Some(value),
+        ..DebugAnnotation::default()
     }
 }
 
@@ -140,8 +152,8 @@ fn number(name: &str, value: u64) -> DebugAnnotation {
 fn text(name: &str, value: String) -> DebugAnnotation {
     DebugAnnotation {
         name: Some(name.to_owned()),
-        uint_value: None,
         string_value: Some(value),
+        ..DebugAnnotation::default()
     }
 }
 

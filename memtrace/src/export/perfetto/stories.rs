@@ -32,6 +32,8 @@ pub(super) const PROCESSES: u64 = 1 << 32;
 const PROGRAMS: &str = "programs";
 /// Tracks of what their memory is for begin here.
 pub(super) const SEGMENTS_OF: u64 = 1 << 48;
+/// Tracks of the calls of threads begin here.
+pub(super) const CALLS_OF: u64 = 1 << 52;
 
 /// A counter of the tree; its number says its place in the group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! Tests of all formats on histories whose every number is known.
 
+mod calls;
 mod documentation;
 mod golden;
 mod history;

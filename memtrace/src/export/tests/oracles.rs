@@ -12,11 +12,11 @@ use serde_json::Value as Json;
 
 #[cfg(feature = "parquet")]
 use super::segments;
-use super::{History, data, history};
+use super::{History, calls, data, history};
 #[cfg(feature = "parquet")]
-use crate::export::{Data, Table, csv, ndjson};
+use crate::export::{Table, csv, ndjson};
 use crate::{
-    export::{ExportError, perfetto},
+    export::{Data, ExportError, perfetto},
     model::{Loss, Outcome, Summary},
 };
 
@@ -237,6 +237,57 @@ fn trace_processor_finds_the_peaks_in_changes() {
 #[test]
 fn trace_processor_finds_the_peaks_in_windows() {
     perfetto_finds_our_numbers(10_000_000);
+}
+
+/// Each call is a slice of the process that made it, though pids are used again.
+#[test]
+fn trace_processor_finds_each_call_in_its_process() {
+    let Some(engine) = tool("trace-processor") else {
+        return;
+    };
+    let history = eventful();
+    let (summary, timeline) = (history.summary(), history.timeline(0));
+    let told = calls::Made(&timeline);
+    let data = Data {
+        spans: &told,
+        ..data(&summary, &timeline)
+    };
+    let directory = Directory::new();
+    directory.write("trace", |out| perfetto::write(&data, out));
+    let queries = [
+        "select name, value from stats where severity in ('error', 'data_loss') and value > 0",
+        "select p.pid, s.ts, s.dur, s.name, t.name as track, \
+         extract_arg(s.arg_set_id, 'debug.call') as call, \
+         extract_arg(s.arg_set_id, 'debug.rss_change_bytes') as change \
+         from slice s join process_track t on s.track_id = t.id join process p using (upid) \
+         where s.category = 'call' order by s.ts, p.pid",
+    ];
+    let mut command = Command::new("node");
+    command
+        .arg(script("query.mjs"))
+        .arg(engine)
+        .arg(directory.0.path().join("trace"));
+    let answers = ask(&mut command, &queries.map(str::to_owned));
+    assert_eq!(answers[0], serde_json::json!([]));
+    let start = data.started_boot_ns.expect("known");
+    let mut made = calls::made(&summary);
+    made.sort_by_key(|(pid, call)| (call.at_ns, *pid));
+    let expected: Vec<Json> = made
+        .iter()
+        .map(|(pid, call)| {
+            serde_json::json!({
+                "pid": pid,
+                "ts": start + call.at_ns,
+                "dur": 0,
+                "name": "munmap",
+                "track": format!("calls of thread {}", call.tid),
+                "call": "munmap(0x7ffffffff000, 4096) = 0",
+                "change": -4096,
+            })
+        })
+        .collect();
+    assert!(expected.len() > 100);
+    assert_eq!(answers[1], Json::Array(expected));
 }
 
 #[cfg(feature = "parquet")]

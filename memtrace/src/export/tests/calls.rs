@@ -1,0 +1,77 @@
+//! A history in which each process made a call when it began to use each of its address spaces.
+
+use memtrace_ebpf::CallKind;
+
+use crate::{
+    export::{ExportError, Spans},
+    model::{ImageSpan, Loss, Summary, Timeline, TreeSpan, UseKind},
+    recording::CallRecord,
+};
+
+/// The call and the pid of who made it.
+pub(super) fn made(summary: &Summary) -> Vec<(u32, CallRecord)> {
+    let uses = summary.processes.iter().flat_map(|process| {
+        let own = process
+            .images
+            .iter()
+            .filter(|used| !matches!(used.kind, UseKind::Shared | UseKind::Failed));
+        own.map(|used| (process.pid, used))
+    });
+    uses.map(|(pid, used)| {
+        let call = CallRecord {
+            image: used.image,
+            tid: pid + 1,
+            kind: CallKind::Munmap,
+            at_ns: used.start_ns,
+            duration_ns: 0,
+            address: 0x7fff_ffff_f000,
+            len: 4096,
+            argument: 0,
+            flags: 0,
+            result: 0,
+            rss_change: -4096,
+        };
+        (pid, call)
+    })
+    .collect()
+}
+
+/// The timeline with these calls.
+#[derive(Debug)]
+pub(super) struct Made<'a>(pub(super) &'a Timeline);
+
+impl Spans for Made<'_> {
+    fn width_ns(&self) -> u64 {
+        self.0.width_ns
+    }
+
+    fn end_ns(&self) -> u64 {
+        self.0.end_ns
+    }
+
+    fn losses(&self) -> &[Loss] {
+        &self.0.losses
+    }
+
+    fn tree(
+        &self,
+        each: &mut dyn FnMut(&TreeSpan) -> Result<(), ExportError>,
+    ) -> Result<(), ExportError> {
+        self.0.tree(each)
+    }
+
+    fn images(
+        &self,
+        each: &mut dyn FnMut(usize, &ImageSpan) -> Result<(), ExportError>,
+    ) -> Result<(), ExportError> {
+        self.0.images(each)
+    }
+
+    fn calls(
+        &self,
+        summary: &Summary,
+        each: &mut dyn FnMut(&CallRecord) -> Result<(), ExportError>,
+    ) -> Result<(), ExportError> {
+        made(summary).iter().try_for_each(|(_, call)| each(call))
+    }
+}
