@@ -217,6 +217,7 @@ fn boot(root: &Path, kernels: &[&'static Kernel], options: &Options) -> Result<V
     let jobs = jobs(kernels, Some(&builds), options)?;
     let parts = builds
         .into_iter()
+        .filter(|(arch, _)| arches.contains(arch))
         .map(|(arch, (built, cross))| {
             let mut tests: BTreeSet<&Path> = jobs
                 .iter()
