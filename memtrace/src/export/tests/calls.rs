@@ -3,8 +3,7 @@
 use memtrace_ebpf::CallKind;
 
 use crate::{
-    export::{ExportError, Spans},
-    model::{ImageSpan, Loss, Summary, Timeline, TreeSpan, UseKind},
+    model::{Summary, UseKind},
     recording::CallRecord,
 };
 
@@ -34,44 +33,4 @@ pub(super) fn made(summary: &Summary) -> Vec<(u32, CallRecord)> {
         (pid, call)
     })
     .collect()
-}
-
-/// The timeline with these calls.
-#[derive(Debug)]
-pub(super) struct Made<'a>(pub(super) &'a Timeline);
-
-impl Spans for Made<'_> {
-    fn width_ns(&self) -> u64 {
-        self.0.width_ns
-    }
-
-    fn end_ns(&self) -> u64 {
-        self.0.end_ns
-    }
-
-    fn losses(&self) -> &[Loss] {
-        &self.0.losses
-    }
-
-    fn tree(
-        &self,
-        each: &mut dyn FnMut(&TreeSpan) -> Result<(), ExportError>,
-    ) -> Result<(), ExportError> {
-        self.0.tree(each)
-    }
-
-    fn images(
-        &self,
-        each: &mut dyn FnMut(usize, &ImageSpan) -> Result<(), ExportError>,
-    ) -> Result<(), ExportError> {
-        self.0.images(each)
-    }
-
-    fn calls(
-        &self,
-        summary: &Summary,
-        each: &mut dyn FnMut(&CallRecord) -> Result<(), ExportError>,
-    ) -> Result<(), ExportError> {
-        made(summary).iter().try_for_each(|(_, call)| each(call))
-    }
 }

@@ -10,9 +10,7 @@ use std::{
 
 use serde_json::Value as Json;
 
-#[cfg(feature = "parquet")]
-use super::segments;
-use super::{History, calls, data, history};
+use super::{History, calls, data, history, segments};
 #[cfg(feature = "parquet")]
 use crate::export::{Table, csv, ndjson};
 use crate::{
@@ -247,7 +245,11 @@ fn trace_processor_finds_each_call_in_its_process() {
     };
     let history = eventful();
     let (summary, timeline) = (history.summary(), history.timeline(0));
-    let told = calls::Made(&timeline);
+    let mut made = calls::made(&summary);
+    let told = segments::Told {
+        timeline: &timeline,
+        calls: made.iter().map(|(_, call)| *call).collect(),
+    };
     let data = Data {
         spans: &told,
         ..data(&summary, &timeline)
@@ -270,7 +272,6 @@ fn trace_processor_finds_each_call_in_its_process() {
     let answers = ask(&mut command, &queries.map(str::to_owned));
     assert_eq!(answers[0], serde_json::json!([]));
     let start = data.started_boot_ns.expect("known");
-    let mut made = calls::made(&summary);
     made.sort_by_key(|(pid, call)| (call.at_ns, *pid));
     let expected: Vec<Json> = made
         .iter()
@@ -315,7 +316,10 @@ fn duckdb_finds_the_summary_in_the_tables() {
     let history = eventful();
     let (mut summary, timeline) = (history.summary(), history.timeline(10_000_000));
     segments::tell(&mut summary);
-    let told = segments::Told(&timeline);
+    let told = segments::Told {
+        timeline: &timeline,
+        calls: segments::calls(&summary),
+    };
     let data = Data {
         spans: &told,
         ..data(&summary, &timeline)

@@ -130,7 +130,7 @@ proptest! {
         let history = history::random(seed, 60);
         let (mut summary, timeline) = (history.summary(), history.timeline(10_000_000));
         segments::tell(&mut summary);
-        let told = segments::Told(&timeline);
+        let told = segments::Told { timeline: &timeline, calls: segments::calls(&summary) };
         let data = Data { spans: &told, ..data(&summary, &timeline) };
         for table in Table::ALL {
             let columns = table.columns();

@@ -44,6 +44,7 @@ pub(super) fn tell(summary: &mut Summary) {
 }
 
 /// How many rows of [`tell`] hold anything.
+#[cfg(feature = "parquet")]
 pub(super) fn parts(summary: &Summary) -> usize {
     let segments = summary
         .images
@@ -53,62 +54,70 @@ pub(super) fn parts(summary: &Summary) -> usize {
     parts.filter(|part| part.held_anything()).count()
 }
 
-/// The timeline with what segments held at the end of each span.
+/// A call for each image, whenever it lived.
+pub(super) fn calls(summary: &Summary) -> Vec<CallRecord> {
+    let calls = (0..summary.images.len()).zip(1000..);
+    calls
+        .map(|(image, at_ns)| CallRecord {
+            image,
+            tid: 7,
+            kind: CallKind::Madvise,
+            at_ns,
+            duration_ns: 1,
+            address: 0x7fff_ffff_f000,
+            len: 4096,
+            argument: 4,
+            flags: 0,
+            result: -22,
+            rss_change: -4096,
+        })
+        .collect()
+}
+
+/// The timeline with these calls, and with what segments held at the end of each span.
 #[derive(Debug)]
-pub(super) struct Told<'a>(pub(super) &'a Timeline);
+pub(super) struct Told<'a> {
+    pub(super) timeline: &'a Timeline,
+    pub(super) calls: Vec<CallRecord>,
+}
 
 impl Spans for Told<'_> {
     fn width_ns(&self) -> u64 {
-        self.0.width_ns
+        self.timeline.width_ns
     }
 
     fn end_ns(&self) -> u64 {
-        self.0.end_ns
+        self.timeline.end_ns
     }
 
     fn losses(&self) -> &[Loss] {
-        &self.0.losses
+        &self.timeline.losses
     }
 
     fn tree(
         &self,
         each: &mut dyn FnMut(&TreeSpan) -> Result<(), ExportError>,
     ) -> Result<(), ExportError> {
-        self.0.tree(each)
+        self.timeline.tree(each)
     }
 
     fn images(
         &self,
         each: &mut dyn FnMut(usize, &ImageSpan) -> Result<(), ExportError>,
     ) -> Result<(), ExportError> {
-        self.0.images(each)
+        self.timeline.images(each)
     }
 
     fn calls(
         &self,
-        summary: &Summary,
+        _: &Summary,
         each: &mut dyn FnMut(&CallRecord) -> Result<(), ExportError>,
     ) -> Result<(), ExportError> {
-        for (image, at_ns) in (0..summary.images.len()).zip(1000..) {
-            each(&CallRecord {
-                image,
-                tid: 7,
-                kind: CallKind::Madvise,
-                at_ns,
-                duration_ns: 1,
-                address: 0x7fff_ffff_f000,
-                len: 4096,
-                argument: 4,
-                flags: 0,
-                result: -22,
-                rss_change: -4096,
-            })?;
-        }
-        Ok(())
+        self.calls.iter().try_for_each(each)
     }
 
     fn segments(&self, each: &mut SegmentsFn<'_>) -> Result<(), ExportError> {
-        self.0
+        self.timeline
             .images(&mut |image, span| each(image, span.start_ns, &held(&span.last)))
     }
 }
