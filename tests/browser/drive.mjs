@@ -266,25 +266,19 @@ async function plain() {
 
 /** That nothing sticks out of narrow pages, and paper is white; and pictures to look at. */
 async function pictures() {
-  for (const [name, options, media] of [
-    ["light", { colorScheme: "light" }, "screen"],
-    ["dark", { colorScheme: "dark" }, "screen"],
-    ["narrow", { colorScheme: "light", viewport: { width: 420, height: 900 } }, "screen"],
-  ]) {
-    const page = await open(options);
-    await page.emulateMedia({ media });
-    await page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
-    await picture(page, name, { fullPage: true });
-    const overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
-    seen.overflow = Math.max(seen.overflow, overflow);
-    if (name === "dark") {
-      await page.emulateMedia({ media: null });
-      if (process.env.MEMTRACE_TEST_PICTURES) await page.pdf({ path: `${screenshots}-print.pdf`, format: "A4" });
-      await page.emulateMedia({ media: "print" });
-      seen.printed = await page.evaluate(() => getComputedStyle(document.body).backgroundColor);
-    }
-    await page.context().close();
-  }
+  const page = await open({ colorScheme: "light", viewport: { width: 420, height: 900 } });
+  await page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
+  const overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+  seen.overflow = Math.max(seen.overflow, overflow);
+  await picture(page, "narrow", { fullPage: true });
+  await page.setViewportSize({ width: 1280, height: 900 });
+  await picture(page, "light", { fullPage: true });
+  await page.emulateMedia({ colorScheme: "dark" });
+  await picture(page, "dark", { fullPage: true });
+  if (process.env.MEMTRACE_TEST_PICTURES) await page.pdf({ path: `${screenshots}-print.pdf`, format: "A4" });
+  await page.emulateMedia({ colorScheme: "dark", media: "print" });
+  seen.printed = await page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+  await page.context().close();
 }
 
 const page = await whole();

@@ -39,14 +39,8 @@ fn find() -> Result<PathBuf> {
     let path = profile.join("memtrace");
     if let Some(cargo) = env::var_os("CARGO") {
         let mut build = Command::new(cargo);
-        build.args([
-            "build",
-            "--quiet",
-            "--package",
-            "memtrace",
-            "--bin",
-            "memtrace",
-        ]);
+        // Of the whole workspace, as its tests are: with the same features of dependencies.
+        build.args(["build", "--quiet", "--workspace", "--bin", "memtrace"]);
         build.current_dir(env!("CARGO_MANIFEST_DIR"));
         build
             .arg("--target-dir")
@@ -56,7 +50,7 @@ fn find() -> Result<PathBuf> {
         }
         let status = build.status().context("run cargo build")?;
         if !status.success() {
-            bail!("cargo build --package memtrace failed: {status}");
+            bail!("cargo build --workspace --bin memtrace failed: {status}");
         }
     }
     if !path.is_file() {

@@ -28,6 +28,9 @@ struct Variant {
     features: &'static str,
 }
 
+/// The object that most runs take: what they need is all that it has.
+pub(crate) const LEAN: &str = "memtrace-lean";
+
 const VARIANTS: [Variant; 3] = [
     Variant {
         name: "memtrace",
@@ -36,7 +39,7 @@ const VARIANTS: [Variant; 3] = [
         features: "programs",
     },
     Variant {
-        name: "memtrace-lean",
+        name: LEAN,
         cpu: "-Ctarget-cpu=v3",
         features: "programs,lean",
     },
@@ -96,7 +99,7 @@ pub(crate) fn run(root: &Path, options: Options) -> Result<()> {
         return self::check(root, out.as_deref());
     }
     let directory = out.clone().unwrap_or_else(|| root.join(DIRECTORY));
-    write(root, &directory, broken, out.is_none())?;
+    write(root, &directory, broken, out.is_none(), |_| true)?;
     if out.is_some() {
         eprintln!(
             "to embed them: MEMTRACE_BPF_OBJECTS={} cargo build",
@@ -106,18 +109,20 @@ pub(crate) fn run(root: &Path, options: Options) -> Result<()> {
     Ok(())
 }
 
-/// Builds the objects into a directory; with their stamps if they are to be committed.
+/// Builds the objects whose names are wanted into a directory; with their stamps if they are to be
+/// committed.
 pub(crate) fn write(
     root: &Path,
     directory: &Path,
     broken: Option<Broken>,
     stamped: bool,
+    wanted: impl Fn(&str) -> bool,
 ) -> Result<()> {
     let toolchain = Toolchain::find()?;
     eprintln!("building with {toolchain} ({})", toolchain.identity()?);
     fs::create_dir_all(directory)
         .with_context(|| format!("failed to create {}", directory.display()))?;
-    for variant in VARIANTS {
+    for variant in VARIANTS.into_iter().filter(|variant| wanted(variant.name)) {
         let object = build(root, &toolchain, variant, broken)?;
         let path = directory.join(variant.object());
         fs::write(&path, &object).with_context(|| format!("failed to write {}", path.display()))?;
@@ -130,6 +135,18 @@ pub(crate) fn write(
             .write(&directory.join(variant.stamp()))?;
         }
         eprintln!("wrote {} ({} bytes)", path.display(), object.len());
+    }
+    Ok(())
+}
+
+/// Makes a directory's objects the committed ones.
+pub(crate) fn copy(root: &Path, directory: &Path) -> Result<()> {
+    fs::create_dir_all(directory)
+        .with_context(|| format!("failed to create {}", directory.display()))?;
+    for variant in VARIANTS {
+        let path = root.join(DIRECTORY).join(variant.object());
+        fs::copy(&path, directory.join(variant.object()))
+            .with_context(|| format!("failed to copy {}", path.display()))?;
     }
     Ok(())
 }

@@ -7,14 +7,15 @@ use std::{
     process::{Command, Stdio},
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use clap::{Args, ValueEnum as _};
 
 use crate::bpf::{self, Broken};
 
-/// Test programs one of which has to notice. Values are absolute, so that the next event heals most
-/// of what a lost one leaves out: few tests can see that one in a thousand is missing.
-const PROGRAMS: [&str; 2] = ["counts", "spawns"];
+/// Test programs one of which has to notice, first the one that sees most. Values are absolute, so
+/// that the next event heals most of what a lost one leaves out: few tests can see that one in a
+/// thousand is missing.
+const PROGRAMS: [&str; 2] = ["spawns", "counts"];
 
 #[derive(Args, Debug)]
 pub(crate) struct Options {
@@ -40,36 +41,44 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Builds memtrace so, and has the tests look at it.
+/// Builds memtrace so, and has the tests look at it: the object first that their runs take on most
+/// kernels, then, if nothing was noticed, the others too.
 fn one(root: &Path, target: &Path, how: Broken) -> Result<()> {
     let objects = target.join("broken-bpf");
-    bpf::write(root, &objects, Some(how), false)?;
-    let (mut noticed, mut passed) = (0, 0);
-    for program in PROGRAMS {
-        let mut build = cargo(root, &objects, program);
-        let status = build.arg("--no-run").status().context("run cargo")?;
-        ensure!(status.success(), "{build:?} failed: {status}");
-        let output = cargo(root, &objects, program)
-            .output()
-            .context("run cargo")?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        let failed = ended(&text, "FAILED");
-        println!("{how:?}: {program}: noticed by {}", failed.join(", "));
-        noticed += failed.len();
-        passed += ended(&text, "ok").len();
+    bpf::copy(root, &objects)?;
+    for lean in [true, false] {
+        bpf::write(root, &objects, Some(how), false, |name| {
+            (name == bpf::LEAN) == lean
+        })?;
+        for program in PROGRAMS {
+            if is_noticed(root, &objects, program, how)? {
+                return Ok(());
+            }
+        }
     }
-    ensure!(
-        noticed > 0,
+    bail!(
         "memtrace counts wrongly ({how:?}), and no test of {} fails",
         PROGRAMS.join(" and ")
     );
+}
+
+/// Whether a test of this program fails with these objects.
+fn is_noticed(root: &Path, objects: &Path, program: &str, how: Broken) -> Result<bool> {
+    let mut build = cargo(root, objects, program);
+    let status = build.arg("--no-run").status().context("run cargo")?;
+    ensure!(status.success(), "{build:?} failed: {status}");
+    let output = cargo(root, objects, program)
+        .output()
+        .context("run cargo")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let (failed, passed) = (ended(&text, "FAILED"), ended(&text, "ok"));
+    println!("{how:?}: {program}: noticed by {}", failed.join(", "));
     // Tests that cannot run at all have not noticed anything.
     ensure!(
-        passed > 0,
-        "every test of {} fails: not because of wrong counting ({how:?})",
-        PROGRAMS.join(" and ")
+        !passed.is_empty(),
+        "every test of {program} fails: not because of wrong counting ({how:?})"
     );
-    Ok(())
+    Ok(!failed.is_empty())
 }
 
 /// `cargo test` of a program with these objects embedded. Of the whole workspace, as in CI, so that

@@ -207,7 +207,7 @@ fn boot(root: &Path, kernels: &[&'static Kernel], options: &Options) -> Result<V
     let broken = match options.broken {
         Some(_) => {
             let directory = work.join("bpf");
-            bpf::write(root, &directory, options.broken, false)?;
+            bpf::write(root, &directory, options.broken, false, |_| true)?;
             Some(directory)
         }
         None => None,

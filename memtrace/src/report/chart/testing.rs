@@ -246,8 +246,10 @@ impl Scene {
     pub fn build(&self, width_ns: u64) -> (Summary, Timeline) {
         let changes = self.ordered();
         let mut timeline = timeline(&changes, self.images.len(), width_ns);
+        let inheriting = self.images.iter().filter(|image| image.inherited > 0);
+        let inheriting: Vec<_> = inheriting.collect();
         for span in &mut timeline.tree {
-            let forks = self.images.iter().filter(|image| {
+            let forks = inheriting.iter().filter(|image| {
                 image.start <= span.start_ns && image.end.is_none_or(|end| end > span.start_ns)
             });
             let shared: u64 = forks.map(|image| image.inherited).sum();
