@@ -53,6 +53,7 @@ pub(crate) unsafe fn book_locked(image: *mut Image, tree: *mut Tree, update: &Up
     // SAFETY: the caller vouches for the pointers.
     unsafe {
         let mm = key(image);
+        envelope::open(image, tree, update.at);
         let done = if moment::are_apart() {
             let what = u64::from(update.member & 3) | (u64::from(update.ending) << 2);
             book_update(mm, what, update.value, update.at, update.reading)
@@ -64,10 +65,11 @@ pub(crate) unsafe fn book_locked(image: *mut Image, tree: *mut Tree, update: &Up
             return;
         }
         let at = booked_at(tree, update.at);
-        envelope::changed(image, at);
+        if envelope::sends_changes() {
+            envelope::after_any(image, at);
+        }
         moment::end(tree);
         let at_peak = done == AT_PEAK;
-        // After it: a window that it ends tells of the segments before.
         if segments::are_on() {
             segments::changed(mm, update.member, at_peak, at);
         }
@@ -168,6 +170,7 @@ pub(crate) unsafe fn book(image: *mut Image, tree: *mut Tree, update: &Update) -
         if !raises_tree(image, tree, member, delta) {
             keep_for_peak(image, tree);
         }
+        envelope::before_change(image, tree, member, delta);
         integrate(image, member, *cur, at);
         *cur = update.value;
         note_freed(image, member, delta);
@@ -186,6 +189,7 @@ pub(crate) unsafe fn book(image: *mut Image, tree: *mut Tree, update: &Update) -
             note_peaks(image, tree, at);
         }
         with_swap::note_peaks(image, tree, member, delta);
+        envelope::after_change(image, tree, member, delta);
         at_peak
     }
 }
@@ -324,7 +328,9 @@ pub(crate) unsafe fn settle(
         if counted && now != before {
             tell_family(image, tree, now - before, now, true);
         }
+        envelope::open(image, tree, at);
         moment::begin(tree);
+        envelope::before_any(image);
         footprint::take_over(tree, at);
         let at = advance(tree, at);
         keep_for_peak(image, tree);
@@ -361,7 +367,7 @@ pub(crate) unsafe fn settle(
             note_peaks(image, tree, at);
             with_swap::raise_tree(tree);
         }
-        envelope::changed(image, at);
+        envelope::after_any(image, at);
         moment::end(tree);
         if segments::are_on() {
             segments::settled(key(image), at_peak, at);
@@ -415,7 +421,9 @@ pub(crate) extern "C" fn enter_tree(mm: u64, at: u64) -> u64 {
     };
     // SAFETY: map values.
     unsafe {
+        envelope::open(image, tree, at);
         moment::begin(tree);
+        envelope::before_any(image);
         footprint::take_over(tree, at);
         let at = advance(tree, at);
         keep_for_peak(image, tree);
@@ -431,7 +439,7 @@ pub(crate) extern "C" fn enter_tree(mm: u64, at: u64) -> u64 {
         note_files(image, tree, at);
         note_peaks(image, tree, at);
         with_swap::raise_tree(tree);
-        envelope::changed(image, at);
+        envelope::after_any(image, at);
         moment::end(tree);
     }
     0

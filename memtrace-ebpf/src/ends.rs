@@ -150,12 +150,6 @@ pub(crate) extern "C" fn finish_image(mm: u64, at: u64, reason: u64) -> u64 {
     unsafe {
         // Not before its last change.
         let at = accounting::booked_at(tree, at);
-        moment::begin(tree);
-        accounting::integrate_all(image, at);
-        if (*image).held_rss_swap > (*image).peak_rss_swap {
-            (*image).peak_rss_swap = (*image).held_rss_swap;
-        }
-        moment::end(tree);
         if segments::are_on() {
             segments::segments_end(mm, at);
         }
@@ -169,6 +163,11 @@ pub(crate) extern "C" fn finish_image(mm: u64, at: u64, reason: u64) -> u64 {
         let mut residual = 0;
         // Nothing is booked to it from here on.
         moment::begin(tree);
+        envelope::ended(image);
+        accounting::integrate_all(image, at);
+        if (*image).held_rss_swap > (*image).peak_rss_swap {
+            (*image).peak_rss_swap = (*image).held_rss_swap;
+        }
         if (*image).state == ImageState::Forking as u32 {
             footprint::shares_nothing(image, tree, at);
         }

@@ -1,20 +1,19 @@
 //! The timeline: keeps the envelopes of windows, or sends each change. What the records
 //! mean is told at [`ImageWindow`](memtrace_ebpf::ImageWindow)'s module.
 //!
-//! All that is needed is what an image and its tree hold now and what they held when
-//! their windows were looked at last, so one call after each change does everything, in the moment of the
-//! change. It is a function of its own for the verifier, see
-//! `main`, and takes the image's address for the same reason. Without a
-//! timeline the verifier removes the call.
+//! **Windows.** Before something changes, the windows that the change belongs to are [opened](open), and what was
+//! before is sent. Then each change of a counter tells of itself [before](before_change) and [after](after_change),
+//! in its moment. Nearly all are increases in windows that are open: those have nothing to write down, for
+//! what is held since the last fall is what is held now (`grown`).
 //!
-//! Nearly all changes belong to windows that are open. Those only widen them ([`widen`]), and need the tree's lock
-//! no more than they do without a timeline; it is taken to send windows and to open others.
-
-use core::cmp::max;
+//! **Each change** is sent after it: all that is needed is what an image and its tree hold now and what was sent last.
+//!
+//! Functions of their own for the verifier, see `main`, take the image's address for the same reason. Without a
+//! timeline the verifier removes the calls.
 
 use memtrace_ebpf::{
-    Change, ChangeKind, Image, ImageState, MEMBERS, SIZES, Size, SizesChange, Timeline, Tree,
-    VmMean,
+    Change, ChangeKind, Image, ImageState, MEMBERS, Member, SIZES, Size, SizesChange, Timeline,
+    Tree, VmMean,
     event::{CHANGE, Header, IMAGE_WINDOW, SIZES_CHANGE, TREE_WINDOW},
     rss,
 };
@@ -22,7 +21,7 @@ use memtrace_ebpf::{
 use crate::{
     accounting::{booked_at, slot},
     kernel::{config, key},
-    segments, state, words,
+    moment, segments, state, words,
 };
 
 /// A [`Timeline`].
@@ -34,61 +33,10 @@ fn mode() -> u32 {
     config!(timeline)
 }
 
-/// Whether there is one.
+/// Whether it has windows.
 #[inline(always)]
-pub(crate) fn is_on() -> bool {
-    mode() != Timeline::Off as u32
-}
-
-/// The image, and so its tree, has changed. To be called in the moment of the change, under the tree's lock.
-///
-/// # Safety
-///
-/// `image` must point at a map value.
-#[inline(always)]
-pub(crate) unsafe fn changed(image: *mut Image, at: u64) {
-    if is_on() {
-        // SAFETY: the caller vouches for the pointer.
-        timeline_changed(key(image), at);
-    }
-}
-
-/// [`changed`] for the image of `mm`.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn timeline_changed(mm: u64, at: u64) -> u64 {
-    let mode = mode();
-    if mode == Timeline::Off as u32 {
-        return 0;
-    }
-    let Some((image, tree)) = state::image_and_tree(mm) else {
-        return 0;
-    };
-    // SAFETY: map values.
-    unsafe {
-        let at = booked_at(tree, at);
-        if mode == Timeline::EveryChange as u32 {
-            send_changes(image, tree, at);
-            return 0;
-        }
-        turn_tree(tree, (*image).tree, at);
-        turn_image(image, tree);
-        for member in 0..MEMBERS as u32 {
-            widen_image(image, member);
-            widen_tree(tree, member);
-        }
-        let window = &raw mut (*image).window;
-        (*window).counted = counts(image).into();
-        note_image(image, at);
-        note_shared(tree);
-        if (*tree).rss > (*tree).window.max_rss {
-            words::copy(&raw mut (*tree).window.at_max, &raw const (*tree).cur);
-            raise_tree(tree, at);
-        }
-        (*tree).at_max_is_cur = 0;
-        note_tree(tree, at);
-    }
-    0
+fn has_windows() -> bool {
+    mode() == Timeline::Windows as u32
 }
 
 /// Whether each change is sent: then each takes the tree's lock, which keeps their order.
@@ -97,57 +45,200 @@ pub(crate) fn sends_changes() -> bool {
     mode() == Timeline::EveryChange as u32
 }
 
-/// Whether nothing is to be sent for a change that is read at `at`: there is no timeline, or the windows that it
-/// belongs to are open. To be called in a moment.
+/// Whether nothing is to be sent for a change that is read at `at`: there are no windows, or those that it
+/// belongs to are open. It stays so while the tree's lock is held, for others are opened under it, and as long as a
+/// moment takes.
 ///
 /// # Safety
 ///
 /// Both must point at map values.
 #[inline(always)]
 pub(crate) unsafe fn is_within(image: *mut Image, tree: *mut Tree, at: u64) -> bool {
-    if !is_on() {
+    if !has_windows() {
         return true;
     }
     // SAFETY: the caller vouches for the pointers.
     unsafe {
         let (own, whole) = (&raw const (*image).window, &raw const (*tree).window);
         (*own).updates != 0
-            && (*whole).updates != 0
             && (*own).start == (*whole).start
             && booked_at(tree, at) < (*whole).start + config!(window_ns)
     }
 }
 
-/// Widens the windows of an image and of its tree by a change of a member that is [within](is_within) them. To be
-/// called in the moment of the change, when it is booked.
+/// Opens the windows that a change of the image read at `at` belongs to, unless they are. To be called before the
+/// change, under the tree's lock and not in a moment.
 ///
 /// # Safety
 ///
 /// Both must point at map values.
 #[inline(always)]
-pub(crate) unsafe fn widen(image: *mut Image, tree: *mut Tree, member: u32) {
-    if !is_on() {
+pub(crate) unsafe fn open(image: *mut Image, tree: *mut Tree, at: u64) {
+    // SAFETY: the caller vouches for the pointers.
+    unsafe {
+        if !is_within(image, tree, at) {
+            timeline_open(key(image), at);
+        }
+    }
+}
+
+/// [`open`], for the image of `mm`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn timeline_open(mm: u64, at: u64) -> u64 {
+    let Some((image, tree)) = state::image_and_tree(mm) else {
+        return 0;
+    };
+    moment::begin(tree);
+    // SAFETY: map values.
+    unsafe {
+        let at = booked_at(tree, at);
+        turn_tree(tree, (*image).tree, at);
+        turn_image(image, tree);
+    }
+    moment::end(tree);
+    0
+}
+
+/// A member of the image is about to change by `delta`, and with it the tree's sum, if the image counts. To be
+/// called in the moment of the change, when its windows are open.
+///
+/// # Safety
+///
+/// Both must point at map values.
+#[inline(always)]
+pub(crate) unsafe fn before_change(image: *mut Image, tree: *mut Tree, member: u32, delta: i64) {
+    if !has_windows() {
         return;
     }
     // SAFETY: the caller vouches for the pointers.
     unsafe {
-        // The time at which it is booked.
-        let at = (*tree).latest;
-        if (*tree).rss > (*tree).window.max_rss {
+        let rises = delta > 0 && member != Member::Swap as u32 && counts(image);
+        if rises && (*tree).rss + delta > (*tree).window.max_rss {
             // What images held at the maximum before is of no interest any more, also what this one did.
-            keep_at_max(tree, member);
-            raise_tree(tree, at);
-        } else {
-            (*tree).at_max_is_cur = 0;
+            return;
+        }
+        if !rises {
+            (*image).keep_growth();
+            (*tree).keep_growth();
+        }
+        keep_for_max(image, tree);
+    }
+}
+
+/// It has changed so.
+///
+/// # Safety
+///
+/// Both must point at map values.
+#[inline(always)]
+pub(crate) unsafe fn after_change(image: *mut Image, tree: *mut Tree, member: u32, delta: i64) {
+    if has_windows() && delta < 0 {
+        // SAFETY: the caller vouches for the pointers.
+        unsafe {
+            widen_down(image, tree, member);
+            lower(image, tree);
+        }
+    }
+}
+
+/// Anything of the image is about to change. To be called in the moment of that, when the windows that it
+/// belongs to are open.
+///
+/// # Safety
+///
+/// `image` must point at a map value.
+#[inline(always)]
+pub(crate) unsafe fn before_any(image: *mut Image) {
+    if has_windows() {
+        // SAFETY: the caller vouches for the pointer.
+        timeline_before(key(image));
+    }
+}
+
+/// [`before_any`], for the image of `mm`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn timeline_before(mm: u64) -> u64 {
+    if let Some((image, tree)) = state::image_and_tree(mm) {
+        // SAFETY: map values.
+        unsafe {
+            (*image).keep_growth();
+            (*tree).keep_growth();
             keep_for_max(image, tree);
         }
-        widen_image(image, member);
-        widen_tree(tree, member);
-        note_image(image, at);
-        if (*image).state == ImageState::Forking as u32 {
-            note_shared(tree);
+    }
+    0
+}
+
+/// What was to change after [`before_any`] has changed, at `at`; or one counter has, and its change is to be sent.
+///
+/// # Safety
+///
+/// `image` must point at a map value.
+#[inline(always)]
+pub(crate) unsafe fn after_any(image: *mut Image, at: u64) {
+    if mode() != Timeline::Off as u32 {
+        // SAFETY: the caller vouches for the pointer.
+        timeline_changed(key(image), at);
+    }
+}
+
+/// [`after_any`], for the image of `mm`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn timeline_changed(mm: u64, at: u64) -> u64 {
+    let Some((image, tree)) = state::image_and_tree(mm) else {
+        return 0;
+    };
+    // SAFETY: map values.
+    unsafe {
+        let at = booked_at(tree, at);
+        if sends_changes() {
+            send_changes(image, tree, at);
+            return 0;
         }
-        note_tree(tree, at);
+        for member in 0..MEMBERS as u32 {
+            widen_down(image, tree, member);
+        }
+        lower(image, tree);
+        (*image).window.counted = counts(image).into();
+        (*image).window.header.at = at;
+        (*tree).window.header.at = at;
+    }
+    0
+}
+
+/// The image's virtual sizes are others, as seen at `at`. To be called in a moment.
+///
+/// # Safety
+///
+/// Both must point at map values.
+#[inline(always)]
+pub(crate) unsafe fn sizes_changed(image: *mut Image, tree: *mut Tree, at: u64) {
+    if !has_windows() {
+        return;
+    }
+    // SAFETY: the caller vouches for the pointers.
+    unsafe {
+        if is_within(image, tree, at) {
+            words::copy(&raw mut (*image).window.sizes, sizes(image));
+        } else {
+            (*image).sizes_are_new = 1;
+        }
+    }
+}
+
+/// The image ends, and its window with it. To be called in a moment.
+///
+/// # Safety
+///
+/// `image` must point at a map value.
+#[inline(always)]
+pub(crate) unsafe fn ended(image: *mut Image) {
+    if has_windows() {
+        // SAFETY: the caller vouches for the pointer.
+        unsafe { (*image).complete_window() };
     }
 }
 
@@ -158,15 +249,9 @@ pub(crate) unsafe fn widen(image: *mut Image, tree: *mut Tree, member: u32) {
 /// `tree` must point at a map value.
 #[inline(always)]
 pub(crate) unsafe fn shared_changed(tree: *mut Tree, index: u32, at: u64) {
-    let mode = mode();
-    // SAFETY: the caller vouches for the pointer.
-    unsafe {
-        if mode == Timeline::Windows as u32 && (*tree).window.updates != 0 {
-            note_shared(tree);
-        }
-        if mode == Timeline::EveryChange as u32 {
-            send_shared(tree, index, at);
-        }
+    if sends_changes() {
+        // SAFETY: the caller vouches for the pointer.
+        unsafe { send_shared(tree, index, at) };
     }
 }
 
@@ -196,7 +281,7 @@ unsafe fn counts(image: *mut Image) -> bool {
 /// Sends the tree's window and opens the next, if `at` is beyond it.
 #[inline(always)]
 unsafe fn turn_tree(tree: *mut Tree, index: u32, at: u64) {
-    // SAFETY: a map value, see `timeline_changed`.
+    // SAFETY: a map value, see `timeline_open`.
     unsafe {
         let width = config!(window_ns);
         if width == 0 {
@@ -204,25 +289,27 @@ unsafe fn turn_tree(tree: *mut Tree, index: u32, at: u64) {
         }
         let start = at - at % width;
         let window = &raw mut (*tree).window;
-        let open = (*window).updates != 0;
-        if open && start <= (*window).start {
-            return;
-        }
-        if open {
+        if (*window).updates != 0 {
+            if start <= (*window).start {
+                return;
+            }
+            (*tree).complete_window();
             state::send_to_timeline(&*window);
         }
-        let held = (*window).last;
         (*window).header.kind = TREE_WINDOW;
         (*window).header.tree = index;
+        (*window).header.at = start;
         (*window).start = start;
         (*window).seq += 1;
-        (*window).min_rss = rss(&held);
-        (*window).max_rss = rss(&held);
+        (*window).min_rss = (*tree).rss;
+        (*window).max_rss = (*tree).rss;
         (*window).max_rss_at = start;
-        (*window).min = held;
-        (*window).max = held;
-        (*window).at_max = held;
-        (*window).updates = 0;
+        let held = &raw const (*tree).cur;
+        words::copy(&raw mut (*window).min, held);
+        words::copy(&raw mut (*window).max, held);
+        words::copy(&raw mut (*window).at_max, held);
+        (*window).updates = 1;
+        (*tree).events_before = (*tree).events;
     }
 }
 
@@ -230,32 +317,42 @@ unsafe fn turn_tree(tree: *mut Tree, index: u32, at: u64) {
 /// was at its largest in it.
 #[inline(always)]
 unsafe fn turn_image(image: *mut Image, tree: *mut Tree) {
-    // SAFETY: map values, see `timeline_changed`.
+    // SAFETY: map values, see `timeline_open`.
     unsafe {
         let window = &raw mut (*image).window;
-        let held = (*window).last;
-        let open = (*window).updates != 0;
-        if !open || (*window).start != (*tree).window.start {
-            if open {
-                if segments::are_on() {
-                    segments::segments_moment(key(image), (*window).header.at);
-                }
-                state::send_to_timeline(&*window);
-            }
-            (*window).header.kind = IMAGE_WINDOW;
-            (*window).header.tree = (*image).tree;
-            (*window).image = (*image).id;
-            (*window).start = (*tree).window.start;
-            (*window).min_rss = rss(&held);
-            (*window).max_rss = rss(&held);
-            (*window).max_rss_at = (*tree).window.start;
-            (*window).min = held;
-            (*window).max = held;
-            (*window).updates = 0;
+        let start = (*tree).window.start;
+        let is_open = (*window).updates != 0;
+        if is_open && (*window).start == start {
+            return;
         }
+        if is_open {
+            (*image).complete_window();
+            if segments::are_on() {
+                segments::segments_moment(key(image), (*window).header.at);
+            }
+            state::send_to_timeline(&*window);
+        }
+        let held = &raw const (*image).cur;
+        (*window).header.kind = IMAGE_WINDOW;
+        (*window).header.tree = (*image).tree;
+        (*window).header.at = start;
+        (*window).image = (*image).id;
+        (*window).start = start;
+        (*window).min_rss = rss(&*held);
+        (*window).max_rss = rss(&*held);
+        (*window).max_rss_at = start;
+        words::copy(&raw mut (*window).min, held);
+        words::copy(&raw mut (*window).max, held);
+        if (*image).sizes_are_new != 0 {
+            (*image).sizes_are_new = 0;
+            words::copy(&raw mut (*window).sizes, sizes(image));
+        }
+        keep_for_max(image, tree);
+        // As of the change that it is opened for; `enter_tree()` says when that is another.
+        (*window).counted = counts(image).into();
+        (*window).updates = 1;
+        (*image).events_before = (*image).events;
     }
-    // SAFETY: as above.
-    unsafe { keep_for_max(image, tree) };
 }
 
 /// Keeps what the image held when the tree was at its largest in the window, if that has been since the image's last
@@ -268,7 +365,7 @@ unsafe fn keep_for_max(image: *mut Image, tree: *mut Tree) {
         if (*window).seq != (*tree).window.seq {
             let at_tree_max = &raw mut (*window).at_tree_max;
             if (*window).counted != 0 {
-                words::copy(at_tree_max, &raw const (*window).last);
+                words::copy(at_tree_max, &raw const (*image).cur);
             } else {
                 words::clear(at_tree_max);
             }
@@ -277,128 +374,36 @@ unsafe fn keep_for_max(image: *mut Image, tree: *mut Tree) {
     }
 }
 
-/// What the image holds after a change of any of its members.
+/// One member of the image, and so its sum, has perhaps fallen.
 #[inline(always)]
-unsafe fn note_image(image: *mut Image, at: u64) {
-    // SAFETY: a map value, see the callers.
+unsafe fn widen_down(image: *mut Image, tree: *mut Tree, member: u32) {
+    // SAFETY: map values, see the callers.
     unsafe {
-        let window = &raw mut (*image).window;
+        let least = slot(&raw mut (*image).window.min, member);
+        let now = *slot(&raw mut (*image).cur, member);
+        if now < *least {
+            *least = now;
+        }
+        let least = slot(&raw mut (*tree).window.min, member);
+        let now = *slot(&raw mut (*tree).cur, member);
+        if now < *least {
+            *least = now;
+        }
+    }
+}
+
+/// RSS has perhaps fallen.
+#[inline(always)]
+unsafe fn lower(image: *mut Image, tree: *mut Tree) {
+    // SAFETY: map values, see the callers.
+    unsafe {
         let resident = rss(&(*image).cur);
-        if resident > (*window).max_rss {
-            (*window).max_rss = resident;
-            (*window).max_rss_at = max(at, (*window).start);
+        if resident < (*image).window.min_rss {
+            (*image).window.min_rss = resident;
         }
-        if resident < (*window).min_rss {
-            (*window).min_rss = resident;
+        if (*tree).rss < (*tree).window.min_rss {
+            (*tree).window.min_rss = (*tree).rss;
         }
-        // A reading that was booked after a later one can have been the image's peak.
-        let peak = (*image).peak_rss;
-        if peak > (*window).max_rss && (*image).peak_rss_at >= (*window).start {
-            (*window).max_rss = peak;
-            (*window).max_rss_at = (*image).peak_rss_at;
-        }
-        if (*image).sizes_are_new != 0 {
-            (*image).sizes_are_new = 0;
-            words::copy(&raw mut (*window).sizes, sizes(image));
-        }
-        (*window).updates += 1;
-        (*window).header.at = at;
-    }
-}
-
-/// The tree has more than at any time of the window before.
-#[inline(always)]
-unsafe fn raise_tree(tree: *mut Tree, at: u64) {
-    // SAFETY: a map value, see the callers.
-    unsafe {
-        let window = &raw mut (*tree).window;
-        (*window).max_rss = (*tree).rss;
-        (*window).max_rss_at = max(at, (*window).start);
-        (*window).seq += 1;
-    }
-}
-
-/// Keeps the members' sums at the maximum. While it grows, only the one that changed has to be copied.
-#[inline(always)]
-unsafe fn keep_at_max(tree: *mut Tree, member: u32) {
-    // SAFETY: a map value, see the callers.
-    unsafe {
-        let (cur, at_max) = (&raw mut (*tree).cur, &raw mut (*tree).window.at_max);
-        if (*tree).at_max_is_cur != 0 {
-            *slot(at_max, member) = *slot(cur, member);
-            return;
-        }
-        words::copy(at_max, cur);
-        (*tree).at_max_is_cur = 1;
-    }
-}
-
-/// The same for the tree.
-#[inline(always)]
-unsafe fn note_tree(tree: *mut Tree, at: u64) {
-    // SAFETY: a map value, see the callers.
-    unsafe {
-        let window = &raw mut (*tree).window;
-        let resident = (*tree).rss;
-        if resident < (*window).min_rss {
-            (*window).min_rss = resident;
-        }
-        (*window).updates += 1;
-        (*window).header.at = at;
-    }
-}
-
-/// What is shared after fork.
-#[inline(always)]
-unsafe fn note_shared(tree: *mut Tree) {
-    // SAFETY: a map value, see the callers.
-    unsafe {
-        (*tree).window.shared = (*tree).shared;
-        (*tree).window.uncertain = (*tree).uncertain;
-    }
-}
-
-/// One member of the image has perhaps changed.
-#[inline(always)]
-unsafe fn widen_image(image: *mut Image, member: u32) {
-    // SAFETY: a map value, see the callers.
-    unsafe {
-        let window = &raw mut (*image).window;
-        widen_member(
-            *slot(&raw mut (*image).cur, member),
-            slot(&raw mut (*window).min, member),
-            slot(&raw mut (*window).max, member),
-            slot(&raw mut (*window).last, member),
-        );
-    }
-}
-
-/// And so its sum.
-#[inline(always)]
-unsafe fn widen_tree(tree: *mut Tree, member: u32) {
-    // SAFETY: a map value, see the callers.
-    unsafe {
-        let window = &raw mut (*tree).window;
-        widen_member(
-            *slot(&raw mut (*tree).cur, member),
-            slot(&raw mut (*window).min, member),
-            slot(&raw mut (*window).max, member),
-            slot(&raw mut (*window).last, member),
-        );
-    }
-}
-
-#[inline(always)]
-unsafe fn widen_member(value: i64, least: *mut i64, largest: *mut i64, last: *mut i64) {
-    // SAFETY: fields of map values, see the callers.
-    unsafe {
-        if value < *least {
-            *least = value;
-        }
-        if value > *largest {
-            *largest = value;
-        }
-        *last = value;
     }
 }
 

@@ -263,8 +263,10 @@ pub struct Image {
     /// Why the record was sent: 1 the last user left and all counters are 0,
     /// 2 `exit_mmap`, 3 read from the map while alive.
     pub end_reason: u32,
-    /// The timeline's open window, if one is: the image's last, when it has ended. Where
-    /// each change is sent, what was sent last; no window is open then.
+    /// [`Image::events`] when [`Image::window`] was opened.
+    pub events_before: u64,
+    /// The timeline's open window, if one is, but for [what it has grown to](Image::complete_window): the image's
+    /// last one, complete, when it has ended. Where each change is sent, what was sent last; no window is open then.
     pub window: ImageWindow,
 }
 

@@ -18,6 +18,7 @@ mod branch;
 mod call;
 mod config;
 pub mod event;
+mod grown;
 mod image;
 mod process;
 mod reading;

@@ -114,7 +114,6 @@ unsafe fn book_alone(
         if alone {
             sizes::raise_whole(image, whole);
             accounting::book(image, tree, update);
-            envelope::widen(image, tree, update.member);
         }
         moment::end(tree);
         alone

@@ -5,6 +5,7 @@ use memtrace_ebpf::{ABSENT, Image, Integral, Tree, VM_MEANS, VmMean};
 
 use crate::{
     ends::event_reason::ENDED,
+    envelope,
     kernel::{Address, Struct, config, key, offset},
     moment, state,
 };
@@ -32,7 +33,7 @@ pub(crate) extern "C" fn sizes_change(mm: u64, at: u64) -> u64 {
         set(VmMean::PageTables, fields.load(offset!(mm_pgtables_bytes)));
         set(VmMean::Locked, fields.load(offset!(mm_locked_vm)));
         set(VmMean::Pinned, fields.load(offset!(mm_pinned_vm)));
-        (*image).sizes_are_new = 1;
+        envelope::sizes_changed(image, tree, at);
     }
     moment::end(tree);
     0
@@ -52,7 +53,7 @@ pub(crate) extern "C" fn page_tables_change(mm: u64, at: u64) -> u64 {
         integrate(image, at);
         let bytes = Address::new(mm).load(offset!(mm_pgtables_bytes));
         set_size(image, VmMean::PageTables, bytes);
-        (*image).sizes_are_new = 1;
+        envelope::sizes_changed(image, tree, at);
     }
     moment::end(tree);
     0

@@ -7,8 +7,8 @@
 //! image's end. So nothing idle costs anything, and no spike is lost whatever the width.
 //! With a width of 0 each change is sent as it is.
 //!
-//! **Who held what at a window's maximum**: each time the tree's value exceeds all of the
-//! window before (and when a window opens), [`TreeWindow::seq`] grows by one. An image
+//! **Who held what at a window's maximum**: each time a maximum of the tree is kept, because it falls after it has
+//! exceeded all of the window before (and when a window opens), [`TreeWindow::seq`] grows by one. An image
 //! whose [`ImageWindow::seq`] is older keeps, before it changes, what it holds in
 //! [`ImageWindow::at_tree_max`] and takes the tree's number. So for window `k`, an image held
 //! `at_tree_max` if its record of `k` has the number of the tree's record of `k`, its `last` if that
@@ -17,7 +17,8 @@
 //!
 //! The tree's record of a window is sent before those that images send of it; the windows
 //! that are still open are in [`Tree::window`](crate::Tree::window) and
-//! [`Image::window`](crate::Image::window).
+//! [`Image::window`](crate::Image::window), but for what they have grown to since
+//! ([`Tree::complete_window`](crate::Tree::complete_window), [`Image::complete_window`](crate::Image::complete_window)).
 
 use crate::{Pages, event::Header};
 
@@ -61,7 +62,7 @@ pub struct ImageWindow {
     pub max_rss: i64,
     /// When that was first reached in the window.
     pub max_rss_at: u64,
-    /// Changes in the window; 0: none is open.
+    /// Changes in the window, when it is complete, else 1; 0: none is open.
     pub updates: u32,
     /// 1 if it counts in the tree, 0 while it is only being built by execve.
     pub counted: u32,
@@ -87,7 +88,7 @@ pub struct TreeWindow {
     pub header: Header,
     /// Start of the window, a multiple of its width.
     pub start: u64,
-    /// How many times the maximum of a window was raised, windows' openings included.
+    /// How many times a maximum of a window was kept, windows' openings included.
     pub seq: u64,
     /// Least sum of RSS, the value at the start included.
     pub min_rss: i64,
@@ -95,7 +96,7 @@ pub struct TreeWindow {
     pub max_rss: i64,
     /// When that was first reached in the window.
     pub max_rss_at: u64,
-    /// Changes in the window; 0: none is open.
+    /// Changes in the window, when it is complete, else 1; 0: none is open.
     pub updates: u64,
     /// Each member's sum after the last change.
     pub last: Pages,

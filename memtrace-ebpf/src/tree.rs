@@ -117,10 +117,10 @@ pub struct Tree {
     /// How often the record of who shares with whom was not kept; the footprint's own
     /// bounds are void then.
     pub family_lost: u64,
-    /// 1 if the last change raised the maximum of the window, so that [`TreeWindow::at_max`] is what is now.
-    pub at_max_is_cur: u64,
-    /// The timeline's open window, if one is. Where each change is sent, what was sent
-    /// last; no window is open then.
+    /// [`Tree::events`] when [`Tree::window`] was opened.
+    pub events_before: u64,
+    /// The timeline's open window, if one is, but for [what it has grown to](Tree::complete_window). Where each
+    /// change is sent, what was sent last; no window is open then.
     pub window: TreeWindow,
 }
 

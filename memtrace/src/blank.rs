@@ -77,6 +77,7 @@ pub(crate) const IMAGE: Image = Image {
     cpus: [0; memtrace_ebpf::TOUCHED_CPUS],
     ncpus: 0,
     end_reason: 0,
+    events_before: 0,
     window: IMAGE_WINDOW,
 };
 
@@ -102,7 +103,7 @@ pub(crate) const TREE: Tree = Tree {
     uncertain_next: 0,
     held_shared_next: 0,
     copying: 0,
-    at_max_is_cur: 0,
+    events_before: 0,
     peak_footprint_low: 0,
     peak_footprint_low_at: 0,
     peak_footprint_high: 0,

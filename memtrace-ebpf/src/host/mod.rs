@@ -16,7 +16,7 @@ pub(crate) mod segments;
 
 mod families;
 mod races;
-mod windows;
+pub(crate) mod windows;
 
 /// Where this kernel has what.
 pub(crate) fn offsets() -> &'static Offsets {

@@ -2,7 +2,7 @@
 
 use memtrace_ebpf::{Image, Tree};
 
-use crate::{kernel::config, state};
+use crate::{host::windows, kernel::config, state};
 
 /// Whether numbers change in moments.
 pub(crate) fn are_apart() -> bool {
@@ -38,4 +38,5 @@ pub(crate) fn begin(tree: *mut Tree) {
 pub(crate) fn end(tree: *mut Tree) {
     // SAFETY: a map value of this thread's.
     unsafe { (*tree).moment = 0 };
+    windows::look(tree);
 }

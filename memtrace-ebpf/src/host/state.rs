@@ -8,7 +8,7 @@ use memtrace_ebpf::{
     Branch, Control, Image, ImageKind, ImageWindow, Process, Stat, Tree, TreeWindow, Wanted,
 };
 
-use super::kernel;
+use super::{kernel, windows};
 use crate::creation;
 
 /// Where another CPU can come between.
@@ -109,6 +109,7 @@ pub(crate) fn place<T: Copy>() -> *mut T {
 /// Everything as at the start, and all memory given back.
 pub(crate) fn reset() {
     with(|maps| *maps = Maps::new());
+    windows::reset();
 }
 
 /// Time goes by.

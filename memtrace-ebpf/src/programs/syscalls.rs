@@ -52,8 +52,9 @@ fn look(image: *mut Image, mm: Address) {
         let held = state::lock(tree);
         let at = state::now();
         sizes::note_sizes(image, mm, at);
+        envelope::open(image, tree, at);
         moment::begin(tree);
-        envelope::changed(image, at);
+        envelope::after_any(image, at);
         moment::end(tree);
         state::unlock(tree, held);
     }

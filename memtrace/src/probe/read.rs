@@ -56,6 +56,12 @@ fn whole(process: Process) -> Process {
     }
 }
 
+/// An image with what its open window lacks in the map.
+fn complete(mut image: Image) -> Image {
+    image.complete_window();
+    image
+}
+
 impl Probe {
     /// Totals of the tree as they are now; while programs run, of no one moment.
     ///
@@ -68,6 +74,10 @@ impl Probe {
         Array::<_, Tree>::try_from(map)
             .map_err(map_error("open", MAP))?
             .get(&self.root_tree, 0)
+            .map(|mut tree| {
+                tree.complete_window();
+                tree
+            })
             .map_err(map_error("read", MAP))
     }
 
@@ -98,7 +108,7 @@ impl Probe {
             .map_err(map_error("open", MAP))?
             .get(&mm, 0)
         {
-            Ok(image) => Ok(Some(image)),
+            Ok(image) => Ok(Some(complete(image))),
             Err(MapError::KeyNotFound) => Ok(None),
             Err(source) => Err(map_error("read", MAP)(source)),
         }
@@ -250,7 +260,7 @@ impl Probe {
             .map_err(map_error("open", MAP))?
             .iter()
             .take(self.most_images)
-            .map(|entry| entry.map(|(_, image)| image))
+            .map(|entry| entry.map(|(_, image)| complete(image)))
             .collect::<Result<_, _>>()
             .map_err(map_error("read", MAP))
     }

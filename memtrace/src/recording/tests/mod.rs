@@ -101,6 +101,7 @@ fn recorded(event: &Event) -> Vec<u8> {
             image.fault_pending = 0;
             image.sizes_are_new = 0;
             image.own_peak_is_cur = 0;
+            image.events_before = 0;
             image.user_left = 0;
             image.lent = 0;
             image.held_shared = 0;
