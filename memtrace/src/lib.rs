@@ -55,6 +55,6 @@ extern crate self as memtrace;
 
 pub use memtrace_ebpf as abi;
 pub use tracer::{
-    Attached, Backend, FileSink, Observer, Onlooker, Sink, SnapshotUse, Stop, TargetError,
-    TraceError, Traced, Tracer,
+    Attached, Backend, FileSink, NoResult, Observer, Onlooker, Sink, SnapshotUse, SoFar, Stop,
+    TargetError, TraceError, Traced, Tracer,
 };

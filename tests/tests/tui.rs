@@ -1,10 +1,11 @@
 //! `--tui`: the screen of `memtrace top` while a result comes about.
 
-use std::{fs, process::Command};
+use std::{fs, path::PathBuf, process::Command};
 
 use anyhow::Result;
 use memtrace_tests::{
-    ENTERS, LEAVES, Lab, OnTerminal, Recorded, Summary, begin, memtrace, require_privileges,
+    ENTERS, LEAVES, Lab, OnTerminal, Recorded, Summary, await_some, begin, exact_status, memtrace,
+    require, require_privileges,
 };
 
 /// Whoever leaves the screen of attach has the result so far, and so has whoever waits for the end.
@@ -155,6 +156,58 @@ fn a_terminal_that_goes_away_ends_no_more_than_the_screen() -> Result<()> {
     let summary = Summary::read(&lab.path("summary.json"))?;
     assert_eq!(summary.exit_status, Some(3));
     Ok(())
+}
+
+/// The key w has what is known so far written, as --json has it at the end; nothing ends or changes by it.
+#[test]
+fn a_key_writes_the_result_so_far() -> Result<()> {
+    require_privileges!();
+    require!(exact_status());
+    let lab = Lab::new()?;
+    for command in [&["attach", "--tui"][..], &["top"]] {
+        let words = "say ready hear anon 900 status @top unmap fork{ exec{ NOTHING } } wait \
+            anon 300 say done hear say goes-on";
+        let mut workload = begin(&lab, words)?;
+        workload.expect("ready")?;
+        let pid = workload.pid();
+        let mut screen = OnTerminal::start(&lab, &[command, &[&pid.to_string()]].concat())?;
+        screen.await_text("COMMAND")?;
+        screen.await_text("exact")?;
+        workload.tell()?;
+        workload.expect("done")?;
+        screen.press("w")?;
+        let (path, text) = await_some("a whole report", || report(&lab))?;
+        let summary = Summary::parse(&text)?;
+        summary.assert_exact();
+        assert_eq!(summary.tree.peak_rss_bytes, lab.status("top")?.rss()?);
+        assert_eq!(summary.tree.processes, 2);
+        assert_eq!((summary.exit_status, summary.signal), (None, None));
+        let root = summary.process(pid)?;
+        assert_eq!((root.end_ns, root.exit_status), (None, None));
+        let children = summary.processes.iter().filter(|one| one.pid != pid);
+        let ended: Vec<_> = children.map(|one| one.exit_status).collect();
+        assert_eq!(ended, [Some(0)]);
+        fs::remove_file(path)?;
+        screen.press("q")?;
+        assert!(screen.end()?.success());
+        workload.tell()?;
+        workload.expect("goes-on")?;
+        workload.finish()?;
+    }
+    Ok(())
+}
+
+/// The report that is in the directory of a test, once it is whole.
+fn report(lab: &Lab) -> Result<Option<(PathBuf, String)>> {
+    for entry in fs::read_dir(lab.dir())? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with("memtrace-") && name.ends_with(".json") {
+            let text = fs::read_to_string(&path)?;
+            return Ok(text.ends_with('\n').then_some((path, text)));
+        }
+    }
+    Ok(None)
 }
 
 #[test]

@@ -15,7 +15,7 @@ use super::{
     outputs::{self, Asked, Outputs, OutputsError},
     recorded,
     run::tracer,
-    screen::{self, INTERVAL, Screen, Shown, title},
+    screen::{self, INTERVAL, Screen, Shown, names, title},
 };
 use crate::cli::{TextFormat, attach::AttachArgs};
 
@@ -23,7 +23,6 @@ const PROGRAM: &str = "memtrace";
 
 /// What is special about its screen.
 const SHOWN: Shown = Shown {
-    report: "the report is printed at the end: q leaves the screen, and the processes go on",
     keeps_signals: false,
     goes_on: None,
 };
@@ -89,7 +88,14 @@ fn prepare<'a>(
     distinct(args).map_err(OutputError::from)?;
     let screen = args
         .tui
-        .then(|| outputs::screen(&args.live, SHOWN, &title("attach", targets)))
+        .then(|| {
+            outputs::screen(
+                &args.live,
+                SHOWN,
+                &title("attach", targets),
+                &names(targets),
+            )
+        })
         .transpose()?;
     let outputs = Outputs::open(Asked {
         outputs: &args.outputs,

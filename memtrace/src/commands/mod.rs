@@ -9,6 +9,7 @@ pub(crate) mod diff;
 pub(crate) mod export;
 pub(super) mod failure;
 mod file_size;
+mod interim;
 mod kept;
 mod live;
 mod log;

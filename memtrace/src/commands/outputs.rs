@@ -52,12 +52,17 @@ pub(super) struct Asked<'a> {
 }
 
 /// The screen of `--tui`.
-pub(super) fn screen(live: &LiveArgs, shown: Shown, title: &str) -> Result<Screen, OutputsError> {
+pub(super) fn screen(
+    live: &LiveArgs,
+    shown: Shown,
+    title: &str,
+    name: &str,
+) -> Result<Screen, OutputsError> {
     if live.live.is_some() && live.live_to.is_none() {
         return Err(OutputsError::LiveOnScreen);
     }
     let terminal = screen::terminal().map_err(OutputsError::NoTerminal)?;
-    Ok(Screen::new(terminal, shown, title))
+    Ok(Screen::new(terminal, shown, title, name))
 }
 
 /// All of it, open.

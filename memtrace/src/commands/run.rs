@@ -28,7 +28,6 @@ const PROGRAM: &str = "memtrace";
 
 /// What is special about its screen.
 const SHOWN: Shown = Shown {
-    report: "the report is printed when the command has ended",
     keeps_signals: true,
     goes_on: Some("the command goes on: what it prints and the result are shown when it has ended"),
 };
@@ -69,7 +68,8 @@ pub(crate) fn main(args: &RunArgs) -> ExitCode {
     };
     let tracer = tracer(&args.tracing, args.backend)
         .wait_tree(args.wait_tree)
-        .only_totals(!outputs.name_processes());
+        // The screen can be asked for a result that names each.
+        .only_totals(!outputs.name_processes() && !args.tui);
     let tracer = outputs.options(tracer, args.tracing.no_snapshots);
     let sink = outputs.recording.sink().map(|sink| sink as &mut dyn Sink);
     let traced = match (sink, &mut screen) {
@@ -129,7 +129,10 @@ fn prepare(args: &RunArgs) -> Result<Prepared<'_>, SetupError> {
             .map(|word| word.to_string_lossy())
             .collect();
         let title = format!("run {}", command.join(" "));
-        screen = Some(outputs::screen(&args.live, SHOWN, &title)?);
+        let program = args.command.first().map(Path::new);
+        let name = program.and_then(Path::file_name).unwrap_or_default();
+        let name = name.to_string_lossy();
+        screen = Some(outputs::screen(&args.live, SHOWN, &title, &name)?);
     }
     let outputs = Outputs::open(Asked {
         outputs: &args.outputs,

@@ -14,7 +14,7 @@ use std::{
 };
 
 use memtrace::{
-    Observer,
+    NoResult, Observer, SoFar,
     screen::{
         App, Appearance, Look, Request, Terminal,
         ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers},
@@ -28,7 +28,10 @@ use nix::{
     unistd::Pid,
 };
 
-use super::failure::say;
+use super::{
+    failure::say,
+    interim::{Reports, Wish},
+};
 
 const PROGRAM: &str = "memtrace";
 
@@ -44,6 +47,8 @@ pub(super) struct Screen {
     /// The same, to see whether it went away.
     watched: Option<File>,
     shown: Shown,
+    /// What reports are of.
+    name: String,
     /// Why the terminal could not be used, if so.
     result: io::Result<()>,
 }
@@ -56,6 +61,9 @@ struct Shared {
     quits: AtomicBool,
     hold: Mutex<Hold>,
     held: Condvar,
+    wish: Wish,
+    /// What came too late to be said on the screen.
+    unsaid: Mutex<Option<String>>,
 }
 
 /// Whether the terminal is needed by others, because this process stops.
@@ -87,6 +95,10 @@ impl Shared {
         }
     }
 
+    fn keep_unsaid(&self, said: String) {
+        *self.unsaid.lock().unwrap_or_else(PoisonError::into_inner) = Some(said);
+    }
+
     /// Gives the terminal back if that is wanted, until this process goes on; true if so.
     fn give_way(&self, terminal: &mut Terminal<Output>) -> io::Result<bool> {
         let mut hold = self.hold.lock().unwrap_or_else(PoisonError::into_inner);
@@ -106,8 +118,6 @@ impl Shared {
 /// What is special about a screen.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shown {
-    /// What is said to whoever wants a report now.
-    pub(super) report: &'static str,
     /// Keys that send signals send them to all that have the terminal.
     pub(super) keeps_signals: bool,
     /// What is said when the screen is left and what it showed goes on.
@@ -131,6 +141,11 @@ pub(super) fn terminal() -> io::Result<File> {
 
 /// What is looked at, by whom.
 pub(super) fn title(command: &str, targets: &[Target]) -> String {
+    format!("{command} {}", names(targets))
+}
+
+/// The same without the command.
+pub(super) fn names(targets: &[Target]) -> String {
     let name = |target: &Target| match target {
         Target::All => "everything".to_owned(),
         Target::Pid(pid) => pid.to_string(),
@@ -138,7 +153,7 @@ pub(super) fn title(command: &str, targets: &[Target]) -> String {
         Target::Name(name) | Target::Unit(name) | Target::Container(name) => name.clone(),
     };
     let names: Vec<String> = targets.iter().map(name).collect();
-    format!("{command} {}", names.join(" "))
+    names.join(" ")
 }
 
 fn no_terminal(error: &io::Error) -> String {
@@ -172,8 +187,8 @@ impl AsFd for Output {
 }
 
 impl Screen {
-    /// A screen that is opened with the first look.
-    pub(super) fn new(terminal: File, shown: Shown, title: &str) -> Self {
+    /// A screen that is opened with the first look. Files of reports have `name` in theirs.
+    pub(super) fn new(terminal: File, shown: Shown, title: &str, name: &str) -> Self {
         let appearance = Appearance::of_environment(|name| std::env::var_os(name));
         Self {
             shared: Arc::new(Shared {
@@ -182,19 +197,31 @@ impl Screen {
                 quits: AtomicBool::new(false),
                 hold: Mutex::new(Hold::No),
                 held: Condvar::new(),
+                wish: Wish::default(),
+                unsaid: Mutex::new(None),
             }),
             thread: None,
             watched: terminal.try_clone().ok(),
             terminal: Some(terminal),
             shown,
+            name: name.to_owned(),
             result: Ok(()),
         }
     }
 
-    /// Gives the terminal back. Why it could not be used, if so.
+    /// Gives the terminal back, and says what could not be said on it. Why it could not be used, if so.
     pub(super) fn leave(mut self) -> io::Result<()> {
         self.close();
+        self.say_unsaid();
         self.result
+    }
+
+    fn say_unsaid(&self) {
+        let unsaid = &self.shared.unsaid;
+        let unsaid = unsaid.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(unsaid) = unsaid {
+            say(PROGRAM, unsaid);
+        }
     }
 
     /// Whether the terminal went away.
@@ -235,11 +262,15 @@ impl Observer for Screen {
         // Not before there is something to draw: by now this process's signals are blocked in every thread.
         if let Some(terminal) = self.terminal.take() {
             let shared = Arc::clone(&self.shared);
-            let shown = self.shown;
+            let (shown, name) = (self.shown, self.name.clone());
             let thread = std::thread::Builder::new()
                 .name("memtrace-screen".to_owned())
                 .spawn(move || {
-                    let result = show(&shared, shown, terminal);
+                    let mut reports = Reports::new(&name, &shared.wish);
+                    let result = show(&shared, shown, terminal, &mut reports);
+                    if let Some(said) = reports.finish() {
+                        shared.keep_unsaid(said);
+                    }
                     shared.quits.store(true, Ordering::Relaxed);
                     result
                 });
@@ -262,9 +293,22 @@ impl Observer for Screen {
             if let Err(error) = std::mem::replace(&mut self.result, Ok(())) {
                 say(PROGRAM, no_terminal(&error));
             }
+            self.say_unsaid();
             say(PROGRAM, goes_on);
         }
         quits
+    }
+
+    fn may_want_result(&self) -> bool {
+        true
+    }
+
+    fn wants_result(&mut self) -> bool {
+        self.shared.wish.ask()
+    }
+
+    fn take_result(&mut self, so_far: Result<SoFar, NoResult>) {
+        self.shared.wish.give(so_far);
     }
 
     fn stops(&mut self, stops: bool) {
@@ -314,7 +358,12 @@ fn news(terminal: BorrowedFd<'_>, patience: Duration) -> io::Result<News> {
 }
 
 /// Draws what changes, and does what keys ask for.
-fn show(shared: &Shared, shown: Shown, terminal: File) -> io::Result<()> {
+fn show(
+    shared: &Shared,
+    shown: Shown,
+    terminal: File,
+    reports: &mut Reports<'_>,
+) -> io::Result<()> {
     let terminal_fd = terminal.try_clone()?;
     let terminal = Output(BufWriter::new(terminal));
     let mut terminal = if shown.keeps_signals {
@@ -323,9 +372,22 @@ fn show(shared: &Shared, shown: Shown, terminal: File) -> io::Result<()> {
         Terminal::enter(terminal)?
     };
     let mut drawn = None;
+    // Whoever quits while a report is on its way gets that first.
+    let mut is_leaving = false;
     while !shared.quits.load(Ordering::Relaxed) {
         if shared.give_way(&mut terminal)? {
             drawn = None;
+        }
+        match reports.look() {
+            Some(said) if is_leaving => shared.keep_unsaid(said),
+            Some(said) => {
+                shared.app().say(said);
+                drawn = None;
+            }
+            None => {}
+        }
+        if is_leaving && !reports.is_pending() {
+            break;
         }
         let changes = shared.changes.load(Ordering::Relaxed);
         if drawn != Some(changes) {
@@ -358,9 +420,14 @@ fn show(shared: &Shared, shown: Shown, terminal: File) -> io::Result<()> {
             Event::Key(key) if key.kind != KeyEventKind::Release => {
                 let mut app = shared.app();
                 match app.key(key) {
-                    Some(Request::Quit) => break,
-                    Some(Request::Report) => app.say(shown.report.to_owned()),
+                    // Who does not want to wait says so again.
+                    Some(Request::Quit) if is_leaving => break,
+                    Some(Request::Quit) => is_leaving = true,
+                    Some(Request::Report) => reports.want(),
                     None => {}
+                }
+                if reports.is_pending() {
+                    app.say("the report is being written".to_owned());
                 }
                 drawn = None;
             }

@@ -17,7 +17,7 @@ use super::{
     failure::{self, code, say},
     log,
     run::tracer,
-    screen::{INTERVAL, Screen, Shown, terminal, title},
+    screen::{INTERVAL, Screen, Shown, names, terminal, title},
 };
 use crate::cli::top::TopArgs;
 
@@ -27,7 +27,6 @@ const BATCH: Duration = Duration::from_secs(1);
 
 /// Nothing goes on behind the screen.
 const SHOWN: Shown = Shown {
-    report: "a report needs a recording: memtrace attach -o FILE, then memtrace report FILE",
     keeps_signals: false,
     goes_on: None,
 };
@@ -58,7 +57,7 @@ pub(crate) fn main(args: &TopArgs) -> ExitCode {
         tracer.observe(&targets, args.interval.unwrap_or(BATCH), &mut lines)
     } else {
         let mut screen = match terminal() {
-            Ok(terminal) => Screen::new(terminal, SHOWN, &title("top", &targets)),
+            Ok(terminal) => Screen::new(terminal, SHOWN, &title("top", &targets), &names(&targets)),
             Err(error) => {
                 say(PROGRAM, format_args!("cannot use the terminal: {error}"));
                 return code(OWN_FAILURE);

@@ -40,6 +40,7 @@ pub use self::{
     recorded::Recorded,
     spans::{SegmentsFn, Spans},
     tables::Table,
+    time::utc_stamp,
 };
 use crate::{model::Summary, recording::ReadError};
 

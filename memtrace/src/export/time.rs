@@ -13,6 +13,16 @@ const CYCLE_DAYS: i64 = 146_097;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rfc3339(pub(super) i64);
 
+/// Seconds since 1970 in UTC in the basic format of ISO 8601, which fits into names of files: `20261126T095831Z`.
+#[must_use]
+pub fn utc_stamp(seconds: i64) -> String {
+    let text = Rfc3339(seconds.saturating_mul(NS_PER_SECOND)).to_string();
+    let (whole, _) = text.split_once('.').unwrap_or((&text, ""));
+    let mut stamp: String = whole.chars().filter(|c| !matches!(c, '-' | ':')).collect();
+    stamp.push('Z');
+    stamp
+}
+
 impl fmt::Display for Rfc3339 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.0.div_euclid(NS_PER_SECOND);
@@ -50,7 +60,15 @@ const fn date(day: i64) -> (i64, i64, i64) {
 
 #[cfg(test)]
 mod tests {
-    use super::Rfc3339;
+    use super::{Rfc3339, utc_stamp};
+
+    #[test]
+    fn stamps_of_names() {
+        assert_eq!(utc_stamp(0), "19700101T000000Z");
+        assert_eq!(utc_stamp(1_764_151_111), "20251126T095831Z");
+        // What no calendar has is a name all the same.
+        assert!(utc_stamp(i64::MAX).ends_with('Z'));
+    }
 
     /// Moments of which `date --utc --iso-8601=ns` was asked.
     #[test]

@@ -47,7 +47,7 @@ pub use inherited::Inherited;
 pub(crate) use limits::require_room;
 pub use limits::{NoRoom, raise_limits};
 pub use outputs::{
-    Claim, IfExists, Made, OutputError, claim_output, open_output, output_directory,
+    Claim, IfExists, Made, OutputError, claim_output, create_output, open_output, output_directory,
 };
 pub use running::{Finished, Running};
 pub(crate) use running::{open_pidfd, send_through};

@@ -22,13 +22,15 @@ use super::distinct::SameFile;
 use super::error::strerror;
 
 mod claim;
-pub use claim::{Claim, Made, claim_output};
+pub use claim::{Claim, Made, claim_output, create_output};
 
 /// What to do with a file that exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IfExists {
     /// Fail, unless it is empty or not a regular file.
     Refuse,
+    /// Fail, whatever it is, a link too.
+    New,
     /// Replace what is in it.
     Overwrite,
     /// Leave what is in it for now: who writes replaces it.
@@ -276,6 +278,9 @@ fn open_as_is(
     }
     let (file, existed) = match create_new(&directory, name, flags) {
         Ok(file) => (file, false),
+        Err(Errno::EEXIST) if if_exists == IfExists::New => {
+            return Err(OutputError::Exists(path.to_owned()));
+        }
         Err(Errno::EEXIST) => {
             // Not O_CREAT: the kernel then does not refuse devices and pipes
             // of others in shared directories, which hold nothing to lose.
@@ -308,7 +313,7 @@ fn open_as_is(
                 IfExists::Refuse if stat.st_size > 0 => {
                     return Err(OutputError::Exists(path.to_owned()));
                 }
-                IfExists::Refuse | IfExists::Keep | IfExists::Append => {}
+                IfExists::Refuse | IfExists::New | IfExists::Keep | IfExists::Append => {}
                 IfExists::Overwrite => ftruncate(&file, 0).map_err(failed)?,
             }
             was = Before::File;

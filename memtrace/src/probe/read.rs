@@ -253,6 +253,29 @@ impl Probe {
         Ok(now)
     }
 
+    /// The same with the programs that the kernel skipped until then.
+    ///
+    /// # Errors
+    ///
+    /// When a map cannot be read, or what the kernel tells of a program.
+    pub fn so_far(&self) -> Result<Remains, ProbeError> {
+        let mut so_far = self.now()?;
+        let fault_done = self.threads_have_caches.then_some(FAULT_DONE);
+        let names = self.programs.iter().copied().chain(self.functions());
+        for name in names.chain([CLASSIC]).chain(fault_done) {
+            if let Some(fd) = self.descriptor(name)? {
+                so_far.missed.push(self.recursion_misses(name, &fd)?);
+            }
+        }
+        let skipped = times_missed(&so_far.missed, RSS_STAT);
+        discount_families(&mut so_far.missed);
+        if self.segments() != SegmentHooks::Off {
+            let caught_up = skipped.saturating_sub(times_missed(&so_far.missed, RSS_STAT));
+            so_far.stats.set(Stat::SegmentsCaughtUp, caught_up);
+        }
+        Ok(so_far)
+    }
+
     fn all_images(&self) -> Result<Vec<Image>, ProbeError> {
         const MAP: &str = "IMAGES";
         let map = self.map(MAP)?;

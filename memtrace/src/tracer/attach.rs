@@ -127,6 +127,7 @@ impl Attached {
 /// The processes that are attached to, and when that is enough.
 struct Attachment {
     living: Living,
+    began: Instant,
     deadline: Option<Instant>,
     signal: Option<i32>,
 }
@@ -144,6 +145,10 @@ impl Root for Attachment {
 
     fn end(&mut self) -> io::Result<Option<Stop>> {
         Ok(self.living.have_ended().then_some(Stop::Ended))
+    }
+
+    fn wall_ns(&self) -> u64 {
+        nanoseconds(self.began.elapsed())
     }
 
     fn take_signals(&mut self, signals: &Signals, stops: &mut dyn FnMut(bool)) {
@@ -164,6 +169,10 @@ impl Root for Attachment {
     fn enough(&self) -> Option<Stop> {
         self.signal.map(Stop::Signal)
     }
+}
+
+pub(super) fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 pub(super) fn attach<'a>(
@@ -217,6 +226,7 @@ pub(super) fn attach<'a>(
     }
     let mut attachment = Attachment {
         living,
+        began,
         deadline: duration.map(|duration| began + duration),
         signal: None,
     };
@@ -224,7 +234,7 @@ pub(super) fn attach<'a>(
     drop(watching);
     phases.at("it is over");
     let ending = Ending {
-        wall_ns: u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX),
+        wall_ns: attachment.wall_ns(),
         ..Ending::default()
     };
     let summary = session

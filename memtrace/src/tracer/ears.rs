@@ -6,6 +6,7 @@ use super::{
     TraceError,
     looking::Looking,
     record::{CHECKPOINT, Feed},
+    so_far::NoResult,
 };
 use crate::{
     event::Event,
@@ -102,6 +103,11 @@ impl Listener for Ears<'_> {
     }
 
     fn has_enough(&mut self) -> bool {
+        if let Some(looking) = &mut self.looking
+            && looking.observer.wants_result()
+        {
+            looking.observer.take_result(Err(NoResult::Sampled));
+        }
         let asked = self.looking.as_mut().is_some_and(Looking::has_enough);
         if asked || self.has_enough {
             self.looking = None;

@@ -7,7 +7,11 @@ use std::{
 
 use memtrace_ebpf::Stat;
 
-use super::{limits, setup::unseen_faults};
+use super::{
+    limits,
+    setup::unseen_faults,
+    so_far::{NoResult, SoFar},
+};
 use crate::{
     event::Event,
     kernel::{Features, KernelError, clock},
@@ -25,6 +29,21 @@ pub trait Observer {
 
     /// Whether that is enough. Asked for more often.
     fn has_enough(&mut self) -> bool;
+
+    /// Whether it may ever want the result so far. Asked once, before anything happens:
+    /// [`Tracer::observe`](super::Tracer::observe) keeps nothing of who has ended for one that never will.
+    fn may_want_result(&self) -> bool {
+        false
+    }
+
+    /// Whether it wants the result so far now. Asked as often as [`has_enough`](Self::has_enough); after each yes
+    /// [`take_result`](Self::take_result) is called.
+    fn wants_result(&mut self) -> bool {
+        false
+    }
+
+    /// What it wanted, or why there is none. It must return at once, as from a [look](Self::look).
+    fn take_result(&mut self, _so_far: Result<SoFar, NoResult>) {}
 
     /// Called with true before this process stops (SIGTSTP), and with false when it goes on.
     fn stops(&mut self, stops: bool);

@@ -19,6 +19,7 @@ mod run;
 mod session;
 mod setup;
 mod snapshots;
+mod so_far;
 mod taken_over;
 mod wait;
 mod watch;
@@ -33,6 +34,7 @@ pub use error::TraceError;
 pub use looking::{Observer, Onlooker};
 pub use record::{FileSink, Sink};
 pub use run::Traced;
+pub use so_far::{NoResult, SoFar};
 
 use crate::{
     Live, PeakLimit,

@@ -1,16 +1,20 @@
 //! The course of looking on: load, take in, and tell what is, again and again.
 
-use std::{ops::ControlFlow, time::Duration};
+use std::{
+    ops::ControlFlow,
+    time::{Duration, Instant},
+};
 
 use super::{
     TraceError, Tracer,
-    attach::Stop,
+    attach::{Stop, nanoseconds},
     limits,
     looking::{self, Looking, Observer, Onlooker, Unread},
     programs,
     roots::Living,
-    session::Watching,
+    session::{Ending, Watching},
     setup::Loaded,
+    so_far::{self, Checked, Known, SoFar},
     system,
     taken_over::{TakenOver, Use, take_over},
     wait::wake,
@@ -18,9 +22,10 @@ use super::{
 };
 use crate::{
     attend::View,
-    kernel::Features,
+    event::Event,
+    kernel::{Features, clock},
     launch::Signals,
-    model::Limit,
+    model::{Limit, Model},
     overview::Overview,
     phases::Phases,
     probe::{Options, Probe},
@@ -69,8 +74,8 @@ pub(super) fn observe(
         watching,
         living,
         first_tgid,
-        command: _,
-        began: _,
+        command,
+        began,
         began_at,
         kept: _kept,
     } = taken;
@@ -84,7 +89,13 @@ pub(super) fn observe(
     } = loaded;
     let limits = features.limits.iter().map(limits::of_kernel);
     let overview = Overview::new(page_size, began_at, view.has_same_ids());
+    // Whoever ends without mattering for a peak is only counted: it can go on for as long as one likes.
+    let model = observer.may_want_result().then(Model::of_totals);
     let mut observed = Observed {
+        model,
+        command,
+        began,
+        realtime_offset: clock::realtime_offset()?,
         limits: limits
             .chain(limits::of_machine(options.cpus))
             .chain(own_limits)
@@ -110,6 +121,11 @@ struct Observed<'a> {
     looking: Looking<'a>,
     view: View,
     living: Living,
+    /// For whoever may want a result.
+    model: Option<Model>,
+    command: Vec<Vec<u8>>,
+    began: Instant,
+    realtime_offset: i64,
 }
 
 impl Observed<'_> {
@@ -118,14 +134,47 @@ impl Observed<'_> {
             probe,
             looking,
             view,
+            model,
             ..
         } = self;
-        probe.drain(|event| {
-            looking.apply(&event);
-            if let Some(program) = programs::of_attached(*view, &event) {
-                looking.apply(&program);
-            }
+        probe.drain(|event| take(model, looking, *view, &event));
+    }
+
+    /// Tells whoever looks on the result so far.
+    fn tell_so_far(&mut self) {
+        let Self {
+            features,
+            options,
+            limits,
+            probe,
+            looking,
+            view,
+            model,
+            command,
+            began,
+            realtime_offset,
+            ..
+        } = self;
+        let read = so_far::read(probe, |probe| {
+            probe.drain(|event| take(model, looking, *view, &event));
         });
+        let so_far = read.map(|reading| {
+            let known = Known {
+                features,
+                options,
+                probe,
+                limits,
+                command,
+                realtime_offset: *realtime_offset,
+            };
+            let ending = Ending {
+                wall_ns: nanoseconds(began.elapsed()),
+                ..Ending::default()
+            };
+            let last = reading.last(&known, ending, Checked::default());
+            SoFar::new(model.clone().unwrap_or_default(), last)
+        });
+        looking.observer.take_result(so_far);
     }
 
     async fn follow(&mut self, watched: &Watching<'_>) -> Result<Stop, TraceError> {
@@ -147,6 +196,9 @@ impl Observed<'_> {
                     }
                 }
                 () = wake(Some(self.looking.next())) => {
+                    if self.model.is_some() && self.looking.observer.wants_result() {
+                        self.tell_so_far();
+                    }
                     if self.looking.has_enough() {
                         return Ok(Stop::Enough);
                     }
@@ -185,5 +237,16 @@ impl Observed<'_> {
         // What was removed before is told by now.
         self.drain();
         Ok(self.looking.show(&reading, at))
+    }
+}
+
+/// Passes an event on, with what /proc has to add.
+fn take(model: &mut Option<Model>, looking: &mut Looking<'_>, view: View, event: &Event) {
+    let more = programs::of_attached(view, event);
+    for event in std::iter::once(event).chain(&more) {
+        if let Some(model) = model {
+            model.apply(event);
+        }
+        looking.apply(event);
     }
 }

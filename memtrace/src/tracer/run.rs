@@ -16,7 +16,7 @@ use super::{
     system, without_bpf,
 };
 use crate::{
-    kernel::{Obstacle, Proc},
+    kernel::{Obstacle, Proc, clock},
     launch::{
         Finished, Running, Signals, Spec, Stopped, exit_like, require_room,
         rusage::{maxrss_bytes, nanoseconds},
@@ -92,6 +92,12 @@ impl Root for Running {
 
     fn end(&mut self) -> io::Result<Option<Finished>> {
         self.try_wait()
+    }
+
+    fn wall_ns(&self) -> u64 {
+        // Without a clock there is no end either.
+        let now = clock::boottime().unwrap_or(0);
+        now.saturating_sub(self.started_ns())
     }
 
     fn take_signals(&mut self, signals: &Signals, stops: &mut dyn FnMut(bool)) {

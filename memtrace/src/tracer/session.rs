@@ -7,8 +7,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use memtrace_ebpf::Stat;
-
 use super::{
     TraceError, Tracer, bases,
     cross_check::CrossChecker,
@@ -16,8 +14,9 @@ use super::{
     looking::{self, Looking, Onlooker},
     programs,
     record::{self, Feed},
-    setup::{Loaded, tier, unseen_faults},
+    setup::{Loaded, tier},
     snapshots::Snapshots,
+    so_far::{self, Checked, Known, SoFar},
     system,
     wait::{Teardown, ended, much, wake},
     watch::{Watched, watch},
@@ -27,7 +26,7 @@ use crate::{
     event::Event,
     kernel::{self, Features},
     launch::Signals,
-    model::{self, CrossChecks, Final, Model, Summary},
+    model::{self, CrossChecks, Model, Summary},
     overview::Overview,
     probe::{Options, Probe, Resolution},
     recording::Head,
@@ -53,6 +52,9 @@ pub(super) trait Root {
     /// Does what signals that this process got ask for; `stops` is called with true before it stops, and with false when
     /// it goes on.
     fn take_signals(&mut self, signals: &Signals, stops: &mut dyn FnMut(bool));
+
+    /// For how long it has been followed, nanoseconds.
+    fn wall_ns(&self) -> u64;
 
     /// What is to be told if whoever looked on has enough; `None`: the end is waited for without.
     fn left(&self) -> Option<Self::End> {
@@ -240,7 +242,13 @@ impl<'a> Session<'a> {
     }
 
     /// Has whoever looks on look, if it is time; a break if that was enough.
-    fn look_on(&mut self) -> ControlFlow<()> {
+    fn look_on(&mut self, wall_ns: u64) -> ControlFlow<()> {
+        let Some(looking) = &mut self.looking else {
+            return ControlFlow::Continue(());
+        };
+        if looking.observer.wants_result() {
+            self.tell_so_far(wall_ns);
+        }
         let Some(looking) = &mut self.looking else {
             return ControlFlow::Continue(());
         };
@@ -264,6 +272,56 @@ impl<'a> Session<'a> {
                 ControlFlow::Break(())
             }
             (None, Ok(_)) => ControlFlow::Continue(()),
+        }
+    }
+
+    /// Tells whoever looks on the result so far.
+    fn tell_so_far(&mut self, wall_ns: u64) {
+        let Self {
+            tracer,
+            features,
+            options,
+            probe,
+            view,
+            model,
+            feed,
+            checker,
+            snapshots,
+            looking,
+            command,
+            limits,
+            realtime_offset,
+            ..
+        } = self;
+        let read = so_far::read(probe, |probe| {
+            probe.drain(|event| take(model, feed, looking.as_mut(), *view, &event));
+        });
+        let so_far = read.map(|reading| {
+            let known = Known {
+                features,
+                options,
+                probe,
+                limits,
+                command,
+                realtime_offset: *realtime_offset,
+            };
+            let checked = Checked {
+                cross_checks: if tracer.no_cross_checks {
+                    CrossChecks::default()
+                } else {
+                    checker.result()
+                },
+                snapshots: snapshots.taken().to_vec(),
+                ended_by_limit: None,
+            };
+            let ending = Ending {
+                wall_ns,
+                ..Ending::default()
+            };
+            SoFar::new(model.clone(), reading.last(&known, ending, checked))
+        });
+        if let Some(looking) = looking {
+            looking.observer.take_result(so_far);
         }
     }
 
@@ -345,7 +403,7 @@ impl<'a> Session<'a> {
                     self.attendant.look(&self.view.of(&self.probe), end.is_some());
                 }
                 () = wake(self.looking.as_ref().map(Looking::next)) => {
-                    if self.look_on().is_break() {
+                    if self.look_on(root.wall_ns()).is_break() {
                         match root.left() {
                             Some(end) if !self.attendant.is_ending() => return Ok(end),
                             // It is asked again.
@@ -396,7 +454,7 @@ impl<'a> Session<'a> {
             attendant,
             view,
             command,
-            limits: known_limits,
+            limits,
             realtime_offset,
             ..
         } = self;
@@ -407,61 +465,23 @@ impl<'a> Session<'a> {
         let ended_at = kernel::clock::boottime()?;
         let remains = probe.remains()?;
         probe.drain(|event| take(&mut model, &mut feed, None, view, &event));
-        let [.., most_swapped, _] = remains.tree.peak;
-        let tree_started = i64::try_from(remains.tree.started_at).unwrap_or(0);
-        let Ending {
-            wait_status,
-            wall_ns,
-            user_ns,
-            system_ns,
-            maxrss_bytes,
-        } = ending;
-        let last = Final {
-            ended_by_limit: attendant.finish(),
-            snapshots,
-            ended_at,
-            tree: remains.tree,
-            images: remains.images,
-            segments: remains.segments,
-            branches: remains.branches,
-            processes: remains.processes,
-            stats: remains.stats,
-            missed: remains.missed,
-            undecodable: probe.undecodable(),
-            cross_checks: checker.result(),
-            tier: tier(&probe, options.vm_events),
-            limits: known_limits
-                .into_iter()
-                .chain(limits::of_overlaps(
-                    remains.stats.get(Stat::CacheOverlap),
-                    remains.tree.peak_threads,
-                    options.page_size,
-                ))
-                .chain(limits::of_unverified(
-                    remains.stats.get(Stat::Unverified),
-                    options.cpus,
-                    options.page_size,
-                ))
-                .chain(limits::of_swap(
-                    most_swapped,
-                    options.cpus,
-                    options.page_size,
-                    kernel::cpus::is_realtime(),
-                ))
-                .chain(limits::of_unseen_ends(teardown.is_unseen()))
-                .chain(limits::of_unsettled(unsettled.as_ref()))
-                .chain(unseen_faults(&features, &probe, &remains.tree, &options))
-                .collect(),
-            page_size: options.page_size,
-            command,
-            wait_status,
-            wall_ns,
-            user_ns,
-            system_ns,
-            maxrss_bytes,
-            started_unix_ns: u64::try_from(tree_started.saturating_add(realtime_offset)).ok(),
-            sampled: None,
+        let known = Known {
+            features: &features,
+            options: &options,
+            probe: &probe,
+            limits: &limits,
+            command: &command,
+            realtime_offset,
         };
+        let checked = Checked {
+            cross_checks: checker.result(),
+            snapshots,
+            ended_by_limit: attendant.finish(),
+        };
+        let more = limits::of_unseen_ends(teardown.is_unseen())
+            .into_iter()
+            .chain(limits::of_unsettled(unsettled.as_ref()));
+        let last = known.last(remains, ended_at, ending, checked, more);
         feed.finish(&last);
         Ok(model.finish(last))
     }

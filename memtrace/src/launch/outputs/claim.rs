@@ -45,12 +45,7 @@ pub fn claim_output(path: &Path, replace: bool) -> Result<Claim, OutputError> {
     let Opened { file, was } = open_anyhow(path, if_exists)?;
     let (replaces, made) = match was {
         Before::Nothing { directory, name } => {
-            let identity = fstat(&file).ok().as_ref().map(identity);
-            let made = Made {
-                directory,
-                name,
-                identity,
-            };
+            let made = Made::new(&file, directory, name);
             (false, Some(made))
         }
         Before::File => (true, None),
@@ -63,7 +58,31 @@ pub fn claim_output(path: &Path, replace: bool) -> Result<Claim, OutputError> {
     })
 }
 
+/// Makes a file that was not there.
+///
+/// # Errors
+///
+/// [`OutputError::Exists`] if there is anything of that name, a link too; else as
+/// [`open_output`](super::open_output).
+pub fn create_output(path: &Path) -> Result<(File, Made), OutputError> {
+    let Opened { file, was } = open_anyhow(path, IfExists::New)?;
+    let Before::Nothing { directory, name } = was else {
+        return Err(OutputError::Exists(path.to_owned()));
+    };
+    let made = Made::new(&file, directory, name);
+    Ok((file, made))
+}
+
 impl Made {
+    fn new(file: &File, directory: OwnedFd, name: OsString) -> Self {
+        let identity = fstat(file).ok().as_ref().map(identity);
+        Self {
+            directory,
+            name,
+            identity,
+        }
+    }
+
     /// Takes it away, with the rights that it was made with, unless the name is another file's by now. Where that
     /// cannot be done it stays.
     pub fn remove(&self) {

@@ -7,8 +7,8 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
 use std::path::{Path, PathBuf};
 
 use super::{
-    IfExists, OutputError, Rights, caller_from, claim_output, open_as_is, open_output,
-    output_directory, split,
+    IfExists, OutputError, Rights, caller_from, claim_output, create_output, open_as_is,
+    open_output, output_directory, split,
 };
 
 /// A directory that is removed at the end of the test.
@@ -71,6 +71,26 @@ fn what_happens_to_contents() {
     let empty = directory.file("empty", "");
     assert_eq!(write(&empty, IfExists::Refuse, "n").unwrap(), "n");
     open_as_is(Path::new("/dev/null"), IfExists::Refuse, None).unwrap();
+}
+
+/// What is to be new touches nothing that has its name, nor what a link of that name points to.
+#[test]
+fn what_is_new_was_not_there() {
+    for mode in [0o700, 0o1777] {
+        let directory = Directory::new(mode);
+        let path = directory.file("there", "");
+        let link = directory.0.path().join("link");
+        symlink("nowhere", &link).unwrap();
+        for taken in [path, link] {
+            let error = create_output(&taken).unwrap_err();
+            assert!(matches!(error, OutputError::Exists(_)), "{error}");
+        }
+        let (mut file, made) = create_output(&directory.0.path().join("new")).unwrap();
+        file.write_all(b"text").unwrap();
+        made.remove();
+        let names = fs::read_dir(directory.0.path()).unwrap();
+        assert_eq!(names.count(), 2);
+    }
 }
 
 /// Contents stay until somebody writes, and only what was made is taken away again.

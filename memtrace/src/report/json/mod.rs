@@ -65,7 +65,7 @@ struct Document {
     exit_status: Option<u8>,
     signal: Option<u8>,
     wall_ns: u64,
-    /// Nobody knows them of what was attached to.
+    /// Nobody knows them of what was attached to, or runs.
     user_ns: Option<u64>,
     system_ns: Option<u64>,
     start_unix_ns: Option<u64>,
@@ -77,6 +77,9 @@ struct Document {
     certificate: CertificateDoc,
     tree: TreeDoc,
     processes: Vec<ProcessDoc>,
+    /// Of what is followed without an end.
+    #[serde(skip_serializing_if = "is_zero")]
+    only_counted_processes: u64,
     /// Images that belong to no known process.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     other_images: Vec<ImageDoc>,
@@ -88,7 +91,8 @@ struct Document {
 impl Document {
     fn new(summary: &Summary) -> Self {
         let (exit_status, signal) = status(summary.outcome);
-        let ran = summary.attached().is_none();
+        // While the command runs nobody is told.
+        let is_known = summary.attached().is_none() && summary.outcome.is_some();
         let homeless = summary.images.iter().filter(|image| image.owner.is_none());
         Self {
             schema: SCHEMA,
@@ -96,8 +100,8 @@ impl Document {
             exit_status,
             signal,
             wall_ns: summary.wall_ns,
-            user_ns: ran.then_some(summary.user_ns),
-            system_ns: ran.then_some(summary.system_ns),
+            user_ns: is_known.then_some(summary.user_ns),
+            system_ns: is_known.then_some(summary.system_ns),
             start_unix_ns: summary.started_unix_ns,
             page_size_bytes: summary.page_size,
             kernel_maxrss_bytes: summary.kernel_maxrss,
@@ -109,10 +113,16 @@ impl Document {
                 .iter()
                 .map(|p| ProcessDoc::new(summary, p))
                 .collect(),
+            only_counted_processes: summary.only_counted.processes,
             other_images: homeless.map(|image| ImageDoc::new(image, None)).collect(),
             recording_notes: Vec::new(),
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// How a limit ended the tree.

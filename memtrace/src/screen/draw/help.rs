@@ -20,7 +20,7 @@ const KEYS: [(&str, &str); 18] = [
     ("up, down, j, k", "select; also PgUp, PgDn, End"),
     ("Home", "select the first, whichever it is"),
     ("Enter", "details of the one selected"),
-    ("w", "write a report of what is known now"),
+    ("w", "write the result so far to a file, as --json has it"),
     ("?", "this"),
     ("any key", "back"),
 ];

@@ -1,0 +1,226 @@
+//! The result so far, of what goes on: read between records, without ending anything.
+
+use std::time::{Duration, Instant};
+
+use memtrace_ebpf::{Stat, Tree};
+
+use super::{
+    limits,
+    session::Ending,
+    setup::{tier, unseen_faults},
+};
+use crate::{
+    kernel::{Features, clock, cpus},
+    model::{CrossChecks, EndedByLimit, Final, Limit, Limited, Model, PssSnapshot, Summary},
+    probe::{Options, Probe, Remains},
+};
+
+/// For how long it is tried to read everything while nothing changes.
+const PATIENCE: Duration = Duration::from_millis(10);
+
+/// What is known of processes that go on: enough for a result, which takes time to put together.
+#[derive(Debug)]
+pub struct SoFar {
+    model: Model,
+    last: Final,
+}
+
+impl SoFar {
+    pub(super) const fn new(model: Model, last: Final) -> Self {
+        Self { model, last }
+    }
+
+    /// Puts the result together, as at the end; whoever lives is alive in it. Better not done where records wait to
+    /// be taken in.
+    #[must_use]
+    pub fn summary(self) -> Summary {
+        self.model.finish(self.last)
+    }
+}
+
+/// Why there is no result before the end.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NoResult {
+    /// What was sampled is put together at the end.
+    #[error(
+        "without BPF there is no result before the end: `memtrace check` tells what is missing"
+    )]
+    Sampled,
+    /// The kernel side could not be read.
+    #[error("what is known so far cannot be read: {0}")]
+    Unread(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl NoResult {
+    fn unread(error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::Unread(Box::new(error))
+    }
+}
+
+/// What the kernel side holds at about one moment.
+#[derive(Debug)]
+pub(super) struct Reading {
+    remains: Remains,
+    at: u64,
+    /// Nothing changed meanwhile.
+    is_still: bool,
+}
+
+/// Reads the maps and, with `drain`, the records that belong to them; again for a while, if something changes meanwhile.
+pub(super) fn read(
+    probe: &mut Probe,
+    mut drain: impl FnMut(&mut Probe),
+) -> Result<Reading, NoResult> {
+    let began = Instant::now();
+    loop {
+        let before = probe.tree().map_err(NoResult::unread)?;
+        let remains = probe.so_far().map_err(NoResult::unread)?;
+        // Not before everything is read: averages reach up to here.
+        let at = clock::boottime().map_err(NoResult::unread)?;
+        let after = probe.tree().map_err(NoResult::unread)?;
+        // Whoever is not in the maps any more has told of its end.
+        drain(probe);
+        let is_still = changes(&before) == changes(&after);
+        if is_still || began.elapsed() >= PATIENCE {
+            return Ok(Reading {
+                remains,
+                at,
+                is_still,
+            });
+        }
+    }
+}
+
+/// What differs once anything was booked.
+const fn changes(tree: &Tree) -> [u64; 5] {
+    [
+        tree.events,
+        tree.processes,
+        tree.images,
+        tree.live.cast_unsigned(),
+        tree.moment,
+    ]
+}
+
+impl Reading {
+    /// Says of numbers that were read while they changed that they were.
+    fn limit(&self) -> Option<Limit> {
+        (!self.is_still).then(|| Limit {
+            reason: "it was read while processes went on: what does not fit together by a little is of slightly different moments"
+                .to_owned(),
+            bound_bytes: Some(0),
+            of: Limited::Rss,
+        })
+    }
+
+    /// What belongs to the records. `known` is what the tracer has besides.
+    pub(super) fn last(self, known: &Known<'_>, ending: Ending, so_far: Checked) -> Final {
+        let limit = self.limit();
+        known.last(self.remains, self.at, ending, so_far, limit)
+    }
+}
+
+/// What was found out besides what the kernel side counts.
+#[derive(Debug, Default)]
+pub(super) struct Checked {
+    pub(super) cross_checks: CrossChecks,
+    pub(super) snapshots: Vec<PssSnapshot>,
+    pub(super) ended_by_limit: Option<EndedByLimit>,
+}
+
+/// What is known of tracing itself.
+pub(super) struct Known<'a> {
+    pub(super) features: &'a Features,
+    pub(super) options: &'a Options,
+    pub(super) probe: &'a Probe,
+    pub(super) limits: &'a [Limit],
+    pub(super) command: &'a [Vec<u8>],
+    pub(super) realtime_offset: i64,
+}
+
+impl Known<'_> {
+    /// Everything besides the records that a result is made of. `more` are limits that came up at the end.
+    pub(super) fn last(
+        &self,
+        remains: Remains,
+        ended_at: u64,
+        ending: Ending,
+        checked: Checked,
+        more: impl IntoIterator<Item = Limit>,
+    ) -> Final {
+        let Self {
+            features,
+            options,
+            probe,
+            limits: known_limits,
+            command,
+            realtime_offset,
+        } = *self;
+        let Remains {
+            tree,
+            images,
+            processes,
+            stats,
+            missed,
+            segments,
+            branches,
+        } = remains;
+        let Ending {
+            wait_status,
+            wall_ns,
+            user_ns,
+            system_ns,
+            maxrss_bytes,
+        } = ending;
+        let Checked {
+            cross_checks,
+            snapshots,
+            ended_by_limit,
+        } = checked;
+        let [.., most_swapped, _] = tree.peak;
+        let tree_started = i64::try_from(tree.started_at).unwrap_or(0);
+        let page_size = options.page_size;
+        let overlaps = stats.get(Stat::CacheOverlap);
+        let unverified = stats.get(Stat::Unverified);
+        let limits: Vec<Limit> = known_limits
+            .iter()
+            .cloned()
+            .chain(limits::of_overlaps(overlaps, tree.peak_threads, page_size))
+            .chain(limits::of_unverified(unverified, options.cpus, page_size))
+            .chain(limits::of_swap(
+                most_swapped,
+                options.cpus,
+                page_size,
+                cpus::is_realtime(),
+            ))
+            .chain(more)
+            .chain(unseen_faults(features, probe, &tree, options))
+            .collect();
+        Final {
+            ended_by_limit,
+            snapshots,
+            ended_at,
+            tree,
+            images,
+            segments,
+            branches,
+            processes,
+            stats,
+            missed,
+            undecodable: probe.undecodable(),
+            cross_checks,
+            tier: tier(probe, options.vm_events),
+            limits,
+            page_size,
+            command: command.to_vec(),
+            wait_status,
+            wall_ns,
+            user_ns,
+            system_ns,
+            maxrss_bytes,
+            started_unix_ns: u64::try_from(tree_started.saturating_add(realtime_offset)).ok(),
+            sampled: None,
+        }
+    }
+}
