@@ -35,6 +35,7 @@ mod status;
 mod summary;
 mod swap;
 pub mod tier_p;
+mod tmux;
 mod unattended;
 pub mod workloads;
 
@@ -65,6 +66,7 @@ pub use summary::{
     Root, Segment, Snapshot, Summary, Tree, Virtual, VirtualSizes,
 };
 pub use swap::Swap;
+pub use tmux::Tmux;
 
 /// A base page of this machine, bytes.
 #[must_use]

@@ -12,7 +12,7 @@ use super::{
 };
 
 /// Test programs that guests have no use for.
-const HOST_ONLY: [&str; 11] = [
+const HOST_ONLY: [&str; 12] = [
     // Compilers and browsers do not fit into an initial file system, nor do the readers of
     // exports; what they read is the same on every kernel.
     "builds",
@@ -25,6 +25,8 @@ const HOST_ONLY: [&str; 11] = [
     // machine has no time for.
     "json",
     "plots",
+    // Of the screen as a terminal draws it, and of keys, which are the same on every kernel.
+    "keys",
     "readme",
     // Statistics over many runs, which take minutes where each takes seconds to start.
     "compare",
