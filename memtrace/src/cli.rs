@@ -182,6 +182,11 @@ pub(crate) struct RunArgs {
     /// Run the command as this user (name or id)
     #[arg(short, long, value_name = "USER")]
     pub(crate) user: Option<String>,
+    /// Run the command in a cgroup v2 of its own, and print beside memtrace's numbers what the kernel's accounting
+    /// says of it, which includes page cache and memory of the kernel. Costs a little at the start and the
+    /// end. Needs a cgroup that may be divided; memtrace says if it is not
+    #[arg(long)]
+    pub(crate) own_cgroup: bool,
     /// How to observe the tree
     #[arg(long, value_name = "HOW", default_value = "auto")]
     pub(crate) backend: BackendArg,

@@ -29,6 +29,7 @@
 mod attend;
 mod blank;
 pub mod budget;
+pub mod cgroup;
 pub mod comparison;
 pub mod diff;
 pub mod event;

@@ -8,4 +8,5 @@ mod cpus;
 mod fentry;
 mod huge;
 mod machine;
+mod own_cgroup;
 mod sharing;

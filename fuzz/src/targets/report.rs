@@ -93,6 +93,7 @@ pub fn run(data: &[u8]) {
         maxrss_bytes: None,
         started_unix_ns: None,
         ended_by_limit: None,
+        own_cgroup: None,
         snapshots: Vec::new(),
         segments: Vec::new(),
         branches: Vec::new(),

@@ -25,10 +25,14 @@ pub(super) fn report(program: &str, error: &TraceError, verbose: bool) -> ExitCo
     }
     say(program, error);
     if let Some(remedy) = error.remedy() {
-        say(
-            program,
-            format_args!("{remedy}; `memtrace check` tells more"),
-        );
+        match error {
+            // That knows nothing of it.
+            TraceError::Cgroup(_) => say(program, remedy),
+            _ => say(
+                program,
+                format_args!("{remedy}; `memtrace check` tells more"),
+            ),
+        }
     }
     if verbose
         && let TraceError::Refused { source, .. } = error

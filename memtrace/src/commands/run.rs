@@ -68,6 +68,7 @@ pub(crate) fn main(args: &RunArgs) -> ExitCode {
     };
     let tracer = tracer(&args.tracing, args.backend)
         .wait_tree(args.wait_tree)
+        .own_cgroup(args.own_cgroup)
         // The screen can be asked for a result that names each.
         .only_totals(!outputs.name_processes() && !args.tui);
     let tracer = outputs.options(tracer, args.tracing.no_snapshots);

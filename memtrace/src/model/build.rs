@@ -135,6 +135,7 @@ pub(super) fn build(
         started_unix_ns: last.started_unix_ns,
         page_size: last.page_size,
         ended_by_limit: last.ended_by_limit,
+        own_cgroup: last.own_cgroup,
         certificate,
         tree,
         processes,

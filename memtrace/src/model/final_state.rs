@@ -3,7 +3,7 @@
 
 use memtrace_ebpf::{Branch, Image, Process, SegmentsRecord, Stat, Tree};
 
-use super::{sampled::Sampled, summary::PssSnapshot};
+use super::{own_cgroup::OwnCgroup, sampled::Sampled, summary::PssSnapshot};
 
 /// Everything userspace reads once the programs are detached and the ring
 /// buffer is drained, plus what only the launcher knows.
@@ -61,6 +61,8 @@ pub struct Final {
     pub branches: Vec<BranchState>,
     /// The numbers were read now and then instead of counted, and this is what they are worth.
     pub sampled: Option<Box<Sampled>>,
+    /// What the command's own cgroup told, if it had one.
+    pub own_cgroup: Option<Box<OwnCgroup>>,
 }
 
 /// One of several roots with its descendants: a part of the tree.

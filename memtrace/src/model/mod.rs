@@ -33,6 +33,7 @@ mod final_state;
 mod fold;
 mod measured;
 mod numbers;
+mod own_cgroup;
 mod processes;
 mod quantities;
 pub(crate) mod reasons;
@@ -58,6 +59,7 @@ pub(crate) use self::{
 pub use self::{
     certificate::{Certificate, Lost, SizesSeen, Verdict},
     final_state::{BranchState, CrossChecks, EndedByLimit, Final, Limit, Limited, Missed, Stats},
+    own_cgroup::{CgroupEvents, CgroupStat, OwnCgroup},
     quantities::{Moments, Quantities, Worth},
     sampled::Sampled,
     segments::{SegmentUse, Segments, SegmentsSeen},

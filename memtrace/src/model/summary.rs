@@ -6,7 +6,9 @@
 
 use std::sync::Arc;
 
-use super::{certificate::Certificate, final_state::EndedByLimit, segments::Segments};
+use super::{
+    certificate::Certificate, final_state::EndedByLimit, own_cgroup::OwnCgroup, segments::Segments,
+};
 
 /// Amounts of the four kinds of memory that the kernel counts per address space.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -531,6 +533,8 @@ pub struct Summary {
     pub page_size: u64,
     /// How memtrace ended the tree, if it did because of a limit.
     pub ended_by_limit: Option<EndedByLimit>,
+    /// What the kernel's own accounting says, if the command had a cgroup to itself.
+    pub own_cgroup: Option<Box<OwnCgroup>>,
     /// How exact all this is.
     pub certificate: Certificate,
     /// The tree.

@@ -92,6 +92,8 @@ pub(super) fn last(tree: &Tree, facts: Facts) -> Final {
         segments: Vec::new(),
         branches: Vec::new(),
         sampled: Some(Box::new(sampled)),
+        // Whoever made it adds what it told.
+        own_cgroup: None,
     }
 }
 

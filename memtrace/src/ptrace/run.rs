@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     attend::Attendant,
+    cgroup::Cgroup,
     kernel::{clock, cpus},
     launch::{Finished, LaunchError, Signals, Spec, Stopped, exit_like},
     model::{Final, Model},
@@ -27,13 +28,15 @@ use crate::{
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Wanted {
+pub(crate) struct Wanted<'a> {
     /// Trace, if that is permitted; otherwise look at /proc only.
     pub(crate) ptrace: bool,
     /// Go on until every process of the tree has ended.
     pub(crate) wait_tree: bool,
     /// Takes one line for the user, before the command starts.
     pub(crate) notice: Option<fn(&str)>,
+    /// The command's own cgroup, to remove it if this process ends before the command begins.
+    pub(crate) cgroup: Option<&'a Cgroup>,
 }
 
 /// A command that was run.
@@ -58,7 +61,7 @@ enum Method {
 ///
 /// When the command cannot be run.
 pub(crate) fn trace(
-    wanted: Wanted,
+    wanted: Wanted<'_>,
     spec: &Spec,
     mut stopped: Stopped,
     signals: &mut Signals,
@@ -102,6 +105,9 @@ pub(crate) fn trace(
     if let Ok(Some(signal)) = signals.take_fatal() {
         // Asked to end before anything began: the waiting process goes with us.
         drop(stopped);
+        if let Some(cgroup) = wanted.cgroup {
+            cgroup.abandon();
+        }
         signals.restore();
         exit_like(signal);
     }
@@ -212,7 +218,7 @@ fn start(
 /// The line before the command starts, if there is anything to say.
 fn notice(
     why: Option<&str>,
-    wanted: Wanted,
+    wanted: Wanted<'_>,
     kept: bool,
     untraced: Option<&String>,
 ) -> Option<String> {

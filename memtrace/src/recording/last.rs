@@ -6,6 +6,7 @@ use super::{
     fields::{self, Take},
     items::{Parts, each_item, text},
     limit::{limit, put_limit},
+    own_cgroup::{own_cgroup, put_own_cgroup},
     sampled::{put_sampled, sampled, sampled_image},
     state::{end, kernel_side, put_branches, put_segments, put_snapshots, stat_number, statistics},
     varint::{Bytes, Malformed, put, put_bytes, zigzag},
@@ -47,6 +48,7 @@ pub(super) fn final_parts(last: &Final) -> Parts {
         segments,
         branches,
         sampled,
+        own_cgroup,
     } = last;
     let mut parts = Parts::default();
     kernel_side(&mut parts, *ended_at, tree, images, processes);
@@ -87,6 +89,9 @@ pub(super) fn final_parts(last: &Final) -> Parts {
     put_branches(&mut parts, branches, *ended_at);
     if let Some(sampled) = sampled {
         put_sampled(&mut parts, sampled);
+    }
+    if let Some(told) = own_cgroup {
+        put_own_cgroup(&mut parts, told);
     }
     parts
 }
@@ -176,6 +181,7 @@ pub(super) fn no_final(page_size: u64) -> Final {
         segments: Vec::new(),
         branches: Vec::new(),
         sampled: None,
+        own_cgroup: None,
     }
 }
 
@@ -288,6 +294,7 @@ pub(super) fn read_final(parts: &[Vec<u8>]) -> Result<Final, Malformed> {
                 }
             }
             end::ENDED_BY_LIMIT => last.ended_by_limit = Some(ended_by_limit(body)?),
+            end::OWN_CGROUP => last.own_cgroup = Some(Box::new(own_cgroup(body)?)),
             _ => {}
         }
         Ok(())

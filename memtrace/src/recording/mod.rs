@@ -24,6 +24,7 @@ mod life;
 mod limit;
 mod load;
 mod loss;
+mod own_cgroup;
 mod query;
 mod reader;
 mod replay;

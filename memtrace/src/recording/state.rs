@@ -34,6 +34,7 @@ pub(super) mod end {
     pub(in crate::recording) const BRANCH: u64 = 20;
     pub(in crate::recording) const SAMPLED: u64 = 21;
     pub(in crate::recording) const SAMPLED_IMAGE: u64 = 22;
+    pub(in crate::recording) const OWN_CGROUP: u64 = 23;
 }
 
 /// The kernel side's state while tracing goes on: the peaks so far.

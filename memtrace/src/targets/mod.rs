@@ -29,6 +29,7 @@ use std::{fmt, path::PathBuf};
 
 pub use error::{Container, TargetsError};
 pub use places::Places;
+pub(crate) use places::{Hierarchy, Version};
 
 /// What was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -19,16 +19,16 @@ pub struct Places {
 
 /// A tree of cgroups, or what of it this process may see.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Hierarchy {
+pub(crate) struct Hierarchy {
     /// Where it is mounted.
-    pub(super) mount: PathBuf,
+    pub(crate) mount: PathBuf,
     /// The cgroup that is mounted there, `/` unless it is only a part of the tree.
-    pub(super) root: PathBuf,
-    pub(super) version: Version,
+    pub(crate) root: PathBuf,
+    pub(crate) version: Version,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Version {
+pub(crate) enum Version {
     /// One controller or several of version 1, or none and a name: `memory`, `name=systemd`.
     V1(Vec<String>),
     /// Version 2.
@@ -65,17 +65,17 @@ impl Places {
         })
     }
 
-    pub(super) fn proc(&self) -> &Path {
+    pub(crate) fn proc(&self) -> &Path {
         &self.proc
     }
 
     /// The id of this process there.
-    pub(super) const fn own(&self) -> i32 {
+    pub(crate) const fn own(&self) -> i32 {
         self.own
     }
 
     /// All of them: version 2 first, then systemd's own.
-    pub(super) fn hierarchies(&self) -> Result<&[Hierarchy], TargetsError> {
+    pub(crate) fn hierarchies(&self) -> Result<&[Hierarchy], TargetsError> {
         if self.hierarchies.is_empty() {
             return Err(TargetsError::NotMounted);
         }
@@ -90,7 +90,7 @@ impl Hierarchy {
     }
 
     /// Whether it is version 1 and has this controller or name.
-    pub(super) fn has(&self, controller: &str) -> bool {
+    pub(crate) fn has(&self, controller: &str) -> bool {
         match &self.version {
             Version::V1(controllers) => controllers.iter().any(|one| one == controller),
             Version::V2 => false,

@@ -238,7 +238,7 @@ pub(super) fn attach<'a>(
         ..Ending::default()
     };
     let summary = session
-        .finish(ending)
+        .finish(ending, None)
         .map_err(|source| TraceError::Unread { source })?;
     signals.restore();
     phases.at("everything is read");

@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::{
+    cgroup::OwnCgroupError,
     kernel::{Access, BtfError, KernelError},
     launch::{Finished, LaunchError, NoRoom, OWN_FAILURE},
     probe::ProbeError,
@@ -18,6 +19,9 @@ pub enum TraceError {
     /// The command could not be started.
     #[error(transparent)]
     Launch(#[from] LaunchError),
+    /// The command could not have a cgroup of its own.
+    #[error(transparent)]
+    Cgroup(#[from] OwnCgroupError),
     /// This process may not have the memory that tracing takes.
     #[error(transparent)]
     NoRoom(#[from] NoRoom),
@@ -102,6 +106,7 @@ impl TraceError {
         match self {
             Self::Refused { remedy, .. } => Some((*remedy).to_owned()),
             Self::Proc(obstacle) => Some(obstacle.remedy().to_owned()),
+            Self::Cgroup(error) => error.remedy().map(str::to_owned),
             Self::NoRoom(error) => Some(error.remedy().to_owned()),
             Self::Kernel(KernelError::Btf(BtfError::Read { .. })) => {
                 Some(crate::kernel::Obstacle::NoBtf.remedy().to_owned())

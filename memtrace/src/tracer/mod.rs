@@ -118,6 +118,7 @@ pub struct Tracer {
     pub(crate) live: Option<Live>,
     pub(crate) checkpoints: Option<Checkpoints>,
     pub(crate) totals: bool,
+    pub(crate) own_cgroup: bool,
 }
 
 impl Tracer {
@@ -312,6 +313,16 @@ impl Tracer {
     #[must_use]
     pub const fn only_totals(mut self, only: bool) -> Self {
         self.totals = only;
+        self
+    }
+
+    /// Runs the command in a cgroup of version 2 of its own, below that of this process, and tells beside our numbers
+    /// what the kernel's accounting says of it
+    /// ([`Summary::own_cgroup`](crate::model::Summary::own_cgroup)). The cgroup is removed at the end, unless
+    /// processes are left in it. Where that is not possible, [`TraceError::Cgroup`] says so before the command runs.
+    #[must_use]
+    pub const fn own_cgroup(mut self, wanted: bool) -> Self {
+        self.own_cgroup = wanted;
         self
     }
 

@@ -16,6 +16,7 @@ use super::{
     system, without_bpf,
 };
 use crate::{
+    cgroup::Cgroup,
     kernel::{Obstacle, Proc, clock},
     launch::{
         Finished, Running, Signals, Spec, Stopped, exit_like, require_room,
@@ -117,7 +118,12 @@ pub(super) fn trace<'a>(
     let feed = Feed::new(sink);
     // Forked before anything else: what is set up from here on must not be inherited.
     let mut signals = Signals::take_over().map_err(system("take over signals"))?;
+    // Before the command's process is there: this one may have to move, alone.
+    let cgroup = tracer.own_cgroup.then(Cgroup::make).transpose()?;
     let mut stopped = spawn_stopped(spec, signals.inherited())?;
+    if let Some(cgroup) = &cgroup {
+        cgroup.take_in(stopped.pid())?;
+    }
     let _room = Room::make();
     let _priority = Priority::raise();
     // Rust ends a program without memory: before that, and before the command runs, this does.
@@ -128,8 +134,9 @@ pub(super) fn trace<'a>(
     phases.done("the command's process is made, and waits");
 
     if matches!(tracer.backend, Backend::Ptrace | Backend::Poll) {
+        let parts = (stopped, cgroup);
         let watched = (feed, onlooker);
-        return without_bpf::run(tracer, spec, stopped, &mut signals, watched, None, phases);
+        return without_bpf::run(tracer, spec, parts, &mut signals, watched, None, phases);
     }
     let (loaded, root_tgid) = match prepare(tracer, &mut stopped, feed.is_wanted(), &mut phases) {
         Ok(prepared) => prepared,
@@ -141,9 +148,10 @@ pub(super) fn trace<'a>(
                 log::info!("the verifier's last lines:\n{lines}");
             }
             let why = error.cause();
+            let parts = (stopped, cgroup);
             let watched = (feed, onlooker);
             let why = Some(why.as_str());
-            return without_bpf::run(tracer, spec, stopped, &mut signals, watched, why, phases);
+            return without_bpf::run(tracer, spec, parts, &mut signals, watched, why, phases);
         }
         Err(error) => return Err(error),
     };
@@ -151,6 +159,7 @@ pub(super) fn trace<'a>(
     if let Some(signal) = signals.take_fatal().map_err(system("read signals"))? {
         // Asked to end before anything began: the waiting process goes with us.
         drop(stopped);
+        drop(cgroup);
         drop(loaded);
         signals.restore();
         exit_like(signal);
@@ -179,8 +188,10 @@ pub(super) fn trace<'a>(
     };
     phases.at("the command has ended");
     signals.restore();
+    // While the tree's last processes are as the command's end found them.
+    let told = cgroup.map(|cgroup| Box::new(cgroup.finish()));
     let summary = session
-        .finish(ending(&finished))
+        .finish(ending(&finished), told)
         .map_err(|source| TraceError::Lost {
             source,
             finished: Box::new(finished),

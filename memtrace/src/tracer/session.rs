@@ -26,7 +26,7 @@ use crate::{
     event::Event,
     kernel::{self, Features},
     launch::Signals,
-    model::{self, CrossChecks, Model, Summary},
+    model::{self, CrossChecks, Model, OwnCgroup, Summary},
     overview::Overview,
     probe::{Options, Probe, Resolution},
     recording::Head,
@@ -312,7 +312,7 @@ impl<'a> Session<'a> {
                     checker.result()
                 },
                 snapshots: snapshots.taken().to_vec(),
-                ended_by_limit: None,
+                ..Checked::default()
             };
             let ending = Ending {
                 wall_ns,
@@ -441,7 +441,11 @@ impl<'a> Session<'a> {
     }
 
     /// Ends tracing, and puts everything together.
-    pub(super) fn finish(self, ending: Ending) -> Result<Summary, Failure> {
+    pub(super) fn finish(
+        self,
+        ending: Ending,
+        own_cgroup: Option<Box<OwnCgroup>>,
+    ) -> Result<Summary, Failure> {
         let Self {
             features,
             options,
@@ -477,6 +481,7 @@ impl<'a> Session<'a> {
             cross_checks: checker.result(),
             snapshots,
             ended_by_limit: attendant.finish(),
+            own_cgroup,
         };
         let more = limits::of_unseen_ends(teardown.is_unseen())
             .into_iter()

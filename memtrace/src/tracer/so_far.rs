@@ -11,7 +11,9 @@ use super::{
 };
 use crate::{
     kernel::{Features, clock, cpus},
-    model::{CrossChecks, EndedByLimit, Final, Limit, Limited, Model, PssSnapshot, Summary},
+    model::{
+        CrossChecks, EndedByLimit, Final, Limit, Limited, Model, OwnCgroup, PssSnapshot, Summary,
+    },
     probe::{Options, Probe, Remains},
 };
 
@@ -127,6 +129,7 @@ pub(super) struct Checked {
     pub(super) cross_checks: CrossChecks,
     pub(super) snapshots: Vec<PssSnapshot>,
     pub(super) ended_by_limit: Option<EndedByLimit>,
+    pub(super) own_cgroup: Option<Box<OwnCgroup>>,
 }
 
 /// What is known of tracing itself.
@@ -177,6 +180,7 @@ impl Known<'_> {
             cross_checks,
             snapshots,
             ended_by_limit,
+            own_cgroup,
         } = checked;
         let [.., most_swapped, _] = tree.peak;
         let tree_started = i64::try_from(tree.started_at).unwrap_or(0);
@@ -221,6 +225,7 @@ impl Known<'_> {
             maxrss_bytes,
             started_unix_ns: u64::try_from(tree_started.saturating_add(realtime_offset)).ok(),
             sampled: None,
+            own_cgroup,
         }
     }
 }

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     attend::Attendant,
+    cgroup::Cgroup,
     kernel::{Obstacle, Proc, clock, cpus},
     launch::{Signals, Spec, Stopped},
     model::{Limit, Limited, Sampled, reasons::Remedy},
@@ -28,7 +29,7 @@ use crate::{
 pub(super) fn run<'a>(
     tracer: &Tracer,
     spec: &Spec,
-    stopped: Stopped,
+    (stopped, cgroup): (Stopped, Option<Cgroup>),
     signals: &mut Signals,
     (feed, onlooker): (Feed<'a>, Option<Onlooker<'a>>),
     why: Option<&str>,
@@ -42,13 +43,15 @@ pub(super) fn run<'a>(
         ptrace: tracer.backend != Backend::Poll,
         wait_tree: tracer.wait_tree,
         notice: tracer.notice,
+        cgroup: cgroup.as_ref(),
     };
     tell_of_idle(tracer);
     let attendant = Attendant::new(tracer.limit, tracer.live.as_ref());
     let mut ears = Ears::new(feed, onlooker.map(|onlooker| looking(tracer, onlooker)));
     ears.begin(&sampled(words(spec)))?;
     let listener = ears.listens().then_some(&mut ears as &mut dyn Listener);
-    let measured = ptrace::trace(wanted, spec, stopped, signals, why, attendant, listener)?;
+    let mut measured = ptrace::trace(wanted, spec, stopped, signals, why, attendant, listener)?;
+    measured.last.own_cgroup = cgroup.map(|cgroup| Box::new(cgroup.finish()));
     ears.feed.finish(&measured.last);
     Ok(Traced {
         summary: measured.model.finish(measured.last),

@@ -266,6 +266,7 @@ impl History {
         holders.sort_by_key(|holder| std::cmp::Reverse(holder.held.rss()));
         Summary {
             ended_by_limit: None,
+            own_cgroup: None,
             only_counted: crate::model::Counts::default(),
             command: images[0].program.args.clone(),
             outcome: processes[0].outcome,

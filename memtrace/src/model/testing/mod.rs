@@ -89,6 +89,7 @@ pub(crate) fn last(tree: Tree, ended_at: u64) -> Final {
         maxrss_bytes: None,
         started_unix_ns: None,
         ended_by_limit: None,
+        own_cgroup: None,
         snapshots: Vec::new(),
         segments: Vec::new(),
         branches: Vec::new(),

@@ -18,8 +18,8 @@ use crate::{
     blank,
     event::Event,
     model::{
-        BranchState, CrossChecks, EndedByLimit, Final, Limit, Limited, Missed, PeakRange,
-        PssSnapshot, Sampled, Stats, Verdict,
+        BranchState, CgroupEvents, CgroupStat, CrossChecks, EndedByLimit, Final, Limit, Limited,
+        Missed, OwnCgroup, PeakRange, PssSnapshot, Sampled, Stats, Verdict,
     },
 };
 
@@ -220,6 +220,22 @@ fn the_end_round_trips() {
             command_had_ended: true,
             failures: vec!["it\nis".to_owned(), String::new()],
         }),
+        own_cgroup: Some(Box::new(OwnCgroup {
+            path: b"/a\xff\nb".to_vec(),
+            peak: Some(u64::MAX),
+            current: None,
+            swap_peak: Some(0),
+            stat: CgroupStat {
+                anon: Some(1),
+                sock: Some(2),
+                ..CgroupStat::default()
+            },
+            events: CgroupEvents {
+                oom_kill: Some(3),
+                ..CgroupEvents::default()
+            },
+            remains: true,
+        })),
         snapshots: vec![
             PssSnapshot {
                 at_ns: 19,

@@ -349,6 +349,7 @@ impl Scene {
             started_unix_ns: Some(1_790_000_000 * S),
             page_size: 4096,
             ended_by_limit: None,
+            own_cgroup: None,
             only_counted: Counts::default(),
             certificate: Certificate {
                 verdict: Verdict::Exact,

@@ -9,6 +9,7 @@
 //! its `id` and the `owner_pid`: deduplicate by `id` before summing over processes.
 
 mod certificate;
+mod own_cgroup;
 mod process;
 mod segments;
 mod strings;
@@ -20,6 +21,7 @@ use serde::Serialize;
 
 use self::{
     certificate::CertificateDoc,
+    own_cgroup::OwnCgroupDoc,
     process::{ImageDoc, ProcessDoc},
     strings::Strings,
     tree::TreeDoc,
@@ -74,6 +76,9 @@ struct Document {
     /// Only if memtrace ended the tree.
     #[serde(skip_serializing_if = "Option::is_none")]
     ended_by_limit: Option<EndedDoc>,
+    /// Only if the command had one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    own_cgroup: Option<OwnCgroupDoc>,
     certificate: CertificateDoc,
     tree: TreeDoc,
     processes: Vec<ProcessDoc>,
@@ -106,6 +111,7 @@ impl Document {
             page_size_bytes: summary.page_size,
             kernel_maxrss_bytes: summary.kernel_maxrss,
             ended_by_limit: summary.ended_by_limit.as_ref().map(EndedDoc::from),
+            own_cgroup: summary.own_cgroup.as_deref().map(OwnCgroupDoc::from),
             certificate: CertificateDoc::from(&summary.certificate),
             tree: TreeDoc::new(summary),
             processes: summary

@@ -13,7 +13,8 @@ use super::{
     segments, table, updates,
 };
 use crate::model::{
-    Amounts, Fate, ImageSummary, ImageUse, Origin, PeakRange, ProcessSummary, Summary, UseKind,
+    Amounts, CgroupEvents, CgroupStat, Fate, ImageSummary, ImageUse, Origin, OwnCgroup, PeakRange,
+    ProcessSummary, Summary, UseKind,
 };
 
 /// Images shown; the JSON has all of them.
@@ -25,6 +26,7 @@ const NUMBER: usize = 19;
 
 pub(super) fn write(summary: &Summary, out: &mut Page<'_>) -> io::Result<()> {
     tree(summary, out)?;
+    own_cgroup(summary, out)?;
     let mut largest: Vec<&ImageSummary> = summary.images.iter().collect();
     largest.sort_by_key(|image| (std::cmp::Reverse(image.peak_rss), image.id));
     for image in largest.iter().take(IMAGES) {
@@ -109,6 +111,75 @@ fn tree(summary: &Summary, out: &mut Page<'_>) -> io::Result<()> {
         )
     };
     out.text(&text, 4)
+}
+
+/// What the command's own cgroup told, if it had one.
+fn own_cgroup(summary: &Summary, out: &mut Page<'_>) -> io::Result<()> {
+    let Some(told) = summary.own_cgroup.as_deref() else {
+        return Ok(());
+    };
+    let OwnCgroup {
+        path: _,
+        peak,
+        current,
+        swap_peak,
+        stat,
+        events,
+        remains: _,
+    } = told;
+    let CgroupStat {
+        anon,
+        file,
+        shmem,
+        file_mapped,
+        kernel,
+        slab,
+        kernel_stack,
+        page_tables,
+        percpu,
+        sock,
+    } = *stat;
+    let CgroupEvents {
+        high,
+        max,
+        oom,
+        oom_kill,
+    } = *events;
+    writeln!(out)?;
+    header(out, "own cgroup, bytes", &["peak", "at the end"])?;
+    row(out, "charged", &[*peak, *current])?;
+    if swap_peak.is_some() {
+        row(out, "swap", &[*swap_peak])?;
+    }
+    let parts = [
+        ("anonymous", anon),
+        ("page cache, shared", file),
+        ("of it shared memory", shmem),
+        ("of it mapped", file_mapped),
+        ("kernel", kernel),
+        ("slab", slab),
+        ("kernel stacks", kernel_stack),
+        ("page tables", page_tables),
+        ("per CPU", percpu),
+        ("sockets", sock),
+    ];
+    for (label, bytes) in parts.into_iter().filter(|(_, bytes)| bytes.is_some()) {
+        row(out, label, &[None, bytes])?;
+    }
+    let counts = [
+        ("high", high),
+        ("max", max),
+        ("oom", oom),
+        ("oom_kill", oom_kill),
+    ];
+    let counts: Vec<String> = counts
+        .into_iter()
+        .filter_map(|(name, count)| Some(format!("{name} {}", count?)))
+        .collect();
+    if counts.is_empty() {
+        return Ok(());
+    }
+    out.text(&format!("  events at limits: {}", counts.join(", ")), 4)
 }
 
 /// Seldom used, and not in RSS.

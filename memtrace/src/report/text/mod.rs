@@ -8,6 +8,7 @@ mod branches;
 mod details;
 mod ends;
 mod holders;
+mod own_cgroup;
 mod page;
 mod segments;
 mod table;
@@ -93,6 +94,7 @@ pub fn write_selected(
     holders::write(summary, out)?;
     biggest(summary, out)?;
     segments::of_biggest(summary, out)?;
+    own_cgroup::write(summary, out)?;
     survivors(summary, out)?;
     ends::write(summary, out)?;
     certificate(summary, options.verbose, out)?;
