@@ -1,1 +1,244 @@
+//! Trees of files as `/proc` and cgroup file systems are. The kernel makes files in a new cgroup, nobody does here: what
+//! is done with a real one is tested in guests.
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+};
+
+use super::{Cgroup, OwnCgroupError, numbers, place::Place};
+use crate::{
+    model::{CgroupEvents, CgroupStat},
+    targets::Places,
+};
+
+/// The id of memtrace in these trees.
+const OWN: i32 = 4242;
+
+struct System {
+    _directory: tempfile::TempDir,
+    root: PathBuf,
+    mounts: String,
+}
+
+impl System {
+    /// In which memtrace's `/proc/self/cgroup` has this.
+    fn new(cgroup: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().canonicalize().unwrap();
+        let itself = root.join("proc").join(OWN.to_string());
+        fs::create_dir_all(&itself).unwrap();
+        symlink(OWN.to_string(), root.join("proc/self")).unwrap();
+        fs::write(itself.join("cgroup"), cgroup).unwrap();
+        Self {
+            _directory: directory,
+            root,
+            mounts: String::new(),
+        }
+    }
+
+    /// With one more hierarchy.
+    fn mounted(mut self, at: &str, root: &str, kind: &str) -> Self {
+        let mount = self.root.join(at);
+        fs::create_dir_all(&mount).unwrap();
+        let mount = mount.display();
+        self.mounts += &format!("31 23 0:28 {root} {mount} rw,relatime - {kind}\n");
+        self
+    }
+
+    /// A cgroup with these files.
+    fn cgroup(&self, path: &str, files: &[(&str, &str)]) -> PathBuf {
+        let directory = self.root.join(path);
+        fs::create_dir_all(&directory).unwrap();
+        for (name, text) in files {
+            fs::write(directory.join(name), text).unwrap();
+        }
+        directory
+    }
+
+    fn place(&self) -> Result<Place, OwnCgroupError> {
+        let itself = self.root.join("proc").join(OWN.to_string());
+        fs::write(itself.join("mountinfo"), &self.mounts).unwrap();
+        Place::find(&Places::at(&self.root.join("proc")).unwrap())
+    }
+
+    fn make(&self) -> OwnCgroupError {
+        Cgroup::make_at(&self.place().unwrap()).unwrap_err()
+    }
+}
+
+fn v2(cgroup: &str) -> System {
+    System::new(cgroup).mounted("fs", "/", "cgroup2 cgroup2 rw")
+}
+
+/// What is below memtrace's cgroup, which nothing may be.
+fn directories(of: &Path) -> usize {
+    let entries = fs::read_dir(of).unwrap();
+    entries
+        .filter(|entry| entry.as_ref().unwrap().path().is_dir())
+        .count()
+}
+
+/// At the root, below it, and with a line of version 1 before.
+#[test]
+fn memtraces_own_place_is_found() {
+    for (told, at) in [
+        ("0::/\n", ""),
+        ("0::/a.slice/b c\n", "a.slice/b c"),
+        ("1:name=systemd:/x\n0::/a\n", "a"),
+    ] {
+        let system = v2(told);
+        let directory = system.cgroup("fs", &[]).join(at);
+        fs::create_dir_all(&directory).unwrap();
+        let place = system.place().unwrap();
+        assert_eq!(place.directory, directory.components().collect::<PathBuf>());
+        assert_eq!(place.path, Path::new("/").join(at));
+        assert_eq!(place.own, OWN);
+    }
+}
+
+/// As in a container without a cgroup namespace.
+#[test]
+fn a_part_of_the_tree_is_mounted() {
+    let system = System::new("0::/docker/x/y\n").mounted("fs", "/docker/x", "cgroup2 cgroup2 rw");
+    let directory = system.cgroup("fs/y", &[]);
+    assert_eq!(system.place().unwrap().directory, directory);
+}
+
+/// Beside the root of the namespace, and where nothing of it is mounted.
+#[test]
+fn a_place_that_cannot_be_seen_is_outside() {
+    for told in ["0::/../x\n", "0::/gone\n"] {
+        let error = v2(told).place().unwrap_err();
+        assert!(matches!(error, OwnCgroupError::Outside { .. }), "{error}");
+        assert!(error.remedy().is_some());
+    }
+}
+
+/// A hybrid system has version 2, but not for memory.
+#[test]
+fn version_1_has_the_memory_controller() {
+    let system = v2("4:memory:/a\n0::/\n").mounted("memory", "/", "cgroup cgroup rw,memory");
+    let error = system.place().unwrap_err();
+    assert!(matches!(error, OwnCgroupError::Version1 { .. }), "{error}");
+    assert!(error.remedy().unwrap().contains("cgroup_no_v1=memory"));
+}
+
+#[test]
+fn version_2_is_not_mounted() {
+    let without = System::new("0::/\n");
+    let other = System::new("1:cpu:/\n").mounted("cpu", "/", "cgroup cgroup rw,cpu");
+    for system in [without, other] {
+        let error = system.place().unwrap_err();
+        assert!(matches!(error, OwnCgroupError::NotMounted), "{error}");
+    }
+}
+
+/// Controllers come from above, and whoever is above may not have given this one on.
+#[test]
+fn there_is_no_memory_controller_to_give_on() {
+    let system = v2("0::/a\n");
+    let directory = system.cgroup(
+        "fs/a",
+        &[("cgroup.controllers", "cpu memory_hotplug pids\n")],
+    );
+    let error = system.make();
+    assert!(
+        matches!(error, OwnCgroupError::NoController { .. }),
+        "{error}"
+    );
+    assert_eq!(directories(&directory), 0);
+}
+
+/// The shell beside memtrace, and a process of another PID namespace, which has no id here.
+#[test]
+fn others_are_in_memtraces_cgroup() {
+    for procs in ["10\n4242\n", "4242\n0\n"] {
+        let system = v2("0::/a\n");
+        let directory = system.cgroup(
+            "fs/a",
+            &[
+                ("cgroup.controllers", "cpu memory\n"),
+                ("cgroup.subtree_control", "\n"),
+                ("cgroup.type", "domain\n"),
+                ("cgroup.procs", procs),
+            ],
+        );
+        let error = system.make();
+        assert!(matches!(error, OwnCgroupError::Occupied { .. }), "{error}");
+        assert!(
+            error
+                .remedy()
+                .unwrap()
+                .contains("systemd-run --scope -p Delegate=yes")
+        );
+        assert_eq!(directories(&directory), 0);
+    }
+}
+
+/// The files that a kernel would make are missing: what was made is removed again.
+#[test]
+fn what_was_made_is_removed_after_an_error() {
+    let system = v2("0::/\n");
+    let directory = system.cgroup(
+        "fs",
+        &[
+            ("cgroup.controllers", "memory\n"),
+            ("cgroup.subtree_control", "memory\n"),
+        ],
+    );
+    // Somebody has its name.
+    system.cgroup("fs/memtrace-4242", &[]);
+    let error = system.make();
+    assert!(
+        matches!(error, OwnCgroupError::NoController { .. }),
+        "{error}"
+    );
+    assert_eq!(directories(&directory), 1);
+}
+
+/// `memory.stat` has many more lines, of which some begin alike.
+#[test]
+fn numbers_are_read_by_their_names() {
+    let stat =
+        numbers::stat("anon_thp 9\nanon 1\nfile 2\nkernel 3\nslab_reclaimable 8\nslab 4\nsock x\n");
+    let expected = CgroupStat {
+        anon: Some(1),
+        file: Some(2),
+        kernel: Some(3),
+        slab: Some(4),
+        ..CgroupStat::default()
+    };
+    assert_eq!(stat, expected);
+    let events = numbers::events("low 0\nhigh 1\nmax 2\noom 3\noom_kill 4\noom_group_kill 5\n");
+    let expected = CgroupEvents {
+        high: Some(1),
+        max: Some(2),
+        oom: Some(3),
+        oom_kill: Some(4),
+    };
+    assert_eq!(events, expected);
+}
+
+/// A kernel without some of the files.
+#[test]
+fn what_the_kernel_does_not_have_is_nothing() {
+    let system = v2("0::/\n");
+    let directory = system.cgroup(
+        "fs/a",
+        &[
+            ("memory.current", "4096\n"),
+            ("memory.peak", "8192\n"),
+            ("memory.events", ""),
+        ],
+    );
+    let told = numbers::read(&directory, Path::new("/a"));
+    assert_eq!((told.current, told.peak), (Some(4096), Some(8192)));
+    assert_eq!(
+        (told.swap_peak, told.stat.anon, told.events.max),
+        (None, None, None)
+    );
+    assert_eq!(told.path, b"/a");
+}

@@ -46,3 +46,66 @@ pub(super) fn write(summary: &Summary, out: &mut Page<'_>) -> io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{Options, page::Page},
+        write,
+    };
+    use crate::model::{CgroupEvents, OwnCgroup, Summary, testing::golden::make};
+
+    fn shown(summary: &Summary) -> String {
+        let mut out = Vec::new();
+        let mut page = Page::new(Options::default(), &mut out);
+        write(summary, &mut page).expect("memory does not fail");
+        String::from_utf8(out).expect("reports are UTF-8")
+    }
+
+    /// Nothing without one; what old kernels do not tell is said to be missing.
+    #[test]
+    fn what_is_told_is_shown() {
+        let mut summary = make();
+        assert_eq!(shown(&summary), "");
+        summary.own_cgroup = Some(Box::new(OwnCgroup {
+            peak: Some(3 << 20),
+            swap_peak: Some(0),
+            current: Some(1 << 20),
+            ..OwnCgroup::default()
+        }));
+        let text = shown(&summary);
+        let begin = "cgroup    peak 3.0 MiB, 1.0 MiB when the command had ended (the kernel's";
+        assert!(text.starts_with(begin), "{text}");
+        assert_eq!(text.lines().count(), 1, "{text}");
+        summary.own_cgroup = Some(Box::default());
+        let text = shown(&summary);
+        assert!(
+            text.contains("no peak, which kernels before 5.19"),
+            "{text}"
+        );
+    }
+
+    /// What must not be overlooked, with names that may be anything.
+    #[test]
+    fn kills_and_what_was_left_are_told() {
+        let mut summary = make();
+        summary.own_cgroup = Some(Box::new(OwnCgroup {
+            path: b"/a\nb".to_vec(),
+            events: CgroupEvents {
+                oom_kill: Some(2),
+                ..CgroupEvents::default()
+            },
+            remains: true,
+            ..OwnCgroup::default()
+        }));
+        let text = shown(&summary);
+        assert!(
+            text.contains("\n          the OOM killer ended 2 processes in it\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("\n          /a\\nb was not removed"),
+            "{text}"
+        );
+    }
+}
