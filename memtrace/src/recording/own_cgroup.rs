@@ -21,10 +21,8 @@ pub(super) fn put_own_cgroup(parts: &mut Parts, told: &OwnCgroup) {
             body,
             known.fold(0, |mask, number| mask << 1 | u64::from(number.is_some())),
         );
-        for number in numbers {
-            if let Some(number) = number {
-                put(body, *number);
-            }
+        for number in numbers.into_iter().filter_map(|number| *number) {
+            put(body, number);
         }
     });
 }
