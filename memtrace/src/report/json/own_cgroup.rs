@@ -106,3 +106,43 @@ impl From<CgroupEvents> for EventsDoc {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    use super::OwnCgroupDoc;
+    use crate::model::OwnCgroup;
+
+    const DOCUMENT: &str = include_str!("../../../../docs/json.md");
+
+    fn names(of: &str, value: &Value, into: &mut BTreeSet<String>) {
+        for (name, value) in value.as_object().into_iter().flatten() {
+            let path = format!("{of}.{name}");
+            names(&path, value, into);
+            into.insert(path);
+        }
+    }
+
+    /// The test of all fields by real results has these only where there is cgroup v2.
+    #[test]
+    fn every_field_is_in_the_document_and_the_other_way_round() {
+        let written = serde_json::to_value(OwnCgroupDoc::from(&OwnCgroup::default()));
+        let mut fields = BTreeSet::new();
+        names(
+            "own_cgroup",
+            &written.expect("it is an object"),
+            &mut fields,
+        );
+        let rows = DOCUMENT
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `own_cgroup."));
+        let documented: BTreeSet<String> = rows
+            .filter_map(|row| row.split_once('`'))
+            .map(|(name, _)| format!("own_cgroup.{name}"))
+            .collect();
+        assert_eq!(fields, documented);
+    }
+}
