@@ -648,7 +648,8 @@ fn a_build_becomes_a_page_in_one_step() -> Result<()> {
     require!(tools());
     let chromium = browser().map_err(|missing| anyhow::anyhow!("{missing}"))?;
     let lab = Lab::new()?;
-    let units = load(70, 16);
+    // Fewer are over before the page can tell what a further one costs.
+    let units = load(70, 50);
     write_many_units(&lab, units)?;
     let page = lab.path("page.html").display().to_string();
     let options = ["--html", &page, "--max-peak", "1TiB"];
