@@ -648,11 +648,11 @@ fn a_build_becomes_a_page_in_one_step() -> Result<()> {
     require!(tools());
     let chromium = browser().map_err(|missing| anyhow::anyhow!("{missing}"))?;
     let lab = Lab::new()?;
-    // Fewer are over before the page can tell what a further one costs.
+    // In fewer units, or moments, one compiler alone may not be seen, and what a further one costs not be told.
     let units = load(70, 50);
     write_many_units(&lab, units)?;
     let page = lab.path("page.html").display().to_string();
-    let options = ["--html", &page, "--max-peak", "1TiB"];
+    let options = ["--html", &page, "--resolution", "1ms", "--max-peak", "1TiB"];
     let run = lab.run(&options, &["make", "-s", "-j2", "CC=gcc"])?;
     assert_eq!(run.finished.code(), Some(0), "{}", run.finished.stderr);
     assert!(run.summary.processes.len() > 3 * units);
