@@ -65,8 +65,8 @@ impl NoResult {
 pub(super) struct Reading {
     remains: Remains,
     at: u64,
-    /// Nothing changed meanwhile.
-    is_still: bool,
+    /// By how much the peak grew while it was read, pages; `None`: nothing changed at all.
+    moved: Option<u64>,
 }
 
 /// Reads the maps and, with `drain`, the records that belong to them; again for a while, if something changes meanwhile.
@@ -83,15 +83,17 @@ pub(super) fn read(
         let after = probe.tree().map_err(NoResult::unread)?;
         // Whoever is not in the maps any more has told of its end.
         drain(probe);
-        let is_still = changes(&before) == changes(&after);
-        if is_still || began.elapsed() >= PATIENCE {
-            return Ok(Reading {
-                remains,
-                at,
-                is_still,
-            });
+        let moved = moved(&before, &after);
+        if moved.is_none() || began.elapsed() >= PATIENCE {
+            return Ok(Reading { remains, at, moved });
         }
     }
+}
+
+/// By how much the peak grew between two looks, pages; `None`: nothing was booked, nor was anything being booked.
+fn moved(before: &Tree, after: &Tree) -> Option<u64> {
+    let is_still = changes(before) == changes(after) && before.moment == 0;
+    (!is_still).then(|| after.peak_rss.abs_diff(before.peak_rss))
 }
 
 /// What differs once anything was booked.
@@ -106,19 +108,20 @@ const fn changes(tree: &Tree) -> [u64; 5] {
 }
 
 impl Reading {
-    /// Says of numbers that were read while they changed that they were.
-    fn limit(&self) -> Option<Limit> {
-        (!self.is_still).then(|| Limit {
+    /// Says of numbers that were read while they changed that they were. The peak is one that there was, but may be an
+    /// earlier one than who is said to have held it; whether that adds up the model checks.
+    fn limit(&self, page_size: u64) -> Option<Limit> {
+        self.moved.map(|pages| Limit {
             reason: "it was read while processes went on: what does not fit together by a little is of slightly different moments"
                 .to_owned(),
-            bound_bytes: Some(0),
+            bound_bytes: Some(pages.saturating_mul(page_size)),
             of: Limited::Rss,
         })
     }
 
     /// What belongs to the records. `known` is what the tracer has besides.
     pub(super) fn last(self, known: &Known<'_>, ending: Ending, so_far: Checked) -> Final {
-        let limit = self.limit();
+        let limit = self.limit(known.options.page_size);
         known.last(self.remains, self.at, ending, so_far, limit)
     }
 }
@@ -227,5 +230,37 @@ impl Known<'_> {
             sampled: None,
             own_cgroup,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Tree, moved};
+    use crate::blank::TREE;
+
+    /// What was read while the peak grew may be of before or after.
+    #[test]
+    fn a_peak_that_grows_meanwhile_is_a_bound() {
+        let before = Tree {
+            events: 7,
+            peak_rss: 100,
+            ..TREE
+        };
+        assert_eq!(moved(&before, &before), None);
+        let changed = Tree {
+            events: 8,
+            ..before
+        };
+        assert_eq!(moved(&before, &changed), Some(0));
+        let grown = Tree {
+            peak_rss: 103,
+            ..changed
+        };
+        assert_eq!(moved(&before, &grown), Some(3));
+        let in_between = Tree {
+            moment: 1,
+            ..before
+        };
+        assert_eq!(moved(&in_between, &in_between), Some(0));
     }
 }
