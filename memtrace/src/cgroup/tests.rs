@@ -4,73 +4,32 @@
 
 use std::{
     fs,
-    os::unix::fs::symlink,
     path::{Path, PathBuf},
 };
 
 use super::{Cgroup, OwnCgroupError, numbers, place::Place};
 use crate::{
     model::{CgroupEvents, CgroupStat},
-    targets::Places,
+    targets::testing::{OWN, System},
 };
 
-/// The id of memtrace in these trees.
-const OWN: i32 = 4242;
-
-struct System {
-    _directory: tempfile::TempDir,
-    root: PathBuf,
-    mounts: String,
-}
-
-impl System {
-    /// In which memtrace's `/proc/self/cgroup` has this.
-    fn new(cgroup: &str) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let root = directory.path().canonicalize().unwrap();
-        let itself = root.join("proc").join(OWN.to_string());
-        fs::create_dir_all(&itself).unwrap();
-        symlink(OWN.to_string(), root.join("proc/self")).unwrap();
-        fs::write(itself.join("cgroup"), cgroup).unwrap();
-        Self {
-            _directory: directory,
-            root,
-            mounts: String::new(),
-        }
-    }
-
-    /// With one more hierarchy.
-    fn mounted(mut self, at: &str, root: &str, kind: &str) -> Self {
-        let mount = self.root.join(at);
-        fs::create_dir_all(&mount).unwrap();
-        let mount = mount.display();
-        self.mounts += &format!("31 23 0:28 {root} {mount} rw,relatime - {kind}\n");
-        self
-    }
-
-    /// A cgroup with these files.
-    fn cgroup(&self, path: &str, files: &[(&str, &str)]) -> PathBuf {
-        let directory = self.root.join(path);
-        fs::create_dir_all(&directory).unwrap();
-        for (name, text) in files {
-            fs::write(directory.join(name), text).unwrap();
-        }
-        directory
-    }
-
-    fn place(&self) -> Result<Place, OwnCgroupError> {
-        let itself = self.root.join("proc").join(OWN.to_string());
-        fs::write(itself.join("mountinfo"), &self.mounts).unwrap();
-        Place::find(&Places::at(&self.root.join("proc")).unwrap())
-    }
-
-    fn make(&self) -> OwnCgroupError {
-        Cgroup::make_at(&self.place().unwrap()).unwrap_err()
-    }
+/// In which memtrace's `/proc/self/cgroup` has this.
+fn system(cgroup: &str) -> System {
+    let system = System::bare();
+    fs::write(system.directory(OWN).join("cgroup"), cgroup).unwrap();
+    system
 }
 
 fn v2(cgroup: &str) -> System {
-    System::new(cgroup).mounted("fs", "/", "cgroup2 cgroup2 rw")
+    system(cgroup).mounted("fs", "/", "cgroup2 cgroup2 rw")
+}
+
+fn place(system: &System) -> Result<Place, OwnCgroupError> {
+    Place::find(&system.places())
+}
+
+fn make(system: &System) -> OwnCgroupError {
+    Cgroup::make_at(&place(system).unwrap()).unwrap_err()
 }
 
 /// What is below memtrace's cgroup, which nothing may be.
@@ -90,9 +49,9 @@ fn memtraces_own_place_is_found() {
         ("1:name=systemd:/x\n0::/a\n", "a"),
     ] {
         let system = v2(told);
-        let directory = system.cgroup("fs", &[]).join(at);
+        let directory = system.cgroup_with("fs", &[]).join(at);
         fs::create_dir_all(&directory).unwrap();
-        let place = system.place().unwrap();
+        let place = place(&system).unwrap();
         assert_eq!(place.directory, directory.components().collect::<PathBuf>());
         assert_eq!(place.path, Path::new("/").join(at));
         assert_eq!(place.own, OWN);
@@ -102,16 +61,16 @@ fn memtraces_own_place_is_found() {
 /// As in a container without a cgroup namespace.
 #[test]
 fn a_part_of_the_tree_is_mounted() {
-    let system = System::new("0::/docker/x/y\n").mounted("fs", "/docker/x", "cgroup2 cgroup2 rw");
-    let directory = system.cgroup("fs/y", &[]);
-    assert_eq!(system.place().unwrap().directory, directory);
+    let system = system("0::/docker/x/y\n").mounted("fs", "/docker/x", "cgroup2 cgroup2 rw");
+    let directory = system.cgroup_with("fs/y", &[]);
+    assert_eq!(place(&system).unwrap().directory, directory);
 }
 
 /// Beside the root of the namespace, and where nothing of it is mounted.
 #[test]
 fn a_place_that_cannot_be_seen_is_outside() {
     for told in ["0::/../x\n", "0::/gone\n"] {
-        let error = v2(told).place().unwrap_err();
+        let error = place(&v2(told)).unwrap_err();
         assert!(matches!(error, OwnCgroupError::Outside { .. }), "{error}");
         assert!(error.remedy().is_some());
     }
@@ -121,17 +80,17 @@ fn a_place_that_cannot_be_seen_is_outside() {
 #[test]
 fn version_1_has_the_memory_controller() {
     let system = v2("4:memory:/a\n0::/\n").mounted("memory", "/", "cgroup cgroup rw,memory");
-    let error = system.place().unwrap_err();
+    let error = place(&system).unwrap_err();
     assert!(matches!(error, OwnCgroupError::Version1 { .. }), "{error}");
     assert!(error.remedy().unwrap().contains("cgroup_no_v1=memory"));
 }
 
 #[test]
 fn version_2_is_not_mounted() {
-    let without = System::new("0::/\n");
-    let other = System::new("1:cpu:/\n").mounted("cpu", "/", "cgroup cgroup rw,cpu");
+    let without = system("0::/\n");
+    let other = system("1:cpu:/\n").mounted("cpu", "/", "cgroup cgroup rw,cpu");
     for system in [without, other] {
-        let error = system.place().unwrap_err();
+        let error = place(&system).unwrap_err();
         assert!(matches!(error, OwnCgroupError::NotMounted), "{error}");
     }
 }
@@ -140,11 +99,11 @@ fn version_2_is_not_mounted() {
 #[test]
 fn there_is_no_memory_controller_to_give_on() {
     let system = v2("0::/a\n");
-    let directory = system.cgroup(
+    let directory = system.cgroup_with(
         "fs/a",
         &[("cgroup.controllers", "cpu memory_hotplug pids\n")],
     );
-    let error = system.make();
+    let error = make(&system);
     assert!(
         matches!(error, OwnCgroupError::NoController { .. }),
         "{error}"
@@ -157,7 +116,7 @@ fn there_is_no_memory_controller_to_give_on() {
 fn others_are_in_memtraces_cgroup() {
     for procs in ["10\n4242\n", "4242\n0\n"] {
         let system = v2("0::/a\n");
-        let directory = system.cgroup(
+        let directory = system.cgroup_with(
             "fs/a",
             &[
                 ("cgroup.controllers", "cpu memory\n"),
@@ -166,7 +125,7 @@ fn others_are_in_memtraces_cgroup() {
                 ("cgroup.procs", procs),
             ],
         );
-        let error = system.make();
+        let error = make(&system);
         assert!(matches!(error, OwnCgroupError::Occupied { .. }), "{error}");
         assert!(
             error
@@ -182,7 +141,7 @@ fn others_are_in_memtraces_cgroup() {
 #[test]
 fn what_was_made_is_removed_after_an_error() {
     let system = v2("0::/\n");
-    let directory = system.cgroup(
+    let directory = system.cgroup_with(
         "fs",
         &[
             ("cgroup.controllers", "memory\n"),
@@ -190,8 +149,8 @@ fn what_was_made_is_removed_after_an_error() {
         ],
     );
     // Somebody has its name.
-    system.cgroup("fs/memtrace-4242", &[]);
-    let error = system.make();
+    system.cgroup_with("fs/memtrace-4242", &[]);
+    let error = make(&system);
     assert!(
         matches!(error, OwnCgroupError::NoController { .. }),
         "{error}"
@@ -226,7 +185,7 @@ fn numbers_are_read_by_their_names() {
 #[test]
 fn what_the_kernel_does_not_have_is_nothing() {
     let system = v2("0::/\n");
-    let directory = system.cgroup(
+    let directory = system.cgroup_with(
         "fs/a",
         &[
             ("memory.current", "4096\n"),

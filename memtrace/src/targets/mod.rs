@@ -21,6 +21,8 @@ mod name;
 mod places;
 mod process;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 mod unit;
 mod walk;

@@ -9,33 +9,17 @@ mod units;
 
 use std::{
     fs,
-    os::unix::fs::symlink,
     path::{Path, PathBuf},
 };
 
-use super::{Places, Target, TargetsError, find};
-
-/// The id of memtrace in these trees.
-const OWN: i32 = 4242;
-
-/// A system of files, removed at the end of the test.
-struct System {
-    _directory: tempfile::TempDir,
-    root: PathBuf,
-    mounts: String,
-}
+use super::{
+    Places, Target, TargetsError, find,
+    testing::{OWN, System},
+};
 
 impl System {
     fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let root = directory.path().canonicalize().unwrap();
-        fs::create_dir_all(root.join("proc")).unwrap();
-        symlink(OWN.to_string(), root.join("proc/self")).unwrap();
-        let system = Self {
-            _directory: directory,
-            root,
-            mounts: String::new(),
-        };
+        let system = Self::bare();
         system.process(OWN, "memtrace", 1, 900);
         system
     }
@@ -57,25 +41,6 @@ impl System {
             .mounted("systemd", "/", "cgroup cgroup rw,xattr,name=systemd")
     }
 
-    /// With a hierarchy more.
-    fn mounted(mut self, at: &str, root: &str, kind: &str) -> Self {
-        let mount = self.cgroups().join(at);
-        fs::create_dir_all(&mount).unwrap();
-        let mount = mount.to_str().unwrap().trim_end_matches('/').to_owned();
-        self.mounts += &format!("31 23 0:28 {root} {mount} rw,relatime shared:9 - {kind}\n");
-        self
-    }
-
-    fn cgroups(&self) -> PathBuf {
-        self.root.join("cgroup")
-    }
-
-    fn places(&self) -> Places {
-        let itself = self.root.join("proc").join(OWN.to_string());
-        fs::write(itself.join("mountinfo"), &self.mounts).unwrap();
-        Places::at(&self.root.join("proc")).unwrap()
-    }
-
     /// A process that sleeps.
     fn process(&self, pid: i32, comm: &str, ppid: i32, started: u64) {
         self.stat(pid, comm, &format!("S {ppid}"), "4194304", 1, started);
@@ -90,17 +55,10 @@ impl System {
         fs::write(directory.join("stat"), text).unwrap();
     }
 
-    fn directory(&self, pid: i32) -> PathBuf {
-        self.root.join("proc").join(pid.to_string())
-    }
-
     /// A cgroup that lists these.
     fn cgroup(&self, path: &str, pids: &[i32]) -> PathBuf {
-        let directory = self.cgroups().join(path);
-        fs::create_dir_all(&directory).unwrap();
-        let text: String = pids.iter().map(|pid| format!("{pid}\n")).collect();
-        fs::write(directory.join("cgroup.procs"), text).unwrap();
-        directory
+        let listed: String = pids.iter().map(|pid| format!("{pid}\n")).collect();
+        self.cgroup_with(path, &[("cgroup.procs", &listed)])
     }
 
     fn find(&self, target: &Target) -> Result<Vec<i32>, TargetsError> {
