@@ -12,9 +12,9 @@ use super::{
     looking::{self, Looking, Observer, Onlooker, Unread},
     programs,
     roots::Living,
-    session::{Ending, Watching},
+    session::Watching,
     setup::Loaded,
-    so_far::{self, Checked, Known, SoFar},
+    so_far::{self, Checked, Known},
     system,
     taken_over::{TakenOver, Use, take_over},
     wait::wake,
@@ -167,12 +167,9 @@ impl Observed<'_> {
                 command,
                 realtime_offset: *realtime_offset,
             };
-            let ending = Ending {
-                wall_ns: nanoseconds(began.elapsed()),
-                ..Ending::default()
-            };
-            let last = reading.last(&known, ending, Checked::default());
-            SoFar::new(model.clone().unwrap_or_default(), last)
+            let model = model.clone().unwrap_or_default();
+            let wall_ns = nanoseconds(began.elapsed());
+            reading.result(model, &known, wall_ns, Checked::default())
         });
         looking.observer.take_result(so_far);
     }

@@ -16,7 +16,7 @@ use super::{
     record::{self, Feed},
     setup::{Loaded, tier},
     snapshots::Snapshots,
-    so_far::{self, Checked, Known, SoFar},
+    so_far::{self, Checked, Known},
     system,
     wait::{Teardown, ended, much, wake},
     watch::{Watched, watch},
@@ -314,11 +314,7 @@ impl<'a> Session<'a> {
                 snapshots: snapshots.taken().to_vec(),
                 ..Checked::default()
             };
-            let ending = Ending {
-                wall_ns,
-                ..Ending::default()
-            };
-            SoFar::new(model.clone(), reading.last(&known, ending, checked))
+            reading.result(model.clone(), &known, wall_ns, checked)
         });
         if let Some(looking) = looking {
             looking.observer.take_result(so_far);

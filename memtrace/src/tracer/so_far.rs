@@ -28,10 +28,6 @@ pub struct SoFar {
 }
 
 impl SoFar {
-    pub(super) const fn new(model: Model, last: Final) -> Self {
-        Self { model, last }
-    }
-
     /// Puts the result together, as at the end; whoever lives is alive in it. Better not done where records wait to
     /// be taken in.
     #[must_use]
@@ -119,10 +115,22 @@ impl Reading {
         })
     }
 
-    /// What belongs to the records. `known` is what the tracer has besides.
-    pub(super) fn last(self, known: &Known<'_>, ending: Ending, so_far: Checked) -> Final {
+    /// The result of this and of the records that `model` has taken in, of what has been followed for `wall_ns`.
+    /// `known` is what the tracer has besides.
+    pub(super) fn result(
+        self,
+        model: Model,
+        known: &Known<'_>,
+        wall_ns: u64,
+        checked: Checked,
+    ) -> SoFar {
         let limit = self.limit(known.options.page_size);
-        known.last(self.remains, self.at, ending, so_far, limit)
+        let ending = Ending {
+            wall_ns,
+            ..Ending::default()
+        };
+        let last = known.last(self.remains, self.at, ending, checked, limit);
+        SoFar { model, last }
     }
 }
 
