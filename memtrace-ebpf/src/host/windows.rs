@@ -146,6 +146,22 @@ struct Told {
     last: Pages,
 }
 
+/// [`Told`], of either kind of window.
+macro_rules! told {
+    ($window:expr) => {
+        Told {
+            start: $window.start,
+            last_change: $window.header.at,
+            least: $window.min_rss,
+            largest: $window.max_rss,
+            largest_at: $window.max_rss_at,
+            min: $window.min,
+            max: $window.max,
+            last: $window.last,
+        }
+    };
+}
+
 fn check_told(told: &Told, before: Pages, changes: &[(u64, Pages)]) -> Result<(), TestCaseError> {
     let values = || std::iter::once(before).chain(changes.iter().map(|(_, pages)| *pages));
     for member in 0..MEMBERS {
@@ -185,17 +201,7 @@ fn check_tree(
     images: &BTreeMap<u64, Vec<ImageWindow>>,
 ) -> Result<(), TestCaseError> {
     let (before, changes) = within(window.start, truth, |truth| truth.tree);
-    let told = Told {
-        start: window.start,
-        last_change: window.header.at,
-        least: window.min_rss,
-        largest: window.max_rss,
-        largest_at: window.max_rss_at,
-        min: window.min,
-        max: window.max,
-        last: window.last,
-    };
-    check_told(&told, before, &changes)?;
+    check_told(&told!(window), before, &changes)?;
     // Who held what when it was at its largest for the first time.
     let end = window.start + config!(window_ns);
     let before = truth.iter().rposition(|truth| truth.at < window.start);
@@ -220,17 +226,7 @@ fn check_tree(
 
 fn check_window(window: &ImageWindow, truth: &[Truth]) -> Result<(), TestCaseError> {
     let (before, changes) = within(window.start, truth, |truth| truth.of(window.image).0);
-    let told = Told {
-        start: window.start,
-        last_change: window.header.at,
-        least: window.min_rss,
-        largest: window.max_rss,
-        largest_at: window.max_rss_at,
-        min: window.min,
-        max: window.max,
-        last: window.last,
-    };
-    check_told(&told, before, &changes)
+    check_told(&told!(window), before, &changes)
 }
 
 fn check_image(image: &Image, windows: &[ImageWindow]) -> Result<(), TestCaseError> {
