@@ -1,12 +1,13 @@
 // Opens reports in headless Chromium, uses them, and prints as JSON what was seen.
 //
-//     node drive.mjs CHROMIUM PAGE SCREENSHOTS
+//     node drive.mjs CHROMIUM PAGE SCREENSHOTS [PART...]
 //
+// Without PARTs, all of them are done with the page.
 // Nothing is judged in here: tests/tests/html.rs compares with the same run's JSON.
 import { pathToFileURL } from "node:url";
 import { chromium } from "playwright-core";
 
-const [, , executablePath, file, screenshots] = process.argv;
+const [, , executablePath, file, screenshots, ...parts] = process.argv;
 const url = pathToFileURL(file).href;
 const seen = { errors: [], requests: [], dialogs: 0 };
 // How slow a machine is decides nothing: milliseconds until something that must happen is given up.
@@ -281,15 +282,14 @@ async function pictures() {
   await page.context().close();
 }
 
+/** Those that use the page as it opens, in this order; then those that open their own. */
+const ON_THE_PAGE = { gantt, keyboard, mouse, links, table };
+const OF_ITS_OWN = { policy, plain, pictures };
+const chosen = (all) => Object.entries(all).filter(([name]) => parts.length === 0 || parts.includes(name));
+
 const page = await whole();
-await gantt(page);
-await keyboard(page);
-await mouse(page);
-await links(page);
-await table(page);
+for (const [, part] of chosen(ON_THE_PAGE)) await part(page);
 await page.context().close();
-await policy();
-await plain();
-await pictures();
+for (const [, part] of chosen(OF_ITS_OWN)) await part();
 await browser.close();
 process.stdout.write(JSON.stringify(seen));

@@ -126,7 +126,7 @@ fn a_real_build_is_all_in_its_recording() -> Result<()> {
         let recorded = Recorded::read(&recording)?;
         assert_eq!((&recorded.notes, recorded.lost), (&Vec::new(), 0));
         // Merged to so many spans, or comparing all with all would take hours.
-        let (summary, timeline) = recorded.timeline(None, load(2000, 500))?;
+        let (summary, timeline) = recorded.timeline(None, load(2000, 200))?;
         assert_complete(&summary, &timeline);
         assert_eq!(json!(summary.tree.peak_rss), *peak);
 
@@ -168,7 +168,7 @@ fn a_real_build_is_all_in_its_recording() -> Result<()> {
 /// What a report needs is bounded, however long the recording: of five million changes 300 MiB.
 #[test]
 fn millions_of_changes_are_reported_in_bounded_memory() -> Result<()> {
-    let (changes, mib) = load((5_000_000, 300), (1_000_000, 100));
+    let (changes, mib) = load((5_000_000, 300), (400_000, 80));
     let lab = Lab::new()?;
     let recording = lab.path("large.memtrace");
     let most = write_large(&recording, changes)? * 4096;
