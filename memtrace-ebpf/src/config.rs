@@ -110,6 +110,8 @@ offsets! {
     task_utime,
     /// `task_struct.stime` in nanoseconds.
     task_stime,
+    /// `task_struct.se.sum_exec_runtime`, for how long the thread ran, ns.
+    task_runtime,
     /// `task_struct.exit_code`.
     task_exit_code,
     /// `task_struct.rss_stat.count`, where threads hold back changes (up to 6.1).
@@ -124,6 +126,8 @@ offsets! {
     signal_utime,
     /// `signal_struct.stime` in nanoseconds, of threads that are gone.
     signal_stime,
+    /// `signal_struct.sum_sched_runtime`, for how long threads ran that are gone, ns.
+    signal_runtime,
     /// `signal_struct.min_flt`, of threads that are gone.
     signal_min_flt,
     /// `signal_struct.maj_flt`, of threads that are gone.
@@ -287,6 +291,10 @@ pub struct Config {
     pub attached: u32,
     /// How many [`Branch`](crate::Branch)es the tree has; 0 if it has one root, and nobody asks for them.
     pub branches: u32,
+    /// 1: what the scheduler says of processes that are gone is told ([`Freed`](crate::event::Freed)).
+    pub cpu_times: u32,
+    /// No meaning.
+    pub reserved: u32,
     /// Width of the timeline's windows, [`Timeline::Windows`].
     pub window_ns: u64,
 }
@@ -312,12 +320,14 @@ impl Config {
         spin_lock: 0,
         attached: 0,
         branches: 0,
+        cpu_times: 0,
+        reserved: 0,
         window_ns: 0,
     };
 }
 
 const _: () = assert!(size_of::<Offsets>() == 4 * Offsets::COUNT);
-const _: () = assert!(size_of::<Config>() == 88);
+const _: () = assert!(size_of::<Config>() == 96);
 // Compared in words.
 const _: () = assert!(core::mem::offset_of!(Config, root_name).is_multiple_of(8));
 

@@ -7,7 +7,7 @@ use memtrace_ebpf::{
 
 use crate::{
     atomic, counters, ends, family,
-    kernel::{Struct, Typed, offset},
+    kernel::{Struct, Typed, config, offset},
     state,
 };
 
@@ -126,6 +126,9 @@ pub(crate) fn process_exited(task: impl Struct, tgid: u32, id: u64) {
                 threads: (*process).threads as u32,
                 reserved: 0,
             });
+            if config!(cpu_times) != 0 {
+                state::note_ended(signal.address(), id, (*process).tree);
+            }
         }
         state::unlock(tree, held);
     }

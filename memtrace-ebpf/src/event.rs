@@ -26,6 +26,8 @@ pub const SEGMENTS: u32 = 10;
 pub const SEGMENTS_CHANGE: u32 = 11;
 /// [`Call`](crate::Call): a system call that changes mappings, or a major page fault.
 pub const CALL: u32 = 12;
+/// [`Freed`]: the kernel has let go of a process.
+pub const FREED: u32 = 13;
 
 /// How many bytes of a program's path a record holds.
 pub const PATH_LEN: usize = 256;
@@ -36,7 +38,7 @@ pub const ARGS_LEN: usize = 1024;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Header {
-    /// [`FORK`] to [`CALL`].
+    /// [`FORK`] to [`FREED`].
     pub kind: u32,
     /// Index of the tree.
     pub tree: u32,
@@ -143,6 +145,24 @@ pub struct Exit {
     pub reserved: u32,
 }
 
+/// The kernel has let go of the last that it kept of a process that ended (`sched:sched_process_free` of its first
+/// thread): nothing of it can run any more, so its CPU times are final. A grace period after somebody waited for it.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Freed {
+    /// Header.
+    pub header: Header,
+    /// [`Process::id`](crate::Process::id).
+    pub process: u64,
+    /// For how long its threads ran, by the scheduler's clock, ns; 0 if the kernel does not tell.
+    pub runtime: u64,
+    /// How much of that was found to be in user mode by the kernel's clock ticks, ns: the sum of both need not be
+    /// [`Freed::runtime`], which wait4(2) divides as these two are to each other.
+    pub utime: u64,
+    /// The same in kernel mode.
+    pub stime: u64,
+}
+
 /// The OOM killer chose a process (`oom:mark_victim`).
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
@@ -162,6 +182,7 @@ const _: () = assert!(size_of::<Fork>() == 16 + 16 + 16 + 24 + 16);
 const _: () = assert!(size_of::<Exec>() == 16 + 8 + 8 + 24 + 16 + 16 + PATH_LEN + ARGS_LEN);
 const _: () = assert!(size_of::<Exit>() == 16 + 8 + 16 + 40 + 8);
 const _: () = assert!(size_of::<Oom>() == 32);
+const _: () = assert!(size_of::<Freed>() == 16 + 32);
 
 #[cfg(feature = "user")]
 // SAFETY: `repr(C)`, sizes pinned above to the sum of the fields: no padding; any bytes are valid.

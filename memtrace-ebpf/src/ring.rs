@@ -1,7 +1,7 @@
 //! Records for userspace.
 
 use aya_ebpf::{btf_maps::RingBuf, helpers::generated::bpf_ringbuf_query, macros::btf_map};
-use memtrace_ebpf::Stat;
+use memtrace_ebpf::{Stat, event::Freed};
 
 use crate::{kernel::config, state::count};
 
@@ -13,6 +13,11 @@ static EVENTS: RingBuf<u64, 8388608> = RingBuf::new();
 /// take the room of those that tell of lives. Userspace sets the size.
 #[btf_map]
 static TIMELINE: RingBuf<u64, 4096> = RingBuf::new();
+
+/// Records of CPU times, apart from the others for the same reason; nothing else depends on them. Userspace sets the
+/// size.
+#[btf_map]
+static FREED: RingBuf<u64, 4096> = RingBuf::new();
 
 /// How to tell userspace of a record: not at all until a quarter of the ring is full.
 /// Waking it for each would cost more than the record, and the one that is woken preempts
@@ -45,6 +50,14 @@ pub(crate) fn send<T>(record: &T) {
     if EVENTS.output_untyped::<T>(record, wake_flags()).is_err() {
         count(Stat::RingFull);
     }
+}
+
+/// Sends what a process ran in all. Userspace looks at this ring when it looks at the other; whose record finds it
+/// full is known by clock ticks alone, as that of a zombie is.
+#[inline(always)]
+pub(crate) fn send_freed(record: &Freed) {
+    const BPF_RB_NO_WAKEUP: u64 = 1;
+    let _ = FREED.output_untyped::<Freed>(record, BPF_RB_NO_WAKEUP);
 }
 
 /// Sends a record of the timeline, counting it if the ring is full. Userspace looks at

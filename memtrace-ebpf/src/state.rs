@@ -98,6 +98,43 @@ pub(crate) fn nascent_image(kind: u64) -> Option<*mut Image> {
     NASCENT.get_ptr_mut(u32::from(kind == ImageKind::Attached as u64))
 }
 
+/// A process that ended.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Ended {
+    /// Its number.
+    pub(crate) process: u64,
+    /// Index of its tree.
+    pub(crate) tree: u32,
+    reserved: u32,
+}
+
+/// Processes that ended, until the kernel lets go of them, by the addresses of their `signal_struct`s, which nobody
+/// else has until then. Userspace sets the size.
+#[btf_map]
+static ENDED: HashMap<u64, Ended, 1, ALLOCATION> = HashMap::new();
+
+/// Notes that the process with this number ended. If there is no room, what it ran is known by clock ticks alone.
+#[inline(always)]
+pub(crate) fn note_ended(signal: u64, process: u64, tree: u32) {
+    const BPF_ANY: u64 = 0;
+    let ended = Ended {
+        process,
+        tree,
+        reserved: 0,
+    };
+    let _ = ENDED.insert(signal, ended, BPF_ANY);
+}
+
+/// The process with this `signal_struct`, if it ended; it is forgotten.
+#[inline(always)]
+pub(crate) fn take_ended(signal: u64) -> Option<Ended> {
+    // SAFETY: a map value; nobody else removes it.
+    let ended = unsafe { *ENDED.get_ptr(signal)? };
+    let _ = ENDED.remove(signal);
+    Some(ended)
+}
+
 /// What `rss_stat_before` found out for `rss_stat_size` (see `programs::classic`).
 #[derive(Clone, Copy)]
 #[repr(C)]

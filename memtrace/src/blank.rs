@@ -3,7 +3,7 @@
 use memtrace_ebpf::{
     COMM_LEN, Call, EPOCHS, Image, ImageWindow, Integral, MEMBERS, Process, SIZES, SegmentsRecord,
     Tree, TreeWindow, VM_FIELDS, VM_MEANS,
-    event::{ARGS_LEN, Exec, Exit, Fork, Header, Oom, PATH_LEN},
+    event::{ARGS_LEN, Exec, Exit, Fork, Freed, Header, Oom, PATH_LEN},
 };
 
 const NO_INTEGRAL: Integral = Integral { hi: 0, lo: 0 };
@@ -201,6 +201,14 @@ pub(crate) const EXIT: Exit = Exit {
     maxrss: 0,
     threads: 0,
     reserved: 0,
+};
+
+pub(crate) const FREED: Freed = Freed {
+    header: HEADER,
+    process: 0,
+    runtime: 0,
+    utime: 0,
+    stime: 0,
 };
 
 pub(crate) const OOM: Oom = Oom {

@@ -9,8 +9,8 @@ use std::fmt;
 use memtrace_ebpf::{
     Call, Change, Image, ImageWindow, SegmentsChange, SegmentsRecord, SizesChange, TreeWindow,
     event::{
-        CALL, CHANGE, EXEC, EXIT, Exec, Exit, FORK, Fork, Header, IMAGE_END, IMAGE_WINDOW, OOM,
-        Oom, SEGMENTS, SEGMENTS_CHANGE, SIZES_CHANGE, TREE_WINDOW,
+        CALL, CHANGE, EXEC, EXIT, Exec, Exit, FORK, FREED, Fork, Freed, Header, IMAGE_END,
+        IMAGE_WINDOW, OOM, Oom, SEGMENTS, SEGMENTS_CHANGE, SIZES_CHANGE, TREE_WINDOW,
     },
 };
 
@@ -26,6 +26,8 @@ pub enum Event {
     Exec(Box<Exec>),
     /// All threads of a process have begun to exit.
     Exit(Exit),
+    /// The kernel has let go of a process that ended.
+    Freed(Freed),
     /// An address space ended; its final numbers.
     ImageEnd(Box<Image>),
     /// The OOM killer chose a process.
@@ -79,7 +81,7 @@ pub enum DecodeError {
 
 mod sealed {
     use super::{
-        Call, Change, Exec, Exit, Fork, Header, Image, ImageWindow, Oom, SegmentsChange,
+        Call, Change, Exec, Exit, Fork, Freed, Header, Image, ImageWindow, Oom, SegmentsChange,
         SegmentsRecord, SizesChange, TreeWindow,
     };
 
@@ -99,6 +101,8 @@ mod sealed {
     unsafe impl Plain for Exec {}
     // SAFETY: as for `Header`.
     unsafe impl Plain for Exit {}
+    // SAFETY: as for `Header`.
+    unsafe impl Plain for Freed {}
     // SAFETY: as for `Header`.
     unsafe impl Plain for Oom {}
     // SAFETY: `repr(C)` integers and arrays of them; `u32`s come in pairs and the
@@ -166,6 +170,7 @@ impl Event {
             FORK => exactly(kind, bytes).map(Self::Fork),
             EXEC => exactly(kind, bytes).map(|exec| Self::Exec(Box::new(exec))),
             EXIT => exactly(kind, bytes).map(Self::Exit),
+            FREED => exactly(kind, bytes).map(Self::Freed),
             IMAGE_END => exactly(kind, bytes).map(|image| Self::ImageEnd(Box::new(image))),
             OOM => exactly(kind, bytes).map(Self::Oom),
             IMAGE_WINDOW => exactly(kind, bytes).map(|window| Self::ImageWindow(Box::new(window))),
@@ -188,6 +193,7 @@ impl Event {
             Self::Fork(fork) => bytes_of(fork),
             Self::Exec(exec) => bytes_of(exec.as_ref()),
             Self::Exit(exit) => bytes_of(exit),
+            Self::Freed(freed) => bytes_of(freed),
             Self::ImageEnd(image) => bytes_of(image.as_ref()),
             Self::Oom(oom) => bytes_of(oom),
             Self::ImageWindow(window) => bytes_of(window.as_ref()),
@@ -207,6 +213,7 @@ impl Event {
             Self::Fork(fork) => &fork.header,
             Self::Exec(exec) => &exec.header,
             Self::Exit(exit) => &exit.header,
+            Self::Freed(freed) => &freed.header,
             Self::ImageEnd(image) => &image.header,
             Self::Oom(oom) => &oom.header,
             Self::ImageWindow(window) => &window.header,
@@ -246,6 +253,7 @@ impl fmt::Display for Event {
                 )
             }
             Self::Exit(e) => write!(f, "{at} exit pid={} status={:#x}", e.tgid, e.wait_status),
+            Self::Freed(e) => write!(f, "{at} freed process={} runtime={}", e.process, e.runtime),
             Self::ImageEnd(e) => {
                 write!(
                     f,
@@ -298,10 +306,11 @@ mod tests {
 
     use super::*;
 
-    const SIZES: [(u32, usize); 12] = [
+    const SIZES: [(u32, usize); 13] = [
         (FORK, size_of::<Fork>()),
         (EXEC, size_of::<Exec>()),
         (EXIT, size_of::<Exit>()),
+        (FREED, size_of::<Freed>()),
         (IMAGE_END, size_of::<Image>()),
         (OOM, size_of::<Oom>()),
         (IMAGE_WINDOW, size_of::<ImageWindow>()),

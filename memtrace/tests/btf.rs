@@ -243,6 +243,8 @@ fn offsets_are_those_that_bpftool_says() {
             ("regs", "third") => ("pt_regs", "dx"),
             ("regs", "fourth") => ("pt_regs", "r10"),
             ("regs", "cs") => ("pt_regs", "cs"),
+            ("task", "runtime") => ("task_struct", "se.sum_exec_runtime"),
+            ("signal", "runtime") => ("signal_struct", "sum_sched_runtime"),
             ("mm", field) => ("mm_struct", field),
             ("task", field) => ("task_struct", field),
             ("signal", field) => ("signal_struct", field),
@@ -255,6 +257,7 @@ fn offsets_are_those_that_bpftool_says() {
         // Fields of structs within.
         let within = match name {
             "mm_mt_root" => Some(["mm_struct.mm_mt", "maple_tree.ma_root"]),
+            "task_runtime" => Some(["task_struct.se", "sched_entity.sum_exec_runtime"]),
             "file_dentry" => Some(["file.f_path", "path.dentry"]),
             "dentry_name" => Some(["dentry.d_name", "qstr.name"]),
             "dentry_name_len" => Some(["dentry.d_name", "qstr.len"]),

@@ -226,6 +226,10 @@ pub struct Process {
     pub exit_status: Option<i32>,
     pub signal: Option<i32>,
     pub oom_killed: bool,
+    /// Only of one that ended.
+    pub user_ns: Option<u64>,
+    pub system_ns: Option<u64>,
+    pub cpu_exact: Option<bool>,
     /// Only of one that was attached to.
     pub before: Option<Before>,
     pub images: Vec<Image>,

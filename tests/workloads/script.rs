@@ -157,6 +157,17 @@ impl Script {
                 while sys::now() < until {}
                 at + 2
             }
+            // cpu-us N: computes until it has had so much more CPU time
+            b"cpu-us" => {
+                let until = sys::cpu_time() + self.n(at + 1) * 1000;
+                while sys::cpu_time() < until {}
+                at + 2
+            }
+            // say-cpu: a line on standard output, with its process id and the CPU time that it has had, nanoseconds
+            b"say-cpu" => {
+                sys::say(&[sys::getpid(), sys::cpu_time()]);
+                at + 1
+            }
             // pipe K: a pipe at descriptors 100 + 2K and 101 + 2K, kept across exec
             b"pipe" => {
                 let k = self.n(at + 1);

@@ -53,11 +53,12 @@ pub fn run(data: &[u8]) {
     }
     let mut model = Model::new();
     while !input.0.is_empty() {
-        let (kind, size) = match input.byte() % 5 {
+        let (kind, size) = match input.byte() % 6 {
             0 => (event::FORK, size_of::<event::Fork>()),
             1 => (event::EXEC, size_of::<event::Exec>()),
             2 => (event::EXIT, size_of::<event::Exit>()),
-            3 => (event::IMAGE_END, size_of::<Image>()),
+            3 => (event::FREED, size_of::<event::Freed>()),
+            4 => (event::IMAGE_END, size_of::<Image>()),
             _ => (event::OOM, size_of::<event::Oom>()),
         };
         let mut event = Event::decode(&input.record(kind, size)).expect("a record of its size");

@@ -14,6 +14,7 @@ mod counters;
 mod exec;
 mod exit;
 mod fork;
+mod free;
 mod oom;
 #[cfg(not(feature = "lean"))]
 mod segments;

@@ -7,7 +7,7 @@ mod segments;
 #[cfg(test)]
 mod tests;
 
-use memtrace_ebpf::{CounterLayout, Member, Offsets};
+use memtrace_ebpf::{ABSENT, CounterLayout, Member, Offsets};
 
 use super::{
     Btf, KernelError,
@@ -67,6 +67,12 @@ pub struct Features {
 }
 
 impl Features {
+    /// Whether the scheduler's sums can be read, and their end is told.
+    #[must_use]
+    pub const fn has_cpu_times(&self) -> bool {
+        self.offsets.task_runtime != ABSENT && self.offsets.signal_runtime != ABSENT
+    }
+
     /// Finds out what the kernel that `btf` describes offers.
     ///
     /// # Errors

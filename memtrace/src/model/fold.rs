@@ -67,7 +67,8 @@ impl Folded {
         }
     }
 
-    /// Whether a record only says again that a forgotten process was created or ended, maybe with newer totals.
+    /// Whether a record only says again that a forgotten process was created or ended, maybe with newer totals; or
+    /// what is told of single processes alone.
     pub(super) fn knows(&mut self, event: &Event) -> bool {
         match event {
             Event::Fork(fork) => self.processes.contains(fork.process),
@@ -75,6 +76,7 @@ impl Folded {
                 self.several_threads |= exit.threads > 1;
                 true
             }
+            Event::Freed(_) => true,
             _ => false,
         }
     }

@@ -29,6 +29,7 @@ mod branches;
 mod build;
 mod certificate;
 mod checks;
+mod cpu_times;
 mod final_state;
 mod fold;
 mod measured;
@@ -131,6 +132,7 @@ impl Model {
             Event::Fork(fork) => self.story.fork(fork),
             Event::Exec(exec) => self.story.exec(exec),
             Event::Exit(exit) => self.story.exit(exit),
+            Event::Freed(freed) => self.story.freed(freed),
             Event::ImageEnd(image) => self.image_end(image),
             Event::Oom(oom) => self.story.oom(oom),
             Event::Segments(segments) => self.segments_end(segments),
@@ -142,6 +144,12 @@ impl Model {
             | Event::SegmentsChange(_)
             | Event::Call(_) => {}
         }
+    }
+
+    /// Whether a process has ended that the kernel has not let go of, as far as it was told.
+    #[must_use]
+    pub fn awaits_cpu_times(&self) -> bool {
+        self.story.awaits_cpu_times()
     }
 
     fn image_end(&mut self, image: &Image) {

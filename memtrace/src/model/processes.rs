@@ -8,6 +8,7 @@ use memtrace_ebpf::{ImageKind, ImageState, ProcessFlags};
 use super::{
     build::Clock,
     certificate::Findings,
+    cpu_times::CpuTimes,
     measured::Measured,
     story::{Life, Lives},
     summary::{Before, Fate, ImageUse, Outcome, ProcessSummary, Program, Usage, UseKind},
@@ -258,9 +259,11 @@ impl<'a> People<'a> {
                         }),
                     usage: exit
                         .filter(|exit| exit.flags & ProcessFlags::USAGE_UNKNOWN == 0)
-                        .map(|exit| Usage {
-                            user_ns: exit.utime,
-                            system_ns: exit.stime,
+                        .map(|exit| (exit, CpuTimes::of(exit, life.freed.as_ref())))
+                        .map(|(exit, cpu)| Usage {
+                            user_ns: cpu.user_ns,
+                            system_ns: cpu.system_ns,
+                            cpu_exact: cpu.is_exact,
                             minor_faults: exit.min_flt,
                             major_faults: exit.maj_flt,
                             threads: exit.threads,

@@ -13,7 +13,7 @@ use std::{
 
 use memtrace_ebpf::{
     COMM_LEN, ProcessFlags,
-    event::{Exec, Exit, Fork, Oom},
+    event::{Exec, Exit, Fork, Freed, Oom},
 };
 
 use super::summary::Program;
@@ -78,6 +78,7 @@ pub(super) struct Life {
     pub(super) birth: Option<Birth>,
     pub(super) execs: Vec<Execution>,
     pub(super) exit: Option<Exit>,
+    pub(super) freed: Option<Freed>,
     pub(super) oom: bool,
 }
 
@@ -106,6 +107,10 @@ pub(super) struct Story {
     execs: BTreeMap<(u64, u64, u64), (u32, Execution)>,
     /// By process, time, and whether it replaces an earlier one.
     exits: BTreeMap<(u64, u64, u32), Exit>,
+    /// By process.
+    freed: BTreeMap<u64, Freed>,
+    /// Processes that ended and are not in [`Story::freed`].
+    held: BTreeSet<u64>,
     /// Processes with their pids.
     ooms: BTreeSet<(u64, u32)>,
 }
@@ -151,6 +156,19 @@ impl Story {
     pub(super) fn exit(&mut self, exit: &Exit) {
         self.exits
             .insert((exit.process, exit.header.at, exit.again), *exit);
+        if !self.freed.contains_key(&exit.process) {
+            self.held.insert(exit.process);
+        }
+    }
+
+    pub(super) fn freed(&mut self, freed: &Freed) {
+        self.held.remove(&freed.process);
+        self.freed.insert(freed.process, *freed);
+    }
+
+    /// Whether the kernel has not let go of a process that ended.
+    pub(super) fn awaits_cpu_times(&self) -> bool {
+        !self.held.is_empty()
     }
 
     pub(super) fn oom(&mut self, oom: &Oom) {
@@ -210,6 +228,7 @@ impl Story {
         for key in exits {
             self.exits.remove(&key);
         }
+        self.held.remove(&process);
     }
 
     /// Puts the records together: one [`Life`] per process, in order of their numbers.
@@ -218,6 +237,8 @@ impl Story {
             births,
             execs,
             exits,
+            freed,
+            held: _,
             ooms,
         } = self;
         let mut lives = Lives::default();
@@ -241,6 +262,12 @@ impl Story {
             let newer = |old: &Exit| (old.again, old.header.at) < (exit.again, at);
             if life.exit.as_ref().is_none_or(newer) {
                 life.exit = Some(exit);
+            }
+        }
+        for (id, freed) in freed {
+            // Of one of whose end nobody told it says nothing.
+            if let Some(life) = lives.0.get_mut(&id) {
+                life.freed = Some(freed);
             }
         }
         for (id, pid) in ooms {

@@ -325,6 +325,9 @@ pub struct Usage {
     pub user_ns: u64,
     /// CPU time in kernel mode.
     pub system_ns: u64,
+    /// The sum of both is what the scheduler counted, as wait4(2) gives it. Otherwise each is what the kernel's clock
+    /// ticks found.
+    pub cpu_exact: bool,
     /// Minor faults.
     pub minor_faults: u64,
     /// Major faults.

@@ -18,7 +18,7 @@ use super::{
     choice::Choice,
     loader::Ahead,
     object,
-    rings::{Timeline, ring},
+    rings::{self, Timeline, ring},
     running, segments, verify,
 };
 use crate::{
@@ -33,6 +33,9 @@ pub(super) const CLASSIC: &str = "rss_stat_size";
 /// The mandatory hook.
 pub(super) const RSS_STAT: &str = "rss_stat";
 
+/// Tells of processes that the kernel lets go of; the hook is called the same. It goes on when the others are detached.
+const FREE: &str = "sched_process_free";
+
 /// Where the end of a page fault is seen.
 const HANDLE_MM_FAULT: &str = "handle_mm_fault";
 /// The program for it.
@@ -42,6 +45,8 @@ pub(super) const FAULT_DONE: &str = "fault_done";
 pub struct Probe {
     pub(super) ebpf: Ebpf,
     pub(super) ring: RingBuf<MapData>,
+    /// The ring of CPU times, if they are asked for.
+    pub(super) freed: Option<RingBuf<MapData>>,
     /// The ring of the timeline, if one is recorded.
     pub(super) timeline: Option<Timeline>,
     /// Where the programs' own log lines come out, if they write any.
@@ -136,6 +141,7 @@ impl Probe {
         phases.done("the BPF object is parsed, its maps are made");
         let ring = ring(&mut ebpf, "EVENTS")?;
         let timeline = Timeline::open(&mut ebpf, options)?;
+        let freed = rings::freed(&mut ebpf, options)?;
         let logger = if options.log {
             match EbpfLogger::init(&mut ebpf) {
                 Ok(logger) => Some(logger),
@@ -150,6 +156,7 @@ impl Probe {
         let mut probe = Self {
             ebpf,
             ring,
+            freed,
             timeline,
             logger,
             root_name,
@@ -289,7 +296,9 @@ impl Probe {
             program,
             source: Box::new(source),
         })?;
-        self.programs.push(program);
+        if program != FREE {
+            self.programs.push(program);
+        }
         Ok(())
     }
 
@@ -502,6 +511,9 @@ fn hooks(
         MarkVictim::Task => hooks.push(("mark_victim_task", "mark_victim")),
         MarkVictim::Pid => hooks.push(("mark_victim_pid", "mark_victim")),
         MarkVictim::Absent => {}
+    }
+    if options.cpu_times {
+        hooks.push((FREE, FREE));
     }
     if features.has_exit_mmap {
         hooks.push(("exit_mmap", "exit_mmap"));

@@ -29,6 +29,12 @@ pub(super) const PLAIN_OBJECT: &[u8] =
 /// of the ring is full.
 const WAKE_AT: u32 = 4;
 
+/// How many processes can have ended that the kernel has not let go of: zombies, and those of one grace period.
+const MOST_ENDED: u32 = 8192;
+
+/// The ring for their CPU times: room for 4,600 of them until userspace, which looks at it with the other ring, does.
+const FREED_BYTES: u32 = 256 << 10;
+
 /// The ring for the programs' own log lines, where they write any.
 const LOG_BYTES: u32 = 128 << 10;
 
@@ -78,6 +84,8 @@ pub(super) fn open(
             spin_lock: choice.lock.config(),
             attached: u32::from(options.attached > 0),
             branches: options.branches,
+            cpu_times: u32::from(options.cpu_times),
+            reserved: 0,
             window_ns: options.timeline.map_or(0, Resolution::width_ns),
         },
     };
@@ -145,6 +153,8 @@ impl Settings<'_> {
             0
         };
         let trees = options.root_tree.saturating_add(1);
+        // As small as a ring can be.
+        let page = u32::try_from(options.page_size).unwrap_or(4096);
         ahead
             .loader()
             // Nothing in the object is to be relocated by type.
@@ -159,6 +169,8 @@ impl Settings<'_> {
             .map_max_entries("BRANCHES", options.branches.max(1))
             .map_max_entries("IMAGES", options.max_images)
             .map_max_entries("PROCESSES", options.max_processes)
+            .map_max_entries("ENDED", if options.cpu_times { MOST_ENDED } else { 1 })
+            .map_max_entries("FREED", if options.cpu_times { FREED_BYTES } else { page })
             .map_max_entries("SEGMENTS_OF", followed)
             .map_max_entries("CONTEXTS", acting)
             .map_max_entries(
@@ -170,14 +182,7 @@ impl Settings<'_> {
                 },
             )
             .map_max_entries("EVENTS", options.ring_bytes)
-            .map_max_entries(
-                "AYA_LOGS",
-                if options.log {
-                    LOG_BYTES
-                } else {
-                    u32::try_from(options.page_size).unwrap_or(4096)
-                },
-            )
+            .map_max_entries("AYA_LOGS", if options.log { LOG_BYTES } else { page })
             .map_max_entries("TIMELINE", options.timeline_bytes())
             .map_max_entries(
                 "CACHES",

@@ -76,6 +76,8 @@ pub struct Options {
     pub segments: Option<SegmentSources>,
     /// Record calls that change mappings, and major page faults. For a timeline only.
     pub events: bool,
+    /// Tell the exact CPU times of processes that end.
+    pub cpu_times: bool,
     /// How many threads can be followed at once where threads hold back changes of the
     /// counters (kernels up to 6.1).
     pub max_threads: u32,
@@ -123,6 +125,7 @@ impl Options {
             vm_events: false,
             segments: None,
             events: false,
+            cpu_times: false,
             max_threads: 64 * 1024,
             handler: Handler::Optimised,
             cpus,

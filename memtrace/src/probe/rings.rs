@@ -33,6 +33,15 @@ impl Timeline {
 /// What a record of the timeline takes at least, with the ring's own header.
 const SMALLEST_RECORD: usize = size_of::<memtrace_ebpf::Change>() + 8;
 
+/// The ring of CPU times, if they are asked for.
+pub(super) fn freed(
+    ebpf: &mut Ebpf,
+    options: &Options,
+) -> Result<Option<RingBuf<MapData>>, ProbeError> {
+    let wanted = options.cpu_times.then(|| ring(ebpf, "FREED"));
+    wanted.transpose()
+}
+
 /// A ring of the object.
 pub(super) fn ring(ebpf: &mut Ebpf, name: &'static str) -> Result<RingBuf<MapData>, ProbeError> {
     let map = ebpf
@@ -67,11 +76,18 @@ fn decode_all(ring: &mut RingBuf<MapData>, limit: usize, mut take: impl FnMut(Ev
 
 impl Probe {
     /// Hands every waiting record to `take`: those of the timeline in the order of the
-    /// changes, and what an image had in it before the image's end.
+    /// changes, and what an image had in it before the image's end; CPU times last.
     pub fn drain(&mut self, mut take: impl FnMut(Event)) {
         if let Some(logger) = &mut self.logger {
             logger.flush();
         }
+        self.drain_lives(&mut take);
+        if let Some(freed) = &mut self.freed {
+            self.undecodable += decode_all(freed, usize::MAX, take);
+        }
+    }
+
+    fn drain_lives(&mut self, mut take: impl FnMut(Event)) {
         let Some(timeline) = &mut self.timeline else {
             self.undecodable += decode_all(&mut self.ring, usize::MAX, take);
             return;

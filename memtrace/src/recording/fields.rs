@@ -7,7 +7,7 @@
 use memtrace_ebpf::{
     Branch, COMM_LEN, Image, ImageWindow, Integral, Process, SEGMENTS, SIZES, SegmentsRecord, Tree,
     TreeWindow,
-    event::{Exec, Exit, Fork, Header, IMAGE_WINDOW, Oom, TREE_WINDOW},
+    event::{Exec, Exit, Fork, Freed, Header, IMAGE_WINDOW, Oom, TREE_WINDOW},
 };
 
 use super::varint::{Bytes, Malformed, put, put_bytes, unzigzag, zigzag};
@@ -639,6 +639,21 @@ pub(super) fn exit(v: &mut impl Visit, exit: &mut Exit) {
     if v.has_more() {
         v.number(process);
     }
+}
+
+/// A record of when the kernel let go of a process.
+pub(super) fn freed(v: &mut impl Visit, freed: &mut Freed) {
+    let Freed {
+        header: _,
+        process,
+        runtime,
+        utime,
+        stime,
+    } = freed;
+    v.number(process);
+    v.number(runtime);
+    v.number(utime);
+    v.number(stime);
 }
 
 /// A record of the OOM killer's choice.

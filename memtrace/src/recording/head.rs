@@ -43,6 +43,7 @@ impl Head {
             (event::FORK, size_of::<event::Fork>()),
             (event::EXEC, size_of::<event::Exec>()),
             (event::EXIT, size_of::<event::Exit>()),
+            (event::FREED, size_of::<event::Freed>()),
             (event::IMAGE_END, size_of::<Image>()),
             (event::OOM, size_of::<event::Oom>()),
             (event::IMAGE_WINDOW, size_of::<memtrace_ebpf::ImageWindow>()),

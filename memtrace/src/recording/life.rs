@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use memtrace_ebpf::{
     Image, SegmentsRecord,
-    event::{EXEC, EXIT, Exec, Exit, FORK, Fork, IMAGE_END, OOM, Oom, SEGMENTS},
+    event::{EXEC, EXIT, Exec, Exit, FORK, FREED, Fork, Freed, IMAGE_END, OOM, Oom, SEGMENTS},
 };
 
 use super::{
@@ -46,6 +46,10 @@ impl Life {
             Event::Exit(exit) => {
                 fields::exit(v, &mut { *exit });
                 EXIT
+            }
+            Event::Freed(freed) => {
+                fields::freed(v, &mut { *freed });
+                FREED
             }
             Event::ImageEnd(image) => {
                 fields::image(v, &mut image.as_ref().clone(), header.at);
@@ -123,6 +127,14 @@ pub(super) fn read(raw: &[u8]) -> Result<VecDeque<(u32, Event)>, Malformed> {
                 };
                 fields::exit(&mut v, &mut exit);
                 Event::Exit(exit)
+            }
+            FREED => {
+                let mut freed = Freed {
+                    header,
+                    ..blank::FREED
+                };
+                fields::freed(&mut v, &mut freed);
+                Event::Freed(freed)
             }
             IMAGE_END => {
                 let mut image = Box::new(Image {

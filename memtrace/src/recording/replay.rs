@@ -131,6 +131,7 @@ impl Replay {
             Event::Fork(_)
             | Event::Exec(_)
             | Event::Exit(_)
+            | Event::Freed(_)
             | Event::Oom(_)
             | Event::Segments(_)
             | Event::Call(_) => {}

@@ -122,6 +122,7 @@ impl Tail {
                 self.book(id, pages, counted, at);
             }
             Event::SizesChange(_)
+            | Event::Freed(_)
             | Event::Segments(_)
             | Event::SegmentsChange(_)
             | Event::Call(_) => {}

@@ -187,7 +187,7 @@ pub(super) fn attach<'a>(
     let mut signals = Signals::take_over_interrupts().map_err(system("take over signals"))?;
     let wanted_for = Use {
         recorded: feed.is_wanted(),
-        each: true,
+        result: true,
     };
     let taken = || take_over(tracer, targets, wanted_for, &signals, &mut phases);
     let taken = match without_bpf::instead(tracer, taken)? {

@@ -56,7 +56,7 @@ pub(super) fn observe(
     // Only the sum is shown.
     let wanted_for = Use {
         recorded: false,
-        each: false,
+        result: false,
     };
     let taken = || take_over(tracer, targets, wanted_for, &signals, &mut phases);
     let taken = match without_bpf::instead(tracer, taken)? {

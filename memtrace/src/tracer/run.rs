@@ -71,6 +71,7 @@ fn prepare(
 ) -> Result<(Loaded, u32), TraceError> {
     let purpose = Purpose {
         recorded,
+        result: true,
         attached: 0,
         branches: 0,
     };

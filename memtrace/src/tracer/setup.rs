@@ -46,6 +46,8 @@ pub(super) fn prepare(
 pub(super) struct Purpose {
     /// There is somebody who takes the timeline.
     pub(super) recorded: bool,
+    /// There is a result in the end.
+    pub(super) result: bool,
     /// So many processes can be asked for that run already.
     pub(super) attached: u32,
     /// So many of them can be roots whose totals are wanted each; 0: none.
@@ -80,6 +82,7 @@ fn options(
     features: &mut Features,
     Purpose {
         recorded,
+        result,
         attached,
         branches,
     }: Purpose,
@@ -122,6 +125,8 @@ fn options(
     if let Some(bytes) = tracer.ring_bytes {
         options.ring_bytes = ring_bytes(bytes);
     }
+    // Of processes that are only counted or looked at, nobody asks for them.
+    options.cpu_times = result && !tracer.totals && features.has_cpu_times();
     // For nobody it would only cost.
     options.timeline = tracer.timeline.filter(|_| recorded);
     options.timeline_ring_bytes = tracer.timeline_ring_bytes.map(ring_bytes);

@@ -24,8 +24,8 @@ use crate::{
 pub(super) struct Use {
     /// There is somebody who takes the timeline.
     pub(super) recorded: bool,
-    /// Of several the totals of each are wanted.
-    pub(super) each: bool,
+    /// There is a result in the end: it has the totals of each of several, and the CPU times of processes.
+    pub(super) result: bool,
 }
 
 /// Everyone who was asked for is followed from here on.
@@ -70,11 +70,12 @@ pub(super) fn take_over<'s>(
         _priority: Priority::raise(),
     };
     require_room(ROOM)?;
-    let Use { recorded, each } = wanted_for;
+    let Use { recorded, result } = wanted_for;
     let purpose = Purpose {
         recorded,
         attached: wanted.room(),
-        branches: if each { wanted.branches() } else { 0 },
+        result,
+        branches: if result { wanted.branches() } else { 0 },
     };
     let mut loaded = setup::prepare(tracer, purpose, phases)?;
     let (runtime, watching) = Watching::begin(&loaded.probe, signals)?;

@@ -140,6 +140,13 @@ const FIELDS: &[Field] = &[
         s.process.usage.map(|usage| usage.system_ns).into()
     })
     .optional(),
+    Field::new(
+        "cpu_exact",
+        Kind::Flag,
+        "CPU times are those of the scheduler, as wait4(2) gives them; else of clock ticks.",
+        |s| s.process.usage.map(|usage| usage.cpu_exact).into(),
+    )
+    .optional(),
     number("minor_faults", "Minor faults.", |s| {
         s.process.usage.map(|usage| usage.minor_faults).into()
     })

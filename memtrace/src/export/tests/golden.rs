@@ -65,11 +65,11 @@ fn csv_is_rfc_4180() {
         processes,
         header(Table::Processes)
             + "0,,100,100,1,true,make,/usr/bin/make -j 2,comm,\
-               0,2023-11-14T22:13:20.000000000Z,,,10000000000,,,false,false,true,,,,,,\
+               0,2023-11-14T22:13:20.000000000Z,,,10000000000,,,false,false,true,,,,,,,\
                1,40960,0,40960\r\n\
                1,0,101,101,100,false,\"a,b \"\"c\"\";\\r\\n\",\"'/bin/a,b \"\"c\"\";\\r\\n' \\xff\",comm,\
                1000,2023-11-14T22:13:20.000001000Z,5000000000,2023-11-14T22:13:25.000000000Z,4999999000,\
-               0,,false,false,false,1,2,3,4,1,2,81920,3000000000,81920\r\n"
+               0,,false,false,false,1,2,true,3,4,1,2,81920,3000000000,81920\r\n"
     );
     let tree = text(|data, out| csv::write(data, Table::Tree, out));
     assert_eq!(

@@ -192,6 +192,7 @@ impl History {
         ends.usage = Some(Usage {
             user_ns: 1,
             system_ns: 2,
+            cpu_exact: true,
             minor_faults: 3,
             major_faults: 4,
             threads: 1,

@@ -80,12 +80,14 @@ const WANTED: &[Wanted] = wanted! {
     task_maj_flt: Need::Optional, 8, ["task_struct.maj_flt"], "major faults";
     task_utime: Need::Optional, 8, ["task_struct.utime"], "CPU time in user mode";
     task_stime: Need::Optional, 8, ["task_struct.stime"], "CPU time in kernel mode";
+    task_runtime: Need::Optional, 8, ["task_struct.se.sum_exec_runtime"], "exact CPU time";
     task_exit_code: Need::Required, 4, ["task_struct.exit_code"], "exit status of a thread";
     task_thread_pid: Need::Optional, 8, ["task_struct.thread_pid"], "PIDs as seen inside of PID namespaces";
     signal_live: Need::Required, 4, ["signal_struct.live"], "number of threads that have not begun to exit";
     signal_nr_threads: Need::Optional, 4, ["signal_struct.nr_threads"], "number of threads";
     signal_utime: Need::Optional, 8, ["signal_struct.utime"], "CPU time in user mode";
     signal_stime: Need::Optional, 8, ["signal_struct.stime"], "CPU time in kernel mode";
+    signal_runtime: Need::Optional, 8, ["signal_struct.sum_sched_runtime"], "exact CPU time";
     signal_min_flt: Need::Optional, 8, ["signal_struct.min_flt"], "minor faults, and with them the footprint's bounds";
     signal_maj_flt: Need::Optional, 8, ["signal_struct.maj_flt"], "major faults";
     signal_maxrss: Need::Optional, 8, ["signal_struct.maxrss"], "the kernel's own ru_maxrss";

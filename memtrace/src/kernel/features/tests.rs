@@ -77,15 +77,19 @@ fn a_recent_kernel_lacks_nothing() {
         [o.task_mm, o.task_thread_pid, o.task_pid, o.task_exit_code],
         [0, 56, 72, 88]
     );
-    assert_eq!([o.task_start_boottime, o.task_comm], [400, 416]);
+    assert_eq!(
+        [o.task_start_boottime, o.task_comm, o.task_runtime],
+        [400, 416, 472]
+    );
     assert_eq!(
         [
             o.signal_min_flt,
             o.signal_maxrss,
+            o.signal_runtime,
             o.signal_live,
             o.signal_group_exit_code
         ],
-        [24, 40, 64, 88]
+        [24, 40, 64, 72, 96]
     );
     assert_eq!(
         [o.pid_level, o.pid_numbers, o.upid_stride, o.upid_nr],

@@ -204,6 +204,7 @@ impl<'a> Fields<'a> {
                 e.tgid = self.u32("tgid");
             }
             Event::ImageEnd(_)
+            | Event::Freed(_)
             | Event::Segments(_)
             | Event::ImageWindow(_)
             | Event::TreeWindow(_)

@@ -27,6 +27,7 @@ pub(crate) fn zeroed(kind: u32) -> Event {
         event::FORK => size_of::<event::Fork>(),
         event::EXEC => size_of::<event::Exec>(),
         event::EXIT => size_of::<event::Exit>(),
+        event::FREED => size_of::<event::Freed>(),
         event::IMAGE_END => size_of::<Image>(),
         event::IMAGE_WINDOW => size_of::<ImageWindow>(),
         event::TREE_WINDOW => size_of::<TreeWindow>(),

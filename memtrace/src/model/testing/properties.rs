@@ -53,6 +53,14 @@ fn told(summary: &Summary) -> String {
     String::from_utf8(out).expect("reports are UTF-8")
 }
 
+/// Takes one record out without which something is not known of memory.
+fn lose(events: &mut Vec<Event>, lost: Index) -> Event {
+    let needed: Vec<usize> = (0..events.len())
+        .filter(|&i| !matches!(events[i], Event::Freed(_)))
+        .collect();
+    events.remove(needed[lost.index(needed.len())])
+}
+
 proptest! {
     /// What is forgotten changes nothing that is told.
     #[test]
@@ -73,7 +81,7 @@ proptest! {
     fn a_record_that_totals_lack_is_noticed((ops, lost) in (ops(), any::<Index>())) {
         let (truth, end) = Simulator::run(&ops);
         let mut events = truth.events;
-        events.remove(lost.index(events.len()));
+        lose(&mut events, lost);
         let result = totals(&events, end);
         prop_assert_ne!(result.certificate.verdict, Verdict::Exact);
     }
@@ -172,6 +180,8 @@ proptest! {
             let status = process.outcome.and_then(|outcome| outcome.exit_status);
             prop_assert_eq!(status.map(u32::from), truth.status);
             prop_assert_eq!(process.survivor, truth.status.is_none());
+            let counted = process.usage.map(|usage| (usage.user_ns, usage.cpu_exact));
+            prop_assert_eq!(counted, truth.status.map(|_| (truth.runtime, true)));
             let uses: Vec<_> = process
                 .images
                 .iter()
@@ -227,10 +237,30 @@ proptest! {
     fn a_lost_record_is_noticed((ops, lost) in (ops(), any::<Index>())) {
         let (truth, end) = Simulator::run(&ops);
         let mut events = truth.events;
-        let lost = events.remove(lost.index(events.len()));
+        let lost = lose(&mut events, lost);
         let result = summary(&events, end);
         prop_assert_eq!(result.certificate.verdict, Verdict::Incomplete, "lost {}", lost);
         prop_assert!(!result.certificate.reasons.is_empty());
+    }
+
+    /// Whose last record is lost has CPU times of clock ticks, and says so; memory is known as well as ever.
+    #[test]
+    fn without_its_last_record_cpu_times_are_sampled((ops, lost) in (ops(), any::<Index>())) {
+        let (truth, end) = Simulator::run(&ops);
+        let is_freed = |event: &Event| matches!(event, Event::Freed(_));
+        let mut events = truth.events;
+        let freed = events.iter().filter(|event| is_freed(event)).count();
+        prop_assume!(freed > 0);
+        let kept = lost.index(freed);
+        let mut seen = 0;
+        events.retain(|event| {
+            seen += usize::from(is_freed(event));
+            !is_freed(event) || seen <= kept
+        });
+        let result = summary(&events, end);
+        let usages = result.processes.iter().filter_map(|process| process.usage);
+        prop_assert_eq!(usages.filter(|usage| usage.cpu_exact).count(), kept);
+        prop_assert_eq!(result.certificate.verdict, Verdict::Exact);
     }
 
     /// An end of a system call that was not seen costs sizes of virtual memory, and no counter.

@@ -77,6 +77,8 @@ pub(super) struct Truth {
     /// The id that its last record names, 0 if none.
     known: u64,
     pub(super) status: Option<u32>,
+    /// What it runs until it ends, nanoseconds.
+    pub(super) runtime: u64,
     pub(super) uses: Vec<(u64, UseKind)>,
 }
 
@@ -296,6 +298,7 @@ impl Simulator {
             image,
             known: fork.image,
             status: None,
+            runtime: 1000 + self.processes.len() as u64,
             uses,
         });
     }
@@ -343,6 +346,13 @@ impl Simulator {
         exit.wait_status = status << 8;
         self.processes[p].status = Some(status);
         self.events.push(Event::Exit(exit));
+        let Event::Freed(mut freed) = super::zeroed(event::FREED) else {
+            return;
+        };
+        freed.header.at = self.tick();
+        freed.process = number(p);
+        freed.runtime = self.processes[p].runtime;
+        self.events.push(Event::Freed(freed));
     }
 
     fn release(&mut self, image: usize) {

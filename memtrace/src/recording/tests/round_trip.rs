@@ -4,8 +4,8 @@ use memtrace_ebpf::{
     Branch, Call, Change, Image, ImageWindow, Process, SegmentsChange, SegmentsRecord, SizesChange,
     Tree, TreeWindow,
     event::{
-        CALL, CHANGE, EXEC, EXIT, Exec, Exit, FORK, Fork, IMAGE_END, IMAGE_WINDOW, OOM, Oom,
-        SEGMENTS, SEGMENTS_CHANGE, SIZES_CHANGE, TREE_WINDOW,
+        CALL, CHANGE, EXEC, EXIT, Exec, Exit, FORK, FREED, Fork, Freed, IMAGE_END, IMAGE_WINDOW,
+        OOM, Oom, SEGMENTS, SEGMENTS_CHANGE, SIZES_CHANGE, TREE_WINDOW,
     },
 };
 use proptest::{collection::vec, prelude::*};
@@ -23,10 +23,11 @@ use crate::{
     },
 };
 
-const SIZES: [(u32, usize); 12] = [
+const SIZES: [(u32, usize); 13] = [
     (FORK, size_of::<Fork>()),
     (EXEC, size_of::<Exec>()),
     (EXIT, size_of::<Exit>()),
+    (FREED, size_of::<Freed>()),
     (IMAGE_END, size_of::<Image>()),
     (OOM, size_of::<Oom>()),
     (IMAGE_WINDOW, size_of::<ImageWindow>()),

@@ -453,6 +453,7 @@ impl Scene {
             usage: process.end.map(|_| Usage {
                 user_ns: 1,
                 system_ns: 1,
+                cpu_exact: true,
                 minor_faults: 100,
                 major_faults: 0,
                 threads: 1,

@@ -64,6 +64,7 @@ impl ProcessDoc {
             usage: process.usage.map(|usage| UsageDoc {
                 user_ns: usage.user_ns,
                 system_ns: usage.system_ns,
+                cpu_exact: usage.cpu_exact,
                 minor_faults: usage.minor_faults,
                 major_faults: usage.major_faults,
                 threads: usage.threads,
@@ -87,6 +88,7 @@ struct BeforeDoc {
 struct UsageDoc {
     user_ns: u64,
     system_ns: u64,
+    cpu_exact: bool,
     minor_faults: u64,
     major_faults: u64,
     threads: u32,

@@ -403,8 +403,10 @@ fn is(summary: &Summary, used: &ImageUse, image: &ImageSummary) -> bool {
 fn usage(summary: &Summary, process: &ProcessSummary) -> String {
     let times = Times::of(summary);
     process.usage.map_or_else(String::new, |usage| {
+        // What ticks found can be a tick more or less.
+        let about = if usage.cpu_exact { "" } else { "about " };
         format!(
-            ", user {}, system {}, {} minor and {}, {}",
+            ", {about}user {}, system {}, {} minor and {}, {}",
             times.show(usage.user_ns),
             times.show(usage.system_ns),
             grouped(usage.minor_faults),

@@ -79,7 +79,14 @@ const TASK: &[&str] = &[
     "real_parent",
 ];
 const TASK_INTS: &[&str] = &["pid", "tgid", "exit_code"];
-const SIGNAL: &[&str] = &["min_flt", "maj_flt", "maxrss", "utime", "stime"];
+const SIGNAL: &[&str] = &[
+    "min_flt",
+    "maj_flt",
+    "maxrss",
+    "utime",
+    "stime",
+    "sum_sched_runtime",
+];
 const SIGNAL_INTS: &[&str] = &["live", "nr_threads", "flags", "group_exit_code"];
 
 impl Kernel {
@@ -162,6 +169,8 @@ impl Kernel {
         let comm = w.array(char, 16);
         let mut members = self.fields("task_struct", number, TASK, TASK_INTS, 0);
         members.push((self.start, long, 400));
+        let entity = w.structure("sched_entity", 16, &[("sum_exec_runtime", long, 8)]);
+        members.push(("se", entity, 464));
         members.push(("comm", comm, 416));
         if self.task_caches {
             let count = w.array(int, 4);
