@@ -168,15 +168,17 @@ fn a_real_build_is_all_in_its_recording() -> Result<()> {
 /// What a report needs is bounded, however long the recording: of five million changes 300 MiB.
 #[test]
 fn millions_of_changes_are_reported_in_bounded_memory() -> Result<()> {
-    let (changes, mib) = load((5_000_000, 300), (400_000, 80));
+    // Small enough that to keep all changes, of 56 bytes each, would be too much of each kind.
+    let (changes, most_mib) = load((5_000_000, [300; 3]), (400_000, [32, 80, 32]));
     let lab = Lab::new()?;
     let recording = lab.path("large.memtrace");
     let most = write_large(&recording, changes)? * 4096;
-    for (options, told) in [
+    let reports = [
         (&["--json", "-"][..], Some(most)),
         (&["--html", "/dev/null"], None),
         (&["--between", "1s,end"], None),
-    ] {
+    ];
+    for ((options, told), mib) in reports.into_iter().zip(most_mib) {
         // Polled often enough: the kernel's own high-water mark is read.
         let mut line = lab.memtrace_run(&["--backend", "ptrace"])?;
         line.extend([memtrace()?.display().to_string(), "report".to_owned()]);
