@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result, ensure};
-use memtrace_tests::{Cgroup, Lab, Process, Summary, require, require_privileges};
+use anyhow::{Context, Result};
+use memtrace_tests::{Cgroup, Lab, Orphanage, Process, require, require_privileges};
 
 /// How many children there are.
 const CHILDREN: usize = 24;
@@ -23,23 +23,11 @@ fn said(text: &str) -> Result<BTreeMap<u32, u64>> {
     lines.collect()
 }
 
-fn cpu_time(process: &Process) -> Result<u64> {
-    ensure!(process.cpu_exact == Some(true), "sampled: {process:?}");
+/// User and system time, which are all that it ran or may be a tick off.
+fn cpu_time(process: &Process, exact: bool) -> Result<u64> {
+    assert_eq!(process.cpu_exact, Some(exact), "{process:?}");
     let (user, system) = (process.user_ns, process.system_ns);
     Ok(user.context("no user time")? + system.context("no system time")?)
-}
-
-/// Every process has at least what it had before it ended; gives the sum of what all have.
-fn assert_complete(summary: &Summary, said: &BTreeMap<u32, u64>) -> Result<u64> {
-    let mut sum = 0;
-    for process in &summary.processes {
-        let told = cpu_time(process)?;
-        sum += told;
-        if let Some(&said) = said.get(&process.pid) {
-            assert!(told >= said, "{} had {said} ns, not {told}", process.pid);
-        }
-    }
-    Ok(sum)
 }
 
 /// All of them together had what the kernel charged to their cgroup, to the nanosecond where it tells that; of
@@ -61,7 +49,13 @@ fn all_that_ran_is_counted_and_nothing_else() -> Result<()> {
     let said = said(&run.finished.stdout)?;
     assert_eq!(said.len(), CHILDREN + 1);
     assert_eq!(run.summary.processes.len(), CHILDREN + 1);
-    let sum = assert_complete(&run.summary, &said)?;
+    let mut sum = 0;
+    for process in &run.summary.processes {
+        let told = cpu_time(process, true)?;
+        let said = said.get(&process.pid).context("one said nothing")?;
+        assert!(told >= *said, "{} had {said} ns, not {told}", process.pid);
+        sum += told;
+    }
     let first = &run.summary.processes[0];
     let before = said.get(&first.pid).context("the first said nothing")?;
     let (charged, unit) = group.cpu_time()?;
@@ -71,29 +65,43 @@ fn all_that_ran_is_counted_and_nothing_else() -> Result<()> {
     Ok(())
 }
 
-/// Without BPF too, and of who has children as well, whose times wait4(2) adds up.
+/// Without BPF they are wait4's, in microseconds, and not called exact.
 #[test]
 fn without_bpf_they_are_those_of_wait4() -> Result<()> {
     let lab = Lab::new()?;
     let run = lab.trace_with(&["--backend", "ptrace"], &children())?;
     let said = said(&run.finished.stdout)?;
-    let (root, children) = run.summary.processes.split_first().context("no process")?;
-    assert_eq!(
-        root.cpu_exact,
-        Some(false),
-        "of those who wait, it is in ticks"
-    );
-    assert_eq!(children.len(), CHILDREN);
-    for process in children {
-        // wait4(2) has no more than microseconds of either.
-        let told = cpu_time(process)? + 2000;
-        let said = said.get(&process.pid).context("one said nothing")?;
-        assert!(told >= *said, "{} had {said} ns, not {told}", process.pid);
+    assert_eq!(said.len(), CHILDREN);
+    for process in &run.summary.processes {
+        let told = cpu_time(process, false)? + 2000;
+        // The first said nothing.
+        let said = said.get(&process.pid).copied().unwrap_or(0);
+        assert!(told >= said, "{} had {said} ns, not {told}", process.pid);
     }
     Ok(())
 }
 
-/// Threads that have ended are in the sum of their process.
+/// Of a zombie there is what clock ticks found, and the result does not wait for it.
+#[test]
+fn a_zombies_are_not_called_exact() -> Result<()> {
+    require_privileges!();
+    let lab = Lab::new()?;
+    // This process gets the zombie from the command's, and does not wait for it.
+    let orphanage = Orphanage::open()?;
+    let run = lab.trace("fork{ cpu-us 500 say-cpu } await-child")?;
+    let said = said(&run.finished.stdout)?;
+    let (zombie, rest) = run.summary.processes.split_last().context("none")?;
+    assert!(said.contains_key(&zombie.pid), "{said:?}");
+    assert_eq!(zombie.exit_status, Some(0));
+    cpu_time(zombie, false)?;
+    assert_eq!(rest.len(), 1);
+    cpu_time(&rest[0], true)?;
+    run.summary.assert_exact();
+    assert_eq!(orphanage.await_all()?.len(), 1);
+    Ok(())
+}
+
+/// Threads that have ended are in the sum of their process, which can lack a tick of each.
 #[test]
 fn threads_are_in_the_sum() -> Result<()> {
     require_privileges!();
@@ -102,7 +110,8 @@ fn threads_are_in_the_sum() -> Result<()> {
                  cpu-us 1000 say-cpu";
     let run = lab.trace(words)?;
     let said = said(&run.finished.stdout)?;
-    let sum = assert_complete(&run.summary, &said)?;
-    assert!(sum >= 17_000_000, "{sum}");
+    let process = &run.summary.processes[0];
+    let (told, said) = (cpu_time(process, false)?, said[&process.pid]);
+    assert!(told >= said && said >= 17_000_000, "{told}, {said}");
     Ok(())
 }

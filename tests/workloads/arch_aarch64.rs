@@ -38,6 +38,7 @@ pub mod nr {
     pub const MPROTECT: usize = 226;
     pub const MADVISE: usize = 233;
     pub const WAIT4: usize = 260;
+    pub const WAITID: usize = 95;
     pub const PRLIMIT64: usize = 261;
     pub const PROCESS_VM_WRITEV: usize = 271;
     pub const MEMFD_CREATE: usize = 279;

@@ -20,6 +20,7 @@ pub mod nr {
     pub const EXECVE: usize = 59;
     pub const EXIT: usize = 60;
     pub const WAIT4: usize = 61;
+    pub const WAITID: usize = 247;
     pub const KILL: usize = 62;
     pub const FSYNC: usize = 74;
     pub const FTRUNCATE: usize = 77;

@@ -178,6 +178,15 @@ impl Script {
                 check(b"wait", sys!(WAIT4, -1isize, 0, 0, 0));
                 at + 1
             }
+            // await-child: until a child has ended, which stays a zombie
+            b"await-child" => {
+                const P_ALL: usize = 0;
+                const WEXITED: usize = 4;
+                const WNOWAIT: usize = 0x0100_0000;
+                let result = sys!(WAITID, P_ALL, 0, 0, WEXITED | WNOWAIT, 0);
+                check(b"wait", result);
+                at + 1
+            }
             // exit N
             b"exit" => sys::exit_group(self.n(at + 1)),
             // exit-thread: ends this thread only

@@ -67,7 +67,7 @@ pub struct Features {
 }
 
 impl Features {
-    /// Whether the scheduler's sums can be read, and their end is told.
+    /// Whether the scheduler's sums can be read.
     #[must_use]
     pub const fn has_cpu_times(&self) -> bool {
         self.offsets.task_runtime != ABSENT && self.offsets.signal_runtime != ABSENT

@@ -7,15 +7,20 @@ use memtrace_ebpf::event::{Exit, Freed};
 pub(super) struct CpuTimes {
     pub(super) user_ns: u64,
     pub(super) system_ns: u64,
-    /// The sum is the scheduler's.
+    /// The sum is all that it ran.
     pub(super) is_exact: bool,
 }
 
 impl CpuTimes {
-    /// Of a process that ended, if the kernel told when it let go of it: as wait4(2) gives them.
-    pub(super) fn of(exit: &Exit, freed: Option<&Freed>) -> Self {
+    /// Of a process that ended; by the scheduler's clock if the kernel told when it let go of it. `alone` if it
+    /// never had a further thread: one that ended before the process lacks what it ran since the last clock tick
+    /// (`__exit_signal()`, kernel/exit.c, adds up what is known by then).
+    pub(super) fn of(exit: &Exit, freed: Option<&Freed>, alone: bool) -> Self {
         match freed {
-            Some(freed) if freed.runtime > 0 => Self::divided(freed),
+            Some(freed) if freed.runtime > 0 => Self {
+                is_exact: alone,
+                ..Self::divided(freed)
+            },
             _ => Self {
                 user_ns: exit.utime,
                 system_ns: exit.stime,
@@ -67,7 +72,13 @@ mod tests {
             stime: 8_000_000,
             ..blank::EXIT
         };
-        let cpu = CpuTimes::of(&exit, Some(&freed));
+        let cpu = CpuTimes::of(&exit, Some(&freed), true);
+        let with_threads = CpuTimes::of(&exit, Some(&freed), false);
+        let expected = CpuTimes {
+            is_exact: false,
+            ..cpu
+        };
+        assert_eq!(with_threads, expected);
         (cpu.user_ns, cpu.system_ns, cpu.is_exact)
     }
 
@@ -87,7 +98,7 @@ mod tests {
     #[test]
     fn without_it_ticks_are_all_that_is_known() {
         assert_eq!(of(0, 4, 4), (4_000_000, 8_000_000, false));
-        let told = CpuTimes::of(&blank::EXIT, None);
+        let told = CpuTimes::of(&blank::EXIT, None, true);
         assert!(!told.is_exact && told.user_ns == 0);
     }
 }

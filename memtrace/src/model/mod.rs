@@ -146,10 +146,10 @@ impl Model {
         }
     }
 
-    /// Whether a process has ended that the kernel has not let go of, as far as it was told.
-    #[must_use]
-    pub fn awaits_cpu_times(&self) -> bool {
-        self.story.awaits_cpu_times()
+    /// Processes that ended and that the kernel has not let go of, as far as it was told: their ids in the initial
+    /// PID namespace, and when they were created ([`Process::started_at`](memtrace_ebpf::Process::started_at)).
+    pub fn held(&self) -> impl Iterator<Item = (u32, u64)> {
+        self.story.held()
     }
 
     fn image_end(&mut self, image: &Image) {

@@ -10,7 +10,7 @@ use super::{
     certificate::Findings,
     cpu_times::CpuTimes,
     measured::Measured,
-    story::{Life, Lives},
+    story::{Birth, Life, Lives},
     summary::{Before, Fate, ImageUse, Outcome, ProcessSummary, Program, Usage, UseKind},
 };
 
@@ -259,7 +259,12 @@ impl<'a> People<'a> {
                         }),
                     usage: exit
                         .filter(|exit| exit.flags & ProcessFlags::USAGE_UNKNOWN == 0)
-                        .map(|exit| (exit, CpuTimes::of(exit, life.freed.as_ref())))
+                        .map(|exit| {
+                            // Of one that was attached to, threads can have ended before.
+                            let attached = birth.is_none_or(Birth::is_attached);
+                            let alone = exit.threads <= 1 && !attached;
+                            (exit, CpuTimes::of(exit, life.freed.as_ref(), alone))
+                        })
                         .map(|(exit, cpu)| Usage {
                             user_ns: cpu.user_ns,
                             system_ns: cpu.system_ns,

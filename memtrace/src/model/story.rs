@@ -166,9 +166,10 @@ impl Story {
         self.freed.insert(freed.process, *freed);
     }
 
-    /// Whether the kernel has not let go of a process that ended.
-    pub(super) fn awaits_cpu_times(&self) -> bool {
-        !self.held.is_empty()
+    /// Processes that ended and that the kernel has not let go of: their ids, and when they were created.
+    pub(super) fn held(&self) -> impl Iterator<Item = (u32, u64)> {
+        let births = self.held.iter().filter_map(|id| self.births.get(id));
+        births.map(|(pid, birth)| (*pid, birth.started_at))
     }
 
     pub(super) fn oom(&mut self, oom: &Oom) {

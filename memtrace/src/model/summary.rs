@@ -325,8 +325,8 @@ pub struct Usage {
     pub user_ns: u64,
     /// CPU time in kernel mode.
     pub system_ns: u64,
-    /// The sum of both is what the scheduler counted, as wait4(2) gives it. Otherwise each is what the kernel's clock
-    /// ticks found.
+    /// The sum of both is all that it ran. Otherwise it can lack what each of its threads ran since a clock tick, or
+    /// is what the ticks themselves found.
     pub cpu_exact: bool,
     /// Minor faults.
     pub minor_faults: u64,

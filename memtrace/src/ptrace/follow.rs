@@ -280,10 +280,8 @@ impl Tracer {
             // wait4 adds the children that it waited for; /proc has theirs by itself.
             user_ns: nanoseconds(rusage.ru_utime).saturating_sub(ticks(totals.children_user)),
             system_ns: nanoseconds(rusage.ru_stime).saturating_sub(ticks(totals.children_system)),
-            // Theirs are in clock ticks. Who was waited for, had faults.
-            cpu_exact: totals.children_faults == 0
-                && totals.children_user == 0
-                && totals.children_system == 0,
+            // It can lack what ran since the last tick, and the children's are in ticks.
+            cpu_exact: false,
             minor_faults: totals.minor_faults,
             major_faults: totals.major_faults,
             threads: process.threads_ever,

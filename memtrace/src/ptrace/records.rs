@@ -7,8 +7,7 @@ use memtrace_ebpf::{
     COMM_LEN, Change, ChangeKind, Image as Record, ImageKind, ImageState, Integral, MEMBERS, Pages,
     Process as Living, ProcessFlags, SIZES, Size, SizesChange, VmField, VmMean,
     event::{
-        CHANGE, EXEC, EXIT, Exec, Exit, FORK, FREED, Fork, Freed, Header, IMAGE_END, PATH_LEN,
-        SIZES_CHANGE,
+        CHANGE, EXEC, EXIT, Exec, Exit, FORK, Fork, Header, IMAGE_END, PATH_LEN, SIZES_CHANGE,
     },
 };
 
@@ -167,18 +166,6 @@ pub(super) fn exit(place: usize, process: &Process, at: u64) -> Exit {
         threads: usage.threads,
         reserved: 0,
     }
-}
-
-/// What wait4(2) told of it, if that is exact.
-pub(super) fn freed(place: usize, process: &Process, at: u64) -> Option<Freed> {
-    let exact = process.usage.filter(|usage| usage.cpu_exact);
-    exact.map(|usage| Freed {
-        header: header(FREED, at),
-        process: id(place),
-        runtime: usage.user_ns.saturating_add(usage.system_ns),
-        utime: usage.user_ns,
-        stime: usage.system_ns,
-    })
 }
 
 /// A process that lives.

@@ -247,7 +247,6 @@ impl<'a> Teller<'a> {
             told.uses = process.uses.len();
             if let Some(end) = process.end {
                 events.push(Event::Exit(records::exit(place, process, end)));
-                events.extend(records::freed(place, process, end).map(Event::Freed));
                 over.push(place);
             }
         }

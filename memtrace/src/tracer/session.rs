@@ -4,7 +4,6 @@ use std::{
     io,
     ops::ControlFlow,
     os::fd::BorrowedFd,
-    thread,
     time::{Duration, Instant},
 };
 
@@ -19,7 +18,7 @@ use super::{
     snapshots::Snapshots,
     so_far::{self, Checked, Known},
     system,
-    wait::{Teardown, ended, much, wake},
+    wait::{self, Teardown, ended, much, wake},
     watch::{Watched, watch},
 };
 use crate::{
@@ -35,12 +34,6 @@ use crate::{
 
 /// How often a tree without news is looked at again under `--wait-tree`.
 const TREE_POLL: Duration = Duration::from_millis(20);
-
-/// The kernel lets go of a process a grace period of RCU after it was waited for, some clock ticks.
-const FREED_WITHIN: Duration = Duration::from_millis(100);
-
-/// How often it is looked whether it has.
-const FREED_POLL: Duration = Duration::from_millis(1);
 
 /// The process whose end is waited for.
 pub(super) trait Root {
@@ -476,7 +469,7 @@ impl<'a> Session<'a> {
         };
         drain(&mut model);
         if options.cpu_times {
-            wait_for_cpu_times(&mut model, drain);
+            wait::for_cpu_times(&mut model, view, drain);
         }
         let known = Known {
             features: &features,
@@ -498,15 +491,6 @@ impl<'a> Session<'a> {
         let last = known.last(remains, ended_at, ending, checked, more);
         feed.finish(&last);
         Ok(model.finish(last))
-    }
-}
-
-/// Waits until the kernel has let go of all that ended, but not for long: of zombies it does not.
-fn wait_for_cpu_times(model: &mut Model, mut drain: impl FnMut(&mut Model)) {
-    let until = Instant::now() + FREED_WITHIN;
-    while model.awaits_cpu_times() && Instant::now() < until {
-        thread::sleep(FREED_POLL);
-        drain(model);
     }
 }
 

@@ -1,13 +1,14 @@
 //! What the loop that follows a run waits for.
 
 use std::{
-    io,
+    io, thread,
     time::{Duration, Instant},
 };
 
 use memtrace_ebpf::Tree;
 
 use super::watch::Watched;
+use crate::{attend::View, model::Model};
 
 /// Returns when much of the timeline waits; never without one.
 pub(super) async fn much(timeline: Option<&Watched>) -> io::Result<()> {
@@ -98,6 +99,29 @@ impl Teardown {
                 false
             }
         }
+    }
+}
+
+/// So long it is waited for the kernel to let go of processes that ended, whoever they are.
+const FREED_WITHIN: Duration = Duration::from_millis(100);
+
+/// So long if somebody has waited for one of them: then the kernel will, a grace period of RCU later.
+const FREED_AT_LAST: Duration = Duration::from_secs(1);
+
+/// Waits until the kernel has let go of all processes that ended, for their CPU times. Of zombies it does not.
+pub(super) fn for_cpu_times(model: &mut Model, view: View, mut drain: impl FnMut(&mut Model)) {
+    let began = Instant::now();
+    let goes_on = |model: &Model| {
+        let mut held = model.held().peekable();
+        let waited = began.elapsed();
+        let is_gone = |(tgid, started_at)| view.pid_of(tgid, started_at).is_none();
+        held.peek().is_some()
+            && (waited < FREED_WITHIN
+                || waited < FREED_AT_LAST && view.has_same_ids() && held.any(is_gone))
+    };
+    while goes_on(model) {
+        thread::sleep(Duration::from_millis(1));
+        drain(model);
     }
 }
 

@@ -143,7 +143,7 @@ const FIELDS: &[Field] = &[
     Field::new(
         "cpu_exact",
         Kind::Flag,
-        "CPU times are those of the scheduler, as wait4(2) gives them; else of clock ticks.",
+        "The sum of both is all that it ran; else it can be a clock tick off for each thread.",
         |s| s.process.usage.map(|usage| usage.cpu_exact).into(),
     )
     .optional(),
