@@ -51,7 +51,7 @@ fn one(root: &Path, target: &Path, how: Broken) -> Result<()> {
             (name == bpf::LEAN) == lean
         })?;
         for program in PROGRAMS {
-            if is_noticed(root, &objects, program, how)? {
+            if is_noticed(root, target, &objects, program, how)? {
                 return Ok(());
             }
         }
@@ -63,21 +63,27 @@ fn one(root: &Path, target: &Path, how: Broken) -> Result<()> {
 }
 
 /// Whether a test of this program fails with these objects.
-fn is_noticed(root: &Path, objects: &Path, program: &str, how: Broken) -> Result<bool> {
+fn is_noticed(
+    root: &Path,
+    target: &Path,
+    objects: &Path,
+    program: &str,
+    how: Broken,
+) -> Result<bool> {
     let mut build = cargo(root, objects, program);
     let status = build.arg("--no-run").status().context("run cargo")?;
     ensure!(status.success(), "{build:?} failed: {status}");
+    // Whose programs do not even load, or that does not run, would fail every test, and so may who counts wrongly.
+    let mut run = Command::new(target.join("debug/memtrace"));
+    run.args(["run", "-q", "--backend", "bpf", "--", "true"]);
+    let status = run.status().context("run memtrace")?;
+    ensure!(status.success(), "{run:?} failed: {status}");
     let output = cargo(root, objects, program)
         .output()
         .context("run cargo")?;
     let text = String::from_utf8_lossy(&output.stdout);
-    let (failed, passed) = (ended(&text, "FAILED"), ended(&text, "ok"));
+    let failed = ended(&text, "FAILED");
     println!("{how:?}: {program}: noticed by {}", failed.join(", "));
-    // Tests that cannot run at all have not noticed anything.
-    ensure!(
-        !passed.is_empty(),
-        "every test of {program} fails: not because of wrong counting ({how:?})"
-    );
     Ok(!failed.is_empty())
 }
 
